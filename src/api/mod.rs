@@ -1,0 +1,1 @@
+//! Floor 0: Kubernetes objects: the kinds table, schema, selectors, patches, Status.

@@ -1,0 +1,40 @@
+//! midge: a Kubernetes cluster that fits on a small board.
+//!
+//! ```text
+//! floor 3   main.rs  cli/              arguments → validated config → run
+//! floor 2   server/                    HTTPS listener, API handlers, links, controllers' loops
+//!           agent/                     link client, pod loop, status, streams, images
+//! floor 1   store/                     registry: revisions, compare-and-swap, watch
+//!           plan/                      pure decisions: schedule, pod
+//!           containerd/  cni/          the node's runtime and network, spoken directly
+//!           link/                      messages and streams on the WebSocket, both ends
+//!           http/  tls/  token.rs      transport and trust
+//! floor 0   api/                       Object, kinds table, schema, selectors, patches, Status
+//!           sys/                       one small module per Linux interface
+//! ```
+//!
+//! Imports go downward only; rooms on one floor do not import each other (`link` may use `http` and
+//! `tls`, `tls` may use `token`). `just floors` checks it.
+
+pub mod agent;
+pub mod api;
+pub mod cli;
+pub mod cni;
+pub mod containerd;
+pub mod http;
+pub mod link;
+pub mod plan;
+pub mod server;
+pub mod store;
+pub mod sys;
+pub mod tls;
+pub mod token;
+
+use std::sync::Arc;
+
+/// The one executor of a process. It is passed on, never global: dropping a [`smol::Task`] that was
+/// spawned on it cancels the task.
+pub type Executor = Arc<smol::Executor<'static>>;
+
+/// The version of midge, as `midge version` prints it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,1 @@
+//! Floor 2: the brain: HTTPS listener, API handlers, links, controllers.

@@ -1,0 +1,1 @@
+//! Floor 1: certificates, server and client TLS configurations.
