@@ -1,0 +1,27 @@
+//! `midge agent`.
+
+use super::args::AgentArgs;
+use super::error::Error;
+use super::{block_on, log, node};
+use crate::{agent, sys};
+
+pub fn run(mut args: AgentArgs) -> Result<(), Error> {
+    log::start(args.debug);
+    let servers = args.server.iter().map(|url| url.parse().map_err(Error::Url)).collect::<Result<Vec<_>, _>>()?;
+    if servers.is_empty() {
+        return Err(Error::Missing {
+            flag: "server",
+            hint: "set MIDGE_URL or --server to the server's address, https://HOST:6443",
+        });
+    }
+    let config = node::config(args.node(), servers)?;
+    if config.token.is_none() && !config.node_key_path().exists() {
+        return Err(Error::Missing {
+            flag: "token",
+            hint: "set MIDGE_TOKEN to the contents of the server's /var/lib/midge/server/token",
+        });
+    }
+    node::require_root()?;
+    block_on(async |executor| agent::run(config, executor, sys::signal::shutdown()).await).map_err(Error::Agent)
+}
+

@@ -1,0 +1,279 @@
+//! What the command line takes, as argh sees it. Names are k3s's where k3s has one. Every long flag of
+//! `server` and `agent` is also a `MIDGE_*` variable and a key of the configuration file: see `layers`.
+
+use argh::{ArgsInfo, FromArgs};
+
+/// a Kubernetes cluster that fits on a small board
+#[derive(FromArgs, ArgsInfo)]
+#[argh(help_triggers("-h", "--help", "help"))]
+pub struct Midge {
+    #[argh(subcommand)]
+    pub command: Command,
+}
+
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+pub enum Command {
+    Server(ServerArgs),
+    Agent(AgentArgs),
+    Token(TokenArgs),
+    Check(CheckArgs),
+    Registry(RegistryArgs),
+    Version(VersionArgs),
+}
+
+/// Declares a command's arguments together with those that every command that runs a node shares.
+macro_rules! node_command {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(FromArgs, ArgsInfo)]
+        pub struct $name {
+            $($(#[$field_meta])* pub $field: $type,)*
+            /// folder that holds everything midge keeps (default /var/lib/midge)
+            #[argh(option, arg_name = "folder")]
+            pub data_dir: Option<String>,
+            /// join token, in full: K10<hash>::server:<secret>. Others can read an argument list: prefer MIDGE_TOKEN or --token-file
+            #[argh(option, arg_name = "token")]
+            pub token: Option<String>,
+            /// file that holds the join token
+            #[argh(option, arg_name = "file")]
+            pub token_file: Option<String>,
+            /// name of this node (default: the host's name)
+            #[argh(option, arg_name = "name")]
+            pub node_name: Option<String>,
+            /// label KEY=VALUE that this node registers with; may be repeated
+            #[argh(option, arg_name = "key=value")]
+            pub node_label: Vec<String>,
+            /// taint KEY=VALUE:EFFECT that this node registers with; may be repeated
+            #[argh(option, arg_name = "key=value:effect")]
+            pub node_taint: Vec<String>,
+            /// address that this node reports (default: that of its default route)
+            #[argh(option, arg_name = "ip")]
+            pub node_ip: Option<String>,
+            /// containerd's socket (default: the first that answers of /run/containerd/containerd.sock,
+            /// /run/k3s/containerd/containerd.sock, /var/run/docker/containerd/containerd.sock)
+            #[argh(option, arg_name = "socket")]
+            pub container_runtime_endpoint: Option<String>,
+            /// containerd's snapshotter (default overlayfs)
+            #[argh(option, arg_name = "name")]
+            pub snapshotter: Option<String>,
+            /// resolv.conf that pods with dnsPolicy Default get (default /etc/resolv.conf)
+            #[argh(option, arg_name = "file")]
+            pub resolv_conf: Option<String>,
+            /// folder of the node's own CNI configuration (default /etc/cni/net.d); without one midge uses its own bridge
+            #[argh(option, arg_name = "folder")]
+            pub cni_conf_dir: Option<String>,
+            /// folder of the CNI plugins (default: /opt/cni/bin, /usr/lib/cni, /usr/libexec/cni)
+            #[argh(option, arg_name = "folder")]
+            pub cni_bin_dir: Option<String>,
+            /// folder for sockets and namespaces, gone after a reboot (default /run/midge, or one named after the data folder)
+            #[argh(option, arg_name = "folder")]
+            pub run_dir: Option<String>,
+            /// configuration file (default /etc/midge/config.yaml)
+            #[argh(option, short = 'c', arg_name = "file")]
+            pub config: Option<String>,
+            /// log more
+            #[argh(switch)]
+            pub debug: bool,
+        }
+
+        impl $name {
+            /// Takes out the arguments about the node itself.
+            pub fn node(&mut self) -> NodeArgs {
+                NodeArgs {
+                    data_dir: self.data_dir.clone(),
+                    token: self.token.take(),
+                    token_file: self.token_file.take(),
+                    node_name: self.node_name.take(),
+                    node_label: std::mem::take(&mut self.node_label),
+                    node_taint: std::mem::take(&mut self.node_taint),
+                    node_ip: self.node_ip.take(),
+                    container_runtime_endpoint: self.container_runtime_endpoint.take(),
+                    snapshotter: self.snapshotter.take(),
+                    resolv_conf: self.resolv_conf.take(),
+                    cni_conf_dir: self.cni_conf_dir.take(),
+                    cni_bin_dir: self.cni_bin_dir.take(),
+                    run_dir: self.run_dir.take(),
+                }
+            }
+        }
+    };
+}
+
+/// The arguments about a node, of whichever command runs it.
+pub struct NodeArgs {
+    pub data_dir: Option<String>,
+    pub token: Option<String>,
+    pub token_file: Option<String>,
+    pub node_name: Option<String>,
+    pub node_label: Vec<String>,
+    pub node_taint: Vec<String>,
+    pub node_ip: Option<String>,
+    pub container_runtime_endpoint: Option<String>,
+    pub snapshotter: Option<String>,
+    pub resolv_conf: Option<String>,
+    pub cni_conf_dir: Option<String>,
+    pub cni_bin_dir: Option<String>,
+    pub run_dir: Option<String>,
+}
+
+node_command! {
+    /// run the brain: API, registry, scheduler and, unless --disable-agent, a node in the same process
+    #[argh(subcommand, name = "server", help_triggers("-h", "--help"))]
+    pub struct ServerArgs {
+        /// do not run a node in this process
+        #[argh(switch)]
+        pub disable_agent: bool,
+        /// address to listen on (default 0.0.0.0, all)
+        #[argh(option, arg_name = "ip")]
+        pub bind_address: Option<String>,
+        /// port of the API and of the agents' links (default 6443)
+        #[argh(option, arg_name = "port")]
+        pub https_listen_port: Option<String>,
+        /// address at which others reach this server (default: that of the default route)
+        #[argh(option, arg_name = "ip")]
+        pub advertise_address: Option<String>,
+        /// further name or address for the server's certificate; may be repeated
+        #[argh(option, arg_name = "name")]
+        pub tls_san: Vec<String>,
+        /// range of the pods' addresses (default 10.42.0.0/16); each node gets a /24
+        #[argh(option, arg_name = "cidr")]
+        pub cluster_cidr: Option<String>,
+        /// range of the services' addresses (default 10.43.0.0/16)
+        #[argh(option, arg_name = "cidr")]
+        pub service_cidr: Option<String>,
+        /// address of the cluster's DNS (default: the tenth of the service range)
+        #[argh(option, arg_name = "ip")]
+        pub cluster_dns: Option<String>,
+        /// the cluster's domain (default cluster.local)
+        #[argh(option, arg_name = "domain")]
+        pub cluster_domain: Option<String>,
+        /// where the admin's kubeconfig is written (default /etc/midge/midge.yaml)
+        #[argh(option, arg_name = "file")]
+        pub write_kubeconfig: Option<String>,
+        /// mode of the kubeconfig (default 0600)
+        #[argh(option, arg_name = "mode")]
+        pub write_kubeconfig_mode: Option<String>,
+    }
+}
+
+node_command! {
+    /// run a node that joins a server
+    #[argh(subcommand, name = "agent", help_triggers("-h", "--help"))]
+    pub struct AgentArgs {
+        /// the server's address, https://HOST:6443; may be repeated, each is tried in turn
+        #[argh(option, short = 's', arg_name = "url")]
+        pub server: Vec<String>,
+    }
+}
+
+/// create, list, delete and rotate join tokens
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "token", help_triggers("-h", "--help"))]
+pub struct TokenArgs {
+    #[argh(subcommand)]
+    pub command: TokenCommand,
+}
+
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+pub enum TokenCommand {
+    Create(TokenCreateArgs),
+    List(TokenListArgs),
+    Delete(TokenDeleteArgs),
+    Rotate(TokenRotateArgs),
+}
+
+/// make a join token and print it
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "create", help_triggers("-h", "--help"))]
+pub struct TokenCreateArgs {
+    /// how long it admits nodes: 30m, 24h, 7d, or 0 for ever (default 24h)
+    #[argh(option, arg_name = "time", default = "\"24h\".to_string()")]
+    pub ttl: String,
+    /// how many nodes it admits (default: any number)
+    #[argh(option, arg_name = "count")]
+    pub uses: Option<u32>,
+    /// what it is for
+    #[argh(option, arg_name = "text")]
+    pub description: Option<String>,
+    /// the admin's kubeconfig (default: $KUBECONFIG, then /etc/midge/midge.yaml)
+    #[argh(option, arg_name = "file")]
+    pub kubeconfig: Option<String>,
+}
+
+/// list the join tokens, without their secrets
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "list", help_triggers("-h", "--help"))]
+pub struct TokenListArgs {
+    /// the admin's kubeconfig (default: $KUBECONFIG, then /etc/midge/midge.yaml)
+    #[argh(option, arg_name = "file")]
+    pub kubeconfig: Option<String>,
+}
+
+/// delete join tokens; nodes that joined with them stay
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "delete", help_triggers("-h", "--help"))]
+pub struct TokenDeleteArgs {
+    /// ids as `midge token list` shows them
+    #[argh(positional, arg_name = "id")]
+    pub ids: Vec<String>,
+    /// the admin's kubeconfig (default: $KUBECONFIG, then /etc/midge/midge.yaml)
+    #[argh(option, arg_name = "file")]
+    pub kubeconfig: Option<String>,
+}
+
+/// replace the server's own join token (server/token); nodes that joined stay
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "rotate", help_triggers("-h", "--help"))]
+pub struct TokenRotateArgs {
+    /// the admin's kubeconfig (default: $KUBECONFIG, then /etc/midge/midge.yaml)
+    #[argh(option, arg_name = "file")]
+    pub kubeconfig: Option<String>,
+}
+
+/// check that this machine can be a node: kernel, cgroups, containerd, CNI, clock, disk
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "check", help_triggers("-h", "--help"))]
+pub struct CheckArgs {
+    /// containerd's socket
+    #[argh(option, arg_name = "socket")]
+    pub container_runtime_endpoint: Option<String>,
+    /// folder of the node's own CNI configuration (default /etc/cni/net.d)
+    #[argh(option, arg_name = "folder")]
+    pub cni_conf_dir: Option<String>,
+    /// folder of the CNI plugins
+    #[argh(option, arg_name = "folder")]
+    pub cni_bin_dir: Option<String>,
+    /// folder that holds everything midge keeps (default /var/lib/midge)
+    #[argh(option, arg_name = "folder")]
+    pub data_dir: Option<String>,
+}
+
+/// look after the registry's files
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "registry", help_triggers("-h", "--help"))]
+pub struct RegistryArgs {
+    #[argh(subcommand)]
+    pub command: RegistryCommand,
+}
+
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+pub enum RegistryCommand {
+    Repair(RegistryRepairArgs),
+}
+
+/// keep every undamaged record of a registry that does not open; the damaged file is kept beside it
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "repair", help_triggers("-h", "--help"))]
+pub struct RegistryRepairArgs {
+    /// folder that holds everything midge keeps (default /var/lib/midge)
+    #[argh(option, arg_name = "folder")]
+    pub data_dir: Option<String>,
+}
+
+/// print the version
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "version", help_triggers("-h", "--help"))]
+pub struct VersionArgs {}

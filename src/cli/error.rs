@@ -1,0 +1,139 @@
+//! What a command can fail with, and the exit code that says so.
+
+use std::path::PathBuf;
+use std::{fmt, io};
+
+/// Exit code for a failure that may be gone at the next try.
+pub const FAILED: u8 = 1;
+/// Exit code for what can never succeed until somebody changes something: the command line, the
+/// configuration, a token. The systemd unit does not restart on it.
+pub const REFUSED: u8 = 2;
+
+#[derive(Debug)]
+pub enum Error {
+    /// argh's own message.
+    Usage(String),
+    UnknownKey {
+        file: PathBuf,
+        key: String,
+    },
+    NotASwitch {
+        flag: String,
+        value: String,
+    },
+    SeveralValues {
+        flag: String,
+    },
+    ReadFile {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Malformed {
+        path: PathBuf,
+        line: usize,
+        what: String,
+    },
+    BadValue {
+        flag: &'static str,
+        value: String,
+        expected: &'static str,
+    },
+    /// A flag that the command cannot do without.
+    Missing {
+        flag: &'static str,
+        hint: &'static str,
+    },
+    Token(crate::token::TokenError),
+    Url(crate::http::url::UrlError),
+    Kubeconfig {
+        path: PathBuf,
+        what: String,
+    },
+    Tls(crate::tls::Error),
+    Client(crate::http::client::Error),
+    /// The server refused, in its own words, or its answer is no answer.
+    Answer {
+        what: String,
+    },
+    Server(crate::server::Error),
+    Agent(crate::agent::Error),
+    Store(crate::store::Error),
+    NotRoot,
+    /// The preflight found what keeps a node from running.
+    CheckFailed {
+        failed: usize,
+    },
+}
+
+impl Error {
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Server(error) if !error.is_permanent() => FAILED,
+            Error::Agent(error) if !error.is_permanent() => FAILED,
+            Error::Store(_) | Error::CheckFailed { .. } | Error::Client(_) | Error::Answer { .. } => FAILED,
+            _ => REFUSED,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Usage(text) => f.write_str(text.trim_end()),
+            Error::UnknownKey { file, key } => {
+                write!(f, "`{key}` in `{}` is not a flag of midge; see `midge server --help`", file.display())
+            }
+            Error::NotASwitch { flag, value } => {
+                write!(f, "`{flag}` is a switch: it takes true or false, not `{value}`")
+            }
+            Error::SeveralValues { flag } => write!(f, "`{flag}` takes one value, not a list"),
+            Error::ReadFile { path, .. } => write!(f, "failed to read `{}`", path.display()),
+            Error::Malformed { path, line, what } => write!(f, "{}:{line}: {what}", path.display()),
+            Error::BadValue { flag, value, expected } => {
+                write!(f, "--{flag}: `{value}` is not {expected}")
+            }
+            Error::Missing { flag, hint } => write!(f, "--{flag} is missing: {hint}"),
+            Error::Token(_) => f.write_str("the join token is not usable"),
+            Error::Url(_) => f.write_str("the server's address is not usable"),
+            Error::Kubeconfig { path, what } => {
+                write!(f, "`{}` {what}: name the kubeconfig that midge wrote by --kubeconfig", path.display())
+            }
+            Error::Tls(_) => f.write_str("the cluster's certificate is not usable"),
+            Error::Client(_) => f.write_str("the server could not be asked"),
+            Error::Answer { what } => write!(f, "the server refused: {what}"),
+            Error::Server(_) => f.write_str("the server stopped"),
+            Error::Agent(_) => f.write_str("the agent stopped"),
+            Error::Store(_) => f.write_str("the registry could not be repaired"),
+            Error::NotRoot => f.write_str("midge runs containers, which needs root: run it as root"),
+            Error::CheckFailed { failed } => write!(f, "{failed} check(s) failed: this machine cannot be a node yet"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::ReadFile { source, .. } => Some(source),
+            Error::Token(source) => Some(source),
+            Error::Url(source) => Some(source),
+            Error::Tls(source) => Some(source),
+            Error::Client(source) => Some(source),
+            Error::Server(source) => Some(source),
+            Error::Agent(source) => Some(source),
+            Error::Store(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// The error and its sources in one line: `a: b: c`.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,170 @@
+//! A node's arguments → `agent::Config`.
+
+use super::args::NodeArgs;
+use super::error::Error;
+use crate::agent::config::{Config, Taint};
+use crate::api::names;
+use crate::cni::Plugins;
+use crate::http::Url;
+use crate::{sys, token::JoinToken};
+use std::path::{Path, PathBuf};
+
+/// Looked for in this order when no socket is named.
+const SOCKETS: &[&str] = &[
+    "/run/containerd/containerd.sock",
+    "/run/k3s/containerd/containerd.sock",
+    "/var/run/docker/containerd/containerd.sock",
+];
+/// Where a machine's own CNI configuration is.
+pub const CNI_CONF_DIR: &str = "/etc/cni/net.d";
+const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+
+/// What differs between the agents of one machine, derived from the data folder: the default folder gets
+/// the plain names, any other one gets names with its hash.
+struct Names {
+    run_dir: PathBuf,
+    /// containerd's namespace, the parent cgroup's and the bridge's name.
+    own: String,
+    bridge: String,
+}
+
+impl Names {
+    fn of(data_dir: &Path) -> Names {
+        if data_dir == Path::new(super::DEFAULT_DATA_DIR) {
+            return Names { run_dir: "/run/midge".into(), own: "midge".into(), bridge: "midge0".into() };
+        }
+        let digest = ring::digest::digest(&ring::digest::SHA256, data_dir.as_os_str().as_encoded_bytes());
+        let suffix = data_encoding::HEXLOWER.encode(&digest.as_ref()[..4]);
+        let own = format!("midge-{suffix}");
+        Names { run_dir: Path::new("/run").join(&own), bridge: own.clone(), own }
+    }
+}
+
+/// The data folder: absolute, so that the same folder always gives the same names.
+pub fn data_dir(given: Option<&str>) -> Result<PathBuf, Error> {
+    let path = given.unwrap_or(super::DEFAULT_DATA_DIR);
+    std::path::absolute(path).map_err(|_| Error::BadValue {
+        flag: "data-dir",
+        value: path.to_string(),
+        expected: "a folder's path",
+    })
+}
+
+/// The join token that the arguments name, if any.
+pub fn join_token(args: &NodeArgs) -> Result<Option<JoinToken>, Error> {
+    let text = match (&args.token, &args.token_file) {
+        (Some(token), _) => token.clone(),
+        (None, Some(path)) => {
+            std::fs::read_to_string(path).map_err(|source| Error::ReadFile { path: path.into(), source })?
+        }
+        (None, None) => return Ok(None),
+    };
+    text.trim().parse().map(Some).map_err(Error::Token)
+}
+
+/// Validates what the arguments say about the node. `servers` are its link's addresses.
+pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
+    let data_dir = data_dir(args.data_dir.as_deref())?;
+    let own = Names::of(&data_dir);
+    let token = join_token(&args)?;
+    let node_name = node_name(args.node_name)?;
+    let node_ip = args.node_ip.map(|ip| {
+        ip.parse().map_err(|_| Error::BadValue { flag: "node-ip", value: ip.clone(), expected: "an IP address" })
+    });
+    Ok(Config {
+        run_dir: args.run_dir.map_or(own.run_dir, PathBuf::from),
+        data_dir,
+        node_name,
+        servers,
+        token,
+        containerd_socket: containerd_socket(args.container_runtime_endpoint.as_deref()),
+        containerd_namespace: own.own.clone(),
+        snapshotter: args.snapshotter.unwrap_or_else(|| "overlayfs".to_string()),
+        labels: args.node_label.iter().map(|label| self::label(label)).collect::<Result<_, _>>()?,
+        taints: args.node_taint.iter().map(|taint| self::taint(taint)).collect::<Result<_, _>>()?,
+        node_ip: node_ip.transpose()?,
+        cni_bin_dirs: cni_bin_dirs(args.cni_bin_dir.as_deref()),
+        cni_conf_dir: args.cni_conf_dir.unwrap_or_else(|| CNI_CONF_DIR.to_string()).into(),
+        resolv_conf: args.resolv_conf.unwrap_or_else(|| "/etc/resolv.conf".to_string()).into(),
+        cgroup_parent: format!("/{}", own.own),
+        bridge: own.bridge,
+        executable: std::env::current_exe()
+            .map_err(|source| Error::ReadFile { path: "/proc/self/exe".into(), source })?,
+    })
+}
+
+/// The socket that is named, or the first of the usual ones that is there.
+pub fn containerd_socket(given: Option<&str>) -> PathBuf {
+    let usual = || SOCKETS.iter().find(|socket| Path::new(socket).exists()).unwrap_or(&SOCKETS[0]);
+    PathBuf::from(given.map_or_else(usual, |socket| socket.trim_start_matches("unix://")))
+}
+
+/// The folder that is named, or the usual ones.
+pub fn cni_bin_dirs(given: Option<&str>) -> Vec<PathBuf> {
+    given.map_or_else(Plugins::default_folders, |folder| vec![folder.into()])
+}
+
+/// Containers need root.
+pub fn require_root() -> Result<(), Error> {
+    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(Error::NotRoot) }
+}
+
+/// `--node-name`, or the host's name in lower case, as the kubelet takes it.
+pub fn node_name(given: Option<String>) -> Result<String, Error> {
+    let name = given.unwrap_or_else(|| sys::host::hostname().to_lowercase());
+    match names::is_dns_subdomain(&name) {
+        Ok(()) => Ok(name),
+        Err(_) => Err(Error::BadValue {
+            flag: "node-name",
+            value: name,
+            expected: "a DNS name of lower-case letters, digits, `-` and `.`",
+        }),
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), Error> {
+    let bad = || Error::BadValue { flag: "node-label", value: text.to_string(), expected: "a label KEY=VALUE" };
+    let (key, value) = text.split_once('=').ok_or_else(bad)?;
+    if names::is_label_key(key).is_err() || names::is_label_value(value).is_err() {
+        return Err(bad());
+    }
+    Ok((key.to_string(), value.to_string()))
+}
+
+fn taint(text: &str) -> Result<Taint, Error> {
+    let bad =
+        || Error::BadValue { flag: "node-taint", value: text.to_string(), expected: "a taint KEY[=VALUE]:EFFECT" };
+    let (rest, effect) = text.rsplit_once(':').ok_or_else(bad)?;
+    let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
+    if names::is_label_key(key).is_err() || names::is_label_value(value).is_err() || !EFFECTS.contains(&effect) {
+        return Err(bad());
+    }
+    Ok(Taint { key: key.to_string(), value: value.to_string(), effect: effect.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_on_one_machine_share_no_names() {
+        let (default, a, b) =
+            (Names::of(Path::new("/var/lib/midge")), Names::of(Path::new("/a")), Names::of(Path::new("/b")));
+        assert_eq!(default.own, "midge");
+        assert_ne!(a.own, b.own);
+        assert_ne!(a.run_dir, b.run_dir);
+        // IFNAMSIZ
+        assert!(a.bridge.len() <= 15);
+    }
+
+    #[test]
+    fn labels_and_taints() {
+        assert_eq!(label("a.b/c=d").unwrap(), ("a.b/c".to_string(), "d".to_string()));
+        assert!(label("novalue").is_err());
+        let taint = taint("k=v:NoSchedule").unwrap();
+        assert_eq!((taint.key.as_str(), taint.value.as_str()), ("k", "v"));
+        assert_eq!(super::taint("k:NoExecute").unwrap().value, "");
+        assert!(super::taint("k=v:Sometimes").is_err());
+        assert!(super::taint("k=v").is_err());
+    }
+}

@@ -1,0 +1,15 @@
+//! `midge registry repair`.
+
+use super::args::{RegistryArgs, RegistryCommand};
+use super::error::Error;
+use super::{log, node};
+use crate::store;
+
+pub fn run(args: RegistryArgs) -> Result<(), Error> {
+    log::start(false);
+    let RegistryCommand::Repair(args) = args.command;
+    let folder = node::data_dir(args.data_dir.as_deref())?.join("server").join("registry");
+    let report = store::repair(&folder).map_err(Error::Store)?;
+    super::print(&report.to_string());
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! `midge server`, with a node in the same process unless `--disable-agent`.
+
+use super::args::ServerArgs;
+use super::error::Error;
+use super::{block_on, closed, log, node, shared};
+use crate::server::{self, Config, config::Cidr};
+use crate::{agent, sys};
+use smol::future;
+use std::net::{IpAddr, Ipv4Addr};
+
+pub fn run(mut args: ServerArgs) -> Result<(), Error> {
+    log::start(args.debug);
+    let mut node_args = args.node();
+    let token = node::join_token(&node_args)?;
+    // The embedded node joins with the server's own token file, not with what it is to contain.
+    (node_args.token, node_args.token_file) = (None, None);
+    let config = server_config(&args, token)?;
+    let node = match args.disable_agent {
+        true => None,
+        false => {
+            node::require_root()?;
+            Some(node::config(node_args, Vec::new())?)
+        }
+    };
+    block_on(async |executor| {
+        let shutdown = shared(&executor, sys::signal::shutdown());
+        let (ready_sender, ready) = smol::channel::bounded(1);
+        let serve = server::run(config, executor.clone(), closed(shutdown.clone()), move |ready| {
+            // The channel holds one and is filled once.
+            let _ = ready_sender.try_send(ready);
+        });
+        let serve = async { serve.await.map_err(Error::Server) };
+        let beside = async {
+            let Ok(ready) = ready.recv().await else { return future::pending().await };
+            match node {
+                None => {
+                    sys::notify::ready();
+                    future::pending().await
+                }
+                Some(mut node) => {
+                    node.servers = vec![ready.loopback_url.clone()];
+                    node.token = Some(ready.join_token.clone());
+                    agent::run(node, executor.clone(), closed(shutdown.clone())).await.map_err(Error::Agent)?;
+                    // The agent ended because of the shutdown: the server drains.
+                    future::pending().await
+                }
+            }
+        };
+        future::or(serve, beside).await
+    })
+}
+
+fn server_config(args: &ServerArgs, token: Option<crate::token::JoinToken>) -> Result<Config, Error> {
+    let mut config = Config::new(node::data_dir(args.data_dir.as_deref())?);
+    config.token = token;
+    if let Some(ip) = &args.bind_address {
+        config.bind_address = address("bind-address", ip)?;
+    }
+    if let Some(port) = &args.https_listen_port {
+        config.port = port.parse().ok().filter(|port| *port != 0).ok_or(Error::BadValue {
+            flag: "https-listen-port",
+            value: port.clone(),
+            expected: "a port from 1 to 65535",
+        })?;
+    }
+    if let Some(ip) = &args.advertise_address {
+        config.advertise_address = Some(address("advertise-address", ip)?);
+    }
+    config.tls_san = args.tls_san.clone();
+    if let Some(range) = &args.cluster_cidr {
+        config.cluster_cidr = cidr("cluster-cidr", range)?;
+    }
+    if let Some(range) = &args.service_cidr {
+        config.service_cidr = cidr("service-cidr", range)?;
+        config.cluster_dns = Ipv4Addr::from(u32::from(config.service_cidr.address).saturating_add(10));
+    }
+    if let Some(ip) = &args.cluster_dns {
+        config.cluster_dns =
+            ip.parse().map_err(|_| Error::BadValue { flag: "cluster-dns", value: ip.clone(), expected: "an IPv4 address" })?;
+    }
+    if let Some(domain) = &args.cluster_domain {
+        config.cluster_domain = domain.clone();
+    }
+    if let Some(path) = &args.write_kubeconfig {
+        config.kubeconfig = Some(path.into());
+    }
+    if let Some(mode) = &args.write_kubeconfig_mode {
+        config.kubeconfig_mode = u32::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o777).ok_or(
+            Error::BadValue { flag: "write-kubeconfig-mode", value: mode.clone(), expected: "a mode such as 0600" },
+        )?;
+    }
+    Ok(config)
+}
+
+fn address(flag: &'static str, text: &str) -> Result<IpAddr, Error> {
+    text.parse().map_err(|_| Error::BadValue { flag, value: text.to_string(), expected: "an IP address" })
+}
+
+fn cidr(flag: &'static str, text: &str) -> Result<Cidr, Error> {
+    text.parse().map_err(|_| Error::BadValue { flag, value: text.to_string(), expected: "an IPv4 range such as 10.42.0.0/16" })
+}

@@ -1,0 +1,201 @@
+//! A cluster of hosts, each a network namespace with its own containerd, and the real kubectl.
+
+use super::command::{Answer, eventually};
+use super::containerd::Containerd;
+use super::network::{Host, Network};
+use super::process::Process;
+use super::scratch::Scratch;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::io::Write;
+use std::time::Duration;
+
+/// The binary under test.
+pub const MIDGE: &str = env!("CARGO_BIN_EXE_midge");
+/// The image that every node has.
+pub const IMAGE: &str = "localhost/busybox:1";
+
+/// A server and any number of nodes. Fields are dropped in this order: processes before what they use.
+pub struct Cluster {
+    pub server: Machine,
+    pub agents: Vec<Machine>,
+    network: Network,
+    pub scratch: Scratch,
+}
+
+/// A host with what runs on it.
+pub struct Machine {
+    pub name: String,
+    pub midge: Option<Process>,
+    pub containerd: Option<Containerd>,
+    pub host: Host,
+    pub folder: PathBuf,
+}
+
+impl Cluster {
+    /// A server without a node. `name` tells this test's folder from others'.
+    pub fn new(name: &str) -> Cluster {
+        Cluster::with_server(name, &["--disable-agent"], false)
+    }
+
+    /// A server with a node in the same process.
+    pub fn with_node(name: &str) -> Cluster {
+        Cluster::with_server(name, &[], true)
+    }
+
+    fn with_server(name: &str, arguments: &[&str], node: bool) -> Cluster {
+        let scratch = Scratch::new(name);
+        let mut network = Network::new();
+        let server = Machine::new("server", &mut network, &scratch, node);
+        let mut cluster = Cluster { server, agents: Vec::new(), network, scratch };
+        cluster.start_server(arguments);
+        cluster
+    }
+
+    /// Starts the server, again after it was killed, and waits until it answers.
+    pub fn start_server(&mut self, arguments: &[&str]) {
+        let machine = &mut self.server;
+        let mut command = machine.command(&["server"]);
+        command.args(arguments).arg("--write-kubeconfig").arg(machine.folder.join("kubeconfig"));
+        machine.midge = Some(Process::start(command, &machine.folder.join("midge.log")));
+        eventually("the server answers", Duration::from_secs(20), || {
+            self.kubectl("get --raw /readyz").stdout.contains("ok").then_some(())
+        });
+    }
+
+    /// Adds a host with containerd and an agent that joins with the server's token.
+    pub fn agent(mut self, name: &str) -> Cluster {
+        self.add_agent(name);
+        self
+    }
+
+    pub fn add_agent(&mut self, name: &str) -> &mut Machine {
+        let machine = Machine::new(name, &mut self.network, &self.scratch, true);
+        self.agents.push(machine);
+        let at = self.agents.len() - 1;
+        self.start_agent(at);
+        &mut self.agents[at]
+    }
+
+    /// A host with containerd and no agent yet.
+    pub fn machine(&mut self, name: &str, containerd: bool) -> Machine {
+        Machine::new(name, &mut self.network, &self.scratch, containerd)
+    }
+
+    /// Starts agent number `at`, again after it was killed.
+    pub fn start_agent(&mut self, at: usize) {
+        let (url, token) = (self.url(), self.token());
+        let machine = &mut self.agents[at];
+        let mut command = machine.command(&["agent"]);
+        command.env("MIDGE_URL", url).env("MIDGE_TOKEN", token);
+        machine.midge = Some(Process::start(command, &machine.folder.join("midge.log")));
+    }
+
+    /// Waits until every node is Ready.
+    pub fn up(self) -> Cluster {
+        let nodes = self.agents.len() + usize::from(self.server.containerd.is_some());
+        eventually("all nodes are Ready", Duration::from_secs(30), || {
+            let ready = self.kubectl("get nodes --no-headers").stdout;
+            (ready.lines().filter(|line| line.contains(" Ready ")).count() == nodes).then_some(())
+        });
+        self
+    }
+
+    pub fn url(&self) -> String {
+        format!("https://{}:6443", self.server.host.address)
+    }
+
+    pub fn token(&self) -> String {
+        let path = self.server.folder.join("data/server/token");
+        std::fs::read_to_string(path).unwrap().trim().to_string()
+    }
+
+    /// kubectl on the server's host, with `line`'s words as arguments.
+    pub fn kubectl(&self, line: &str) -> Answer {
+        Answer::of(&mut self.kubectl_command(line))
+    }
+
+    pub fn kubectl_command(&self, line: &str) -> Command {
+        let mut command = self.server.host.command("kubectl");
+        command.env("KUBECONFIG", self.server.folder.join("kubeconfig"));
+        command.env("HOME", &self.server.folder).env_remove("KUBERNETES_SERVICE_HOST");
+        command.args(line.split_whitespace());
+        command
+    }
+
+    /// `kubectl apply` of a manifest.
+    pub fn apply(&self, manifest: &str) -> Answer {
+        let mut command = self.kubectl_command("apply -f -");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
+        Answer::from_output("kubectl apply".to_string(), child.wait_with_output().unwrap())
+    }
+
+    /// Waits until a pod's phase is `phase`, and returns the object.
+    #[track_caller]
+    pub fn phase(&self, pod: &str, phase: &str) -> serde_json::Value {
+        eventually(&format!("{pod} is {phase}"), Duration::from_secs(40), || {
+            let pod = self.object(&format!("pod {pod}"))?;
+            (pod["status"]["phase"] == phase).then_some(pod)
+        })
+    }
+
+    /// An object as kubectl prints it, `None` when there is none.
+    pub fn object(&self, what: &str) -> Option<serde_json::Value> {
+        serde_json::from_str(&self.kubectl(&format!("get {what} -o json")).stdout).ok()
+    }
+}
+
+impl Machine {
+    fn new(name: &str, network: &mut Network, scratch: &Scratch, containerd: bool) -> Machine {
+        let host = network.host();
+        let folder = scratch.folder(name);
+        for sub in ["data/agent/images", "run", "cni"] {
+            std::fs::create_dir_all(folder.join(sub)).unwrap();
+        }
+        std::fs::copy(scratch.image(IMAGE), folder.join("data/agent/images/busybox.tar")).unwrap();
+        let containerd = containerd.then(|| Containerd::start(&folder.join("containerd"), |name| host.command(name)));
+        Machine { name: name.to_string(), midge: None, containerd, host, folder }
+    }
+
+    /// midge on this host, with folders of its own.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.host.command(MIDGE);
+        command.args(arguments);
+        command.arg("--data-dir").arg(self.folder.join("data"));
+        command.arg("--run-dir").arg(self.folder.join("run"));
+        command.arg("--cni-conf-dir").arg(self.folder.join("cni"));
+        command.args(["--node-name", &self.name]);
+        if let Some(containerd) = &self.containerd {
+            command.arg("--container-runtime-endpoint").arg(containerd.socket());
+        }
+        command.env_remove("KUBECONFIG").env("MIDGE_CONFIG", empty_config(&self.folder));
+        command
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("midge.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.scratch.keep();
+            for machine in std::iter::once(&self.server).chain(&self.agents) {
+                let log = machine.log();
+                let tail: Vec<&str> = log.lines().rev().take(40).collect();
+                eprintln!("-- the end of {}'s log", machine.name);
+                tail.iter().rev().for_each(|line| eprintln!("{line}"));
+            }
+        }
+    }
+}
+
+/// A configuration file that says nothing, so that the machine's own is not read.
+fn empty_config(folder: &Path) -> PathBuf {
+    let path = folder.join("config.yaml");
+    std::fs::write(&path, "").unwrap();
+    path
+}

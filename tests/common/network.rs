@@ -1,0 +1,104 @@
+//! Hosts on one machine: network namespaces, each with a veth to a switch that is a bridge in a
+//! namespace of its own. Nothing outside them is touched.
+
+use super::command::{output, run};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Numbers the networks of one process; with its id the names are unique on the machine.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A switch and the hosts at it.
+pub struct Network {
+    name: String,
+    hosts: u8,
+}
+
+impl Network {
+    pub fn new() -> Network {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mg{}-{number}", std::process::id());
+        let network = Network { name, hosts: 0 };
+        let switch = network.switch();
+        run("ip", ["netns", "add", &switch]);
+        run("ip", ["-n", &switch, "link", "add", "switch", "type", "bridge"]);
+        run("ip", ["-n", &switch, "link", "set", "switch", "up"]);
+        network
+    }
+
+    /// Adds a host with the next address of 192.168.77.0/24.
+    pub fn host(&mut self) -> Host {
+        self.hosts += 1;
+        let (switch, number) = (self.switch(), self.hosts);
+        let netns = format!("{}-h{number}", self.name);
+        let address = format!("192.168.77.{number}");
+        let port = format!("p{number}");
+        run("ip", ["netns", "add", &netns]);
+        let host = Host { netns, address, switch, port };
+        run("ip", ["-n", &host.netns, "link", "set", "lo", "up"]);
+        let uplink = ["-n", &host.netns, "link", "add", "eth0", "type", "veth", "peer", "name", &host.port];
+        run("ip", uplink.iter().chain(&["netns", &host.switch]));
+        run("ip", ["-n", &host.switch, "link", "set", &host.port, "master", "switch", "up"]);
+        run("ip", ["-n", &host.netns, "addr", "add", &format!("{}/24", host.address), "dev", "eth0"]);
+        run("ip", ["-n", &host.netns, "link", "set", "eth0", "up"]);
+        run("ip", ["-n", &host.netns, "route", "add", "default", "via", "192.168.77.254"]);
+        host
+    }
+
+    fn switch(&self) -> String {
+        format!("{}-sw", self.name)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.switch()]).status();
+    }
+}
+
+/// A network namespace that stands for a machine.
+pub struct Host {
+    netns: String,
+    pub address: String,
+    switch: String,
+    port: String,
+}
+
+impl Host {
+    /// `program`, to be run on this host. The file system is the machine's: `nsenter` changes the network
+    /// only, where `ip netns exec` would also give a mount namespace of its own.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.netns_path().display())).arg("--").arg(program);
+        command
+    }
+
+    /// Pulls the cable, at the switch's end: the host sees its carrier go.
+    pub fn unplug(&self) {
+        run("ip", ["-n", &self.switch, "link", "set", &self.port, "down"]);
+    }
+
+    pub fn plug_in(&self) {
+        run("ip", ["-n", &self.switch, "link", "set", &self.port, "up"]);
+    }
+
+    /// Names of the network interfaces here.
+    pub fn interfaces(&self) -> Vec<String> {
+        let text = output("ip", ["-n", &self.netns, "-o", "link", "show"]);
+        text.lines()
+            .filter_map(|line| line.split(": ").nth(1))
+            .map(|name| name.split('@').next().unwrap_or(name).to_string())
+            .collect()
+    }
+
+    fn netns_path(&self) -> PathBuf {
+        PathBuf::from("/run/netns").join(&self.netns)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.netns]).status();
+    }
+}

@@ -1,0 +1,212 @@
+//! Pods from kubectl's view: made, reached, read, ended.
+
+mod common;
+
+use common::cluster::{Cluster, IMAGE};
+use common::command::{Answer, eventually};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
+
+/// A pod of two containers: one serves HTTP, the other asks it on localhost and says what it got.
+fn pair(name: &str) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: pair}}}}
+spec:
+  terminationGracePeriodSeconds: 3
+  containers:
+  - name: web
+    image: {IMAGE}
+    command: [sh, -c, 'mkdir /www; echo "served by $HOSTNAME" > /www/index.html; exec httpd -f -p 80 -h /www']
+    resources: {{requests: {{cpu: 50m, memory: 8Mi}}, limits: {{memory: 32Mi}}}}
+  - name: ask
+    image: {IMAGE}
+    command: [sh, -c, 'n=0; while true; do n=$((n+1)); echo "$n $(wget -qO- http://localhost)"; sleep 0.5; done']
+"#
+    )
+}
+
+fn single(name: &str, script: &str, rest: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{terminationGracePeriodSeconds: 1, {rest} \
+         containers: [{{name: main, image: '{IMAGE}', command: [sh, -c, '{script}']}}]}}}}"
+    )
+}
+
+#[test]
+fn a_pod_runs_is_reached_read_and_leaves_nothing() {
+    let cluster = Cluster::new("pods").agent("pi-1").up();
+    let host = &cluster.agents[0].host;
+    let before = host.interfaces();
+
+    let mut watch = cluster
+        .kubectl_command("get pods -o wide -w")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    cluster.apply(&pair("pair")).success().says(&["pod/pair created"]);
+    let pod = cluster.phase("pair", "Running");
+    let ip = pod["status"]["podIP"].as_str().unwrap().to_string();
+    cluster.kubectl("wait --for=condition=Ready pod/pair --timeout=20s").success();
+
+    // What the watch showed on the way.
+    let mut seen = String::new();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    while !(seen.contains("Running") && seen.contains(&ip)) {
+        seen.push_str(&lines.next().unwrap().unwrap());
+        seen.push('\n');
+    }
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert!(seen.contains("Pending") && seen.contains("pi-1"), "{seen}");
+    cluster.kubectl("get pods").success().says(&["2/2", "Running"]);
+
+    // localhost, and another pod by IP.
+    eventually("the containers reach each other", Duration::from_secs(10), || {
+        cluster.kubectl("logs pair -c ask").stdout.contains("served by pair").then_some(())
+    });
+    cluster.apply(&single("asker", &format!("wget -qO- http://{ip}"), "restartPolicy: Never,")).success();
+    cluster.phase("asker", "Succeeded");
+    cluster.kubectl("logs asker").success().says(&["served by pair"]);
+    cluster.kubectl("get pod asker").says(&["Completed"]);
+
+    // Both containers of a pod share one shim; there is no pause container.
+    let tasks = cluster.agents[0].ctr("tasks ls -q");
+    assert_eq!(tasks.lines().count(), 2, "{tasks}");
+
+    cluster.kubectl("describe pod pair").success().says(&[
+        "Scheduled", "Pulled", "Created", "Started", "QoS Class:", "Burstable", "Container ID:", "containerd://",
+    ]);
+
+    cluster.kubectl("delete pod pair asker --timeout=30s").success();
+    assert!(cluster.object("pod pair").is_none());
+    cluster.agents[0].assert_nothing_left(&before);
+}
+
+#[test]
+fn logs_with_every_flag() {
+    let cluster = Cluster::new("logs").agent("pi-1").up();
+    let script = "echo one; echo two >&2; sleep 2; echo three; exit 3";
+    cluster.apply(&single("talker", script, "")).success();
+    let logs = |flags: &str| cluster.kubectl(&format!("logs talker {flags}"));
+
+    // -f ends with the container.
+    cluster.phase("talker", "Running");
+    let followed = logs("-f").success();
+    assert_eq!(followed.stdout, "one\ntwo\nthree\n");
+
+    eventually("the container ran again", Duration::from_secs(30), || {
+        let pod = cluster.object("pod talker")?;
+        (pod["status"]["containerStatuses"][0]["restartCount"].as_i64()? >= 1).then_some(())
+    });
+    let pod = cluster.object("pod talker").unwrap();
+    let last = &pod["status"]["containerStatuses"][0]["lastState"]["terminated"];
+    assert_eq!((last["exitCode"].as_i64(), last["reason"].as_str()), (Some(3), Some("Error")), "{last}");
+    assert_eq!(logs("--previous").success().stdout, "one\ntwo\nthree\n");
+    assert_eq!(logs("--previous --tail=2").success().stdout, "two\nthree\n");
+    assert_eq!(logs("--previous --tail=0").success().stdout, "");
+    assert_eq!(logs("--previous --limit-bytes=5").success().stdout, "one\nt");
+    let stamped = logs("--previous --timestamps").success().stdout;
+    for line in stamped.lines() {
+        let (stamp, _) = line.split_once(' ').unwrap();
+        assert!(stamp.len() >= 20 && stamp.contains('T') && stamp.ends_with('Z'), "{line}");
+    }
+    let third = stamped.lines().nth(2).unwrap().split_once(' ').unwrap().0;
+    assert_eq!(logs(&format!("--previous --since-time={third}")).success().stdout, "three\n");
+    assert_eq!(logs("--previous --since=1h").success().stdout, "one\ntwo\nthree\n");
+    logs("-c nobody").refused(1, &["nobody"]);
+    cluster.kubectl("logs nobody").refused(1, &["NotFound"]);
+}
+
+#[test]
+fn restarts_back_off_and_exit_codes_are_told() {
+    let cluster = Cluster::new("restarts").agent("pi-1").up();
+    cluster.apply(&single("fails", "exit 7", "restartPolicy: Never,")).success();
+    cluster.apply(&single("crashes", "exit 1", "")).success();
+    cluster.apply(&single("missing", "true", "").replace(IMAGE, "localhost/nothing:1")).success();
+    let failed = cluster.phase("fails", "Failed");
+    assert_eq!(failed["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], 7);
+    eventually("the crashing pod backs off", Duration::from_secs(20), || {
+        cluster.kubectl("get pod crashes").stdout.contains("CrashLoopBackOff").then_some(())
+    });
+    eventually("the missing image is named", Duration::from_secs(20), || {
+        let shown = cluster.kubectl("get pod missing").stdout;
+        (shown.contains("ErrImagePull") || shown.contains("ImagePullBackOff")).then_some(())
+    });
+    cluster.kubectl("describe pod missing").success().says(&["localhost/nothing:1", "images"]);
+    let restarts = || {
+        let pod = cluster.object("pod crashes").unwrap();
+        pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap()
+    };
+    eventually("the second restart", Duration::from_secs(15), || (restarts() >= 1).then_some(()));
+    cluster.kubectl("delete pods --all --timeout=30s").success();
+}
+
+#[test]
+fn a_pod_that_fits_nowhere_says_why() {
+    let cluster = Cluster::new("nowhere").agent("pi-1").up();
+    let unplaced = [
+        ("big", "containers: [{name: a, image: x, resources: {requests: {memory: 999Gi}}}]", "Insufficient memory"),
+        ("picky", "nodeSelector: {disk: ssd}, containers: [{name: a, image: x}]", "node affinity/selector"),
+    ];
+    for (name, spec, reason) in unplaced {
+        cluster.apply(&format!("{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{{spec}}}}}")).success();
+        eventually(reason, Duration::from_secs(10), || {
+            let events = cluster.kubectl(&format!("describe pod {name}")).stdout;
+            (events.contains("FailedScheduling") && events.contains(reason) && events.contains("0/1 nodes"))
+                .then_some(())
+        });
+        assert_eq!(cluster.object(&format!("pod {name}")).unwrap()["status"]["phase"], "Pending");
+    }
+    // A label makes the picky pod fit.
+    cluster.kubectl("label node pi-1 disk=ssd").success();
+    eventually("the pod is placed", Duration::from_secs(10), || {
+        (cluster.object("pod picky")?["spec"]["nodeName"] == "pi-1").then_some(())
+    });
+    cluster.kubectl("taint node pi-1 dedicated=me:NoSchedule").success();
+    cluster.kubectl("cordon pi-1").success();
+    cluster.apply(&single("late", "sleep 100", "")).success();
+    eventually("cordon and taint keep it away", Duration::from_secs(10), || {
+        cluster.kubectl("describe pod late").stdout.contains("1 node(s)").then_some(())
+    });
+    cluster.kubectl("taint node pi-1 dedicated-").success();
+    cluster.kubectl("uncordon pi-1").success();
+    cluster.phase("late", "Running");
+}
+
+#[test]
+fn the_grace_period_is_kept() {
+    let cluster = Cluster::new("grace").agent("pi-1").up();
+    let stubborn = single("stubborn", "trap \"\" TERM; while true; do sleep 1; done", "");
+    cluster.apply(&stubborn.replace("terminationGracePeriodSeconds: 1", "terminationGracePeriodSeconds: 4")).success();
+    let polite = single("polite", "trap \"echo bye; exit 0\" TERM; echo up; while true; do sleep 0.1; done", "");
+    cluster.apply(&polite.replace("terminationGracePeriodSeconds: 1", "terminationGracePeriodSeconds: 30")).success();
+    cluster.phase("stubborn", "Running");
+    cluster.phase("polite", "Running");
+    eventually("the trap is set", Duration::from_secs(5), || {
+        cluster.kubectl("logs polite").stdout.contains("up").then_some(())
+    });
+    let delete = |name: &str| {
+        let start = std::time::Instant::now();
+        Answer::of(&mut cluster.kubectl_command(&format!("delete pod {name} --timeout=60s"))).success();
+        start.elapsed()
+    };
+    let took = delete("polite");
+    assert!(took < Duration::from_secs(10), "a pod that ends at SIGTERM took {took:?}");
+    let took = delete("stubborn");
+    assert!(took >= Duration::from_secs(4) && took < Duration::from_secs(12), "{took:?}");
+}
+
+#[test]
+fn what_is_not_there_yet_is_refused_by_name() {
+    let cluster = Cluster::new("refused");
+    let manifest = single("x", "true", "initContainers: [{name: i, image: x}],");
+    cluster.apply(&manifest).refused(1, &["initContainers", "not supported"]);
+    let typo = single("x", "true", "restartPolice: Never,");
+    cluster.apply(&typo).refused(1, &["unknown field", "restartPolice"]);
+    cluster.kubectl("get deployments").refused(1, &["deployments"]);
+}
