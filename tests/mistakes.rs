@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::cluster::{Cluster, MIDGE, Machine};
+use common::cluster::{Cluster, Machine, midge as binary};
 use common::command::{Answer, eventually};
 use common::process::Process;
 use std::process::Command;
@@ -96,7 +96,7 @@ fn a_server_that_is_not_there_is_waited_for() {
 fn two_servers_do_not_share_a_port_or_a_folder() {
     let cluster = Cluster::new("taken");
     let second = |port: &str, data: &str| {
-        let mut command = cluster.server.host.command(MIDGE);
+        let mut command = cluster.server.host.command(&binary());
         command.args(["server", "--disable-agent", "--https-listen-port", port]);
         command.arg("--data-dir").arg(cluster.server.folder.join(data));
         command.arg("--write-kubeconfig").arg(cluster.server.folder.join("kubeconfig-2"));
@@ -116,7 +116,7 @@ fn an_agent_keeps_its_data_folder_to_itself() {
 
 #[test]
 fn the_command_line_and_the_file_are_checked() {
-    let midge = |arguments: &[&str]| Answer::of(Command::new(MIDGE).args(arguments).env("MIDGE_CONFIG", "/dev/null"));
+    let midge = |arguments: &[&str]| Answer::of(Command::new(binary()).args(arguments).env("MIDGE_CONFIG", "/dev/null"));
     midge(&["serve"]).refused(2, &["serve"]);
     midge(&["server", "--https-listen-port", "70000"]).refused(2, &["https-listen-port", "70000"]);
     midge(&["server", "--cluster-cidr=banana"]).refused(2, &["cluster-cidr", "banana"]);

@@ -10,8 +10,10 @@ use std::process::{Command, Stdio};
 use std::io::Write;
 use std::time::Duration;
 
-/// The binary under test.
-pub const MIDGE: &str = env!("CARGO_BIN_EXE_midge");
+/// The binary under test: this build's, or the one that MIDGE_BINARY names.
+pub fn midge() -> String {
+    std::env::var("MIDGE_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_midge").to_string())
+}
 /// The image that every node has.
 pub const IMAGE: &str = "localhost/busybox:1";
 
@@ -52,12 +54,17 @@ impl Cluster {
         cluster
     }
 
-    /// Starts the server, again after it was killed, and waits until it answers.
-    pub fn start_server(&mut self, arguments: &[&str]) {
+    /// Starts the server, without waiting for it.
+    pub fn spawn_server(&mut self, arguments: &[&str]) {
         let machine = &mut self.server;
         let mut command = machine.command(&["server"]);
         command.args(arguments).arg("--write-kubeconfig").arg(machine.folder.join("kubeconfig"));
         machine.midge = Some(Process::start(command, &machine.folder.join("midge.log")));
+    }
+
+    /// Starts the server, again after it was killed, and waits until it answers.
+    pub fn start_server(&mut self, arguments: &[&str]) {
+        self.spawn_server(arguments);
         eventually("the server answers", Duration::from_secs(20), || {
             self.kubectl("get --raw /readyz").stdout.contains("ok").then_some(())
         });
@@ -161,7 +168,7 @@ impl Machine {
 
     /// midge on this host, with folders of its own.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.host.command(MIDGE);
+        let mut command = self.host.command(&midge());
         command.args(arguments);
         command.arg("--data-dir").arg(self.folder.join("data"));
         command.arg("--run-dir").arg(self.folder.join("run"));
@@ -172,6 +179,11 @@ impl Machine {
         }
         command.env_remove("KUBECONFIG").env("MIDGE_CONFIG", empty_config(&self.folder));
         command
+    }
+
+    /// The process that runs midge here: what `nsenter` became.
+    pub fn midge_id(&self) -> u32 {
+        self.midge.as_ref().unwrap().id()
     }
 
     pub fn log(&self) -> String {

@@ -28,10 +28,14 @@ pub struct Answer {
 impl Answer {
     pub fn of(command: &mut Command) -> Answer {
         let name = format!("{command:?}");
-        let Output { status, stdout, stderr } =
-            command.output().unwrap_or_else(|error| panic!("failed to run {name}: {error}"));
+        let output = command.output().unwrap_or_else(|error| panic!("failed to run {name}: {error}"));
+        Answer::from_output(name, output)
+    }
+
+    /// What `command`, a name for messages, said.
+    pub fn from_output(command: String, Output { status, stdout, stderr }: Output) -> Answer {
         Answer {
-            command: name,
+            command,
             code: status.code(),
             stdout: String::from_utf8_lossy(&stdout).into_owned(),
             stderr: String::from_utf8_lossy(&stderr).into_owned(),

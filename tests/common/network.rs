@@ -92,7 +92,14 @@ impl Host {
             .collect()
     }
 
-    fn netns_path(&self) -> PathBuf {
+    /// Bytes that went through this host's network card, both ways, headers included.
+    pub fn bytes(&self) -> u64 {
+        let text = output("ip", ["-n", &self.netns, "-s", "-j", "link", "show", "eth0"]);
+        let links: serde_json::Value = serde_json::from_str(&text).unwrap();
+        ["rx", "tx"].iter().map(|way| links[0]["stats64"][way]["bytes"].as_u64().unwrap()).sum()
+    }
+
+    pub fn netns_path(&self) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.netns)
     }
 }
