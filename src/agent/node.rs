@@ -1,6 +1,7 @@
 //! What the node says of itself: the Node object.
 
-use crate::api::Object;
+use crate::agent::config::Taint;
+use crate::api::object::Object;
 use crate::sys::cgroup::Cgroups;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -14,8 +15,8 @@ pub struct NodeOptions {
     pub node_ip: Option<IpAddr>,
     /// `key`, `value`.
     pub labels: Vec<(String, String)>,
-    /// `key`, `value`, `effect`.
-    pub taints: Vec<(String, String, String)>,
+    /// Taints that it registers with.
+    pub taints: Vec<Taint>,
     /// `containerd`'s version, for instance `1.6.20`; "" when unknown.
     pub containerd_version: String,
     /// Its file system is the node's ephemeral storage.
