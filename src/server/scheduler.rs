@@ -1,0 +1,1 @@
+//! Pods without a node get one. (Being written.)
