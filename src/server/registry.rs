@@ -4,6 +4,7 @@
 //! resourceVersion; what it returns has one.
 
 mod delete;
+mod identity;
 mod list;
 mod seed;
 #[cfg(test)]
