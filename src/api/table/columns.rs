@@ -64,9 +64,7 @@ pub const EVENT: &[Column] = &[
     Column::text("Message", "What happened.", |event, _| event.str_at("/message").trim().into()),
     Column::text("First Seen", "Time since it first happened.", |event, now| first_seen(event, now).into())
         .wide(),
-    Column::text("Count", "How often it happened.", |event, _| count(event).into())
-        .integer()
-        .wide(),
+    Column::text("Count", "How often it happened.", |event, _| count(event).into()).integer().wide(),
     Column { priority: 1, ..NAME },
 ];
 
