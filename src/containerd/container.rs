@@ -1,9 +1,8 @@
 //! Containers: containerd's records of what may run. They outlive tasks and reboots.
 
-use std::collections::HashMap;
 use std::time::SystemTime;
 
-use super::{Client, Error};
+use super::{Client, Error, Labels};
 
 /// What a new container record holds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,7 +18,7 @@ pub struct ContainerSpec {
     pub options: Option<RuncOptions>,
     /// The OCI runtime specification's `config.json`.
     pub spec: Vec<u8>,
-    pub labels: HashMap<String, String>,
+    pub labels: Labels,
 }
 
 /// Options of the runc shim.
@@ -40,7 +39,7 @@ pub struct Container {
     pub image: String,
     pub snapshotter: String,
     pub snapshot_key: String,
-    pub labels: HashMap<String, String>,
+    pub labels: Labels,
     pub created_at: Option<SystemTime>,
 }
 

@@ -1,8 +1,6 @@
 //! The content store: blobs by digest.
 
-use std::collections::HashMap;
-
-use super::{Client, Error};
+use super::{Client, Error, Labels};
 
 /// A pointer to a blob, as in the OCI image specification's `descriptor.md`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +16,7 @@ pub struct Descriptor {
 pub struct ContentInfo {
     pub digest: String,
     pub size: u64,
-    pub labels: HashMap<String, String>,
+    pub labels: Labels,
 }
 
 impl Client {
@@ -33,12 +31,12 @@ impl Client {
     }
 
     /// Stores a small blob; one that exists already is fine, and gets the labels all the same.
-    pub async fn write_content(&self, _digest: &str, _bytes: &[u8], _labels: &HashMap<String, String>) -> Result<(), Error> {
+    pub async fn write_content(&self, _digest: &str, _bytes: &[u8], _labels: &Labels) -> Result<(), Error> {
         todo!()
     }
 
     /// Sets these labels on a blob and leaves its other ones.
-    pub async fn label_content(&self, _digest: &str, _labels: &HashMap<String, String>) -> Result<(), Error> {
+    pub async fn label_content(&self, _digest: &str, _labels: &Labels) -> Result<(), Error> {
         todo!()
     }
 }

@@ -8,13 +8,35 @@ use super::{Client, Error};
 pub enum Event {
     /// A process ended. `id` equals `container_id` for the container's first process; else it is an
     /// exec's id.
-    TaskExit { container_id: String, id: String, pid: u32, code: u32, at: SystemTime },
+    TaskExit {
+        container_id: String,
+        id: String,
+        pid: u32,
+        code: u32,
+        at: SystemTime,
+    },
     /// The kernel killed something in the container's cgroup for want of memory.
-    TaskOom { container_id: String },
-    TaskStart { container_id: String, pid: u32 },
-    TaskCreate { container_id: String, pid: u32 },
-    TaskDelete { container_id: String, id: String, pid: u32, code: u32, at: SystemTime },
-    Other { topic: String },
+    TaskOom {
+        container_id: String,
+    },
+    TaskStart {
+        container_id: String,
+        pid: u32,
+    },
+    TaskCreate {
+        container_id: String,
+        pid: u32,
+    },
+    TaskDelete {
+        container_id: String,
+        id: String,
+        pid: u32,
+        code: u32,
+        at: SystemTime,
+    },
+    Other {
+        topic: String,
+    },
 }
 
 /// A running subscription. Dropping it ends it.

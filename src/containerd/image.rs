@@ -1,15 +1,13 @@
 //! Images: from a name to what a container needs of it.
 
-use std::collections::HashMap;
-
-use super::{Client, Descriptor, Error, Platform};
+use super::{Client, Descriptor, Error, Labels, Platform};
 
 /// An image record: a name that points at a manifest or an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredImage {
     pub name: String,
     pub target: Descriptor,
-    pub labels: HashMap<String, String>,
+    pub labels: Labels,
 }
 
 /// An image resolved for one platform.

@@ -19,6 +19,9 @@ mod snapshot;
 mod task;
 mod unpack;
 
+/// Labels of a resource: keys as `midge/pod`, sorted.
+pub type Labels = std::collections::BTreeMap<String, String>;
+
 pub use client::{Client, Version};
 pub use container::{Container, ContainerSpec, RuncOptions};
 pub use content::{ContentInfo, Descriptor};

@@ -1,8 +1,6 @@
 //! Snapshots: layers of file systems.
 
-use std::collections::HashMap;
-
-use super::{Client, Error};
+use super::{Client, Error, Labels};
 
 /// A mount as containerd describes it: passed on to [`Client::create_task`] unread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +27,7 @@ pub struct Snapshot {
     pub name: String,
     pub parent: String,
     pub kind: SnapshotKind,
-    pub labels: HashMap<String, String>,
+    pub labels: Labels,
 }
 
 impl Client {
@@ -39,7 +37,7 @@ impl Client {
         _snapshotter: &str,
         _key: &str,
         _parent: &str,
-        _labels: &HashMap<String, String>,
+        _labels: &Labels,
     ) -> Result<Vec<Mount>, Error> {
         todo!()
     }
@@ -50,7 +48,7 @@ impl Client {
         _snapshotter: &str,
         _key: &str,
         _parent: &str,
-        _labels: &HashMap<String, String>,
+        _labels: &Labels,
     ) -> Result<Vec<Mount>, Error> {
         todo!()
     }
@@ -75,7 +73,7 @@ impl Client {
         _snapshotter: &str,
         _name: &str,
         _key: &str,
-        _labels: &HashMap<String, String>,
+        _labels: &Labels,
     ) -> Result<(), Error> {
         todo!()
     }

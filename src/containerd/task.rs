@@ -49,7 +49,13 @@ pub struct Exit {
 impl Client {
     /// Creates the task: the shim, the cgroup and the mounted root are there afterwards, the program waits
     /// for [`Client::start_task`]. Returns its process id.
-    pub async fn create_task(&self, _id: &str, _mounts: &[Mount], _stdio: &Stdio, _terminal: bool) -> Result<u32, Error> {
+    pub async fn create_task(
+        &self,
+        _id: &str,
+        _mounts: &[Mount],
+        _stdio: &Stdio,
+        _terminal: bool,
+    ) -> Result<u32, Error> {
         todo!()
     }
 

@@ -1,9 +1,8 @@
 //! Image archives (`docker save`, OCI layout; plain or gzip) into containerd.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{Client, Platform};
+use super::{Client, Labels, Platform};
 
 /// How to import.
 #[derive(Clone, Debug)]
@@ -11,7 +10,7 @@ pub struct Options {
     pub platform: Platform,
     pub snapshotter: String,
     /// Labels for the image records.
-    pub labels: HashMap<String, String>,
+    pub labels: Labels,
     /// Keep the layers' blobs once they are unpacked. Without them the image takes half the room, and
     /// can't be exported.
     pub keep_layers: bool,
