@@ -1,4 +1,5 @@
 //! The client and the import on a real containerd.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
@@ -156,6 +157,32 @@ fn imports_repeatedly_and_keeps_what_is_needed() {
         client.delete_lease(&lease, true).await.unwrap();
         assert!(client.snapshots(SNAPSHOTTER, &[]).await.unwrap().is_empty());
         assert!(client.image(&names[0], &platform).await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn an_import_that_was_cut_off_blocks_nothing() {
+    let containerd = Containerd::start();
+    let archive = containerd.folder().join("web.tar");
+    image::docker_archive(&archive, &[Image::busybox("web", &["sh"])], false);
+    run(async |executor| {
+        let client = Client::connect(&containerd.socket(), containerd.namespace(), &executor).await.unwrap();
+        let mut cut = 0;
+        for milliseconds in [1, 2, 4, 8, 16, 32, 64] {
+            let options = options(false);
+            let import = import::archive(&client, &archive, &options);
+            let timer = async { drop(smol::Timer::after(Duration::from_millis(milliseconds)).await) };
+            cut += u32::from(
+                smol::future::or(async { import.await.is_err() }, async {
+                    timer.await;
+                    true
+                })
+                .await,
+            );
+        }
+        assert!(cut > 1);
+        let names = import::archive(&client, &archive, &options(false)).await.unwrap();
+        assert!(client.image(&names[0], &Platform::host()).await.unwrap().is_some());
     });
 }
 

@@ -254,3 +254,60 @@ pub fn chain_ids(diff_ids: &[String]) -> Vec<String> {
     }
     chain
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn reads_nulls_and_refuses_other_shapes() {
+        let config = format!(
+            r#"{{"architecture":"arm","os":"linux","variant":"v7","rootfs":{{"type":"layers","diff_ids":["{DIGEST}"]}},
+            "config":{{"Entrypoint":null,"Cmd":["sh","-c"],"Volumes":{{"/data":{{}}}},"StopSignal":"SIGINT"}}}}"#
+        );
+        let Document::Config(config) = Document::parse("x", config.as_bytes()).unwrap() else { panic!() };
+        assert_eq!(config.platform.variant, "v7");
+        assert_eq!(config.run.cmd, ["sh", "-c"]);
+        assert_eq!(
+            (config.run.volumes, config.run.stop_signal),
+            (vec!["/data".to_string()], "SIGINT".to_string())
+        );
+        for bad in [
+            "",
+            "[]",
+            "{}",
+            r#"{"layers":[]}"#,
+            r#"{"manifests":[{"digest":"sha256:../../x","size":1}]}"#,
+            r#"{"rootfs":{"diff_ids":["x"]}}"#,
+        ] {
+            assert!(Document::parse("x", bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ends_at_nested_indexes() {
+        struct Loop;
+        impl Source for Loop {
+            async fn document(&self, digest: &str) -> Result<Document, Error> {
+                Document::parse(
+                    digest,
+                    format!(r#"{{"manifests":[{{"digest":"{DIGEST}","size":1}}]}}"#).as_bytes(),
+                )
+            }
+        }
+        let target = Descriptor { media_type: String::new(), digest: DIGEST.into(), size: 1 };
+        let resolved = smol::block_on(resolve("x", &target, &Platform::host(), &Loop));
+        assert!(matches!(resolved, Err(Error::Malformed { .. })));
+    }
+
+    #[test]
+    fn chains_layers() {
+        let ids = [sha256(b"a"), sha256(b"b"), sha256(b"c")];
+        let second = sha256(format!("{} {}", ids[0], ids[1]).as_bytes());
+        let third = sha256(format!("{second} {}", ids[2]).as_bytes());
+        assert_eq!(chain_ids(&ids), [ids[0].clone(), second, third]);
+        assert!(chain_ids(&[]).is_empty());
+    }
+}
