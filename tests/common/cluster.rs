@@ -1,10 +1,10 @@
 //! A cluster of hosts, each a network namespace with its own containerd, and the real kubectl.
 
-use super::command::{Answer, eventually};
+use super::command::{Answer, eventually, run};
 use super::containerd::Containerd;
-use super::network::{Host, Network};
+use super::folder::Folder;
+use super::network::{Host, Network, in_netns};
 use super::process::Process;
-use super::scratch::Scratch;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::io::Write;
@@ -22,7 +22,8 @@ pub struct Cluster {
     pub server: Machine,
     pub agents: Vec<Machine>,
     network: Network,
-    pub scratch: Scratch,
+    /// Dropped last, and kept when the test failed.
+    folder: Folder,
 }
 
 /// A host with what runs on it.
@@ -46,10 +47,10 @@ impl Cluster {
     }
 
     fn with_server(name: &str, arguments: &[&str], node: bool) -> Cluster {
-        let scratch = Scratch::new(name);
+        let folder = Folder::new(name);
         let mut network = Network::new();
-        let server = Machine::new("server", &mut network, &scratch, node);
-        let mut cluster = Cluster { server, agents: Vec::new(), network, scratch };
+        let server = Machine::new("server", &mut network, &folder, node);
+        let mut cluster = Cluster { server, agents: Vec::new(), network, folder };
         cluster.start_server(arguments);
         cluster
     }
@@ -77,7 +78,7 @@ impl Cluster {
     }
 
     pub fn add_agent(&mut self, name: &str) -> &mut Machine {
-        let machine = Machine::new(name, &mut self.network, &self.scratch, true);
+        let machine = Machine::new(name, &mut self.network, &self.folder, true);
         self.agents.push(machine);
         let at = self.agents.len() - 1;
         self.start_agent(at);
@@ -86,7 +87,7 @@ impl Cluster {
 
     /// A host with containerd and no agent yet.
     pub fn machine(&mut self, name: &str, containerd: bool) -> Machine {
-        Machine::new(name, &mut self.network, &self.scratch, containerd)
+        Machine::new(name, &mut self.network, &self.folder, containerd)
     }
 
     /// Starts agent number `at`, again after it was killed.
@@ -155,14 +156,15 @@ impl Cluster {
 }
 
 impl Machine {
-    fn new(name: &str, network: &mut Network, scratch: &Scratch, containerd: bool) -> Machine {
+    fn new(name: &str, network: &mut Network, cluster: &Folder, containerd: bool) -> Machine {
         let host = network.host();
-        let folder = scratch.folder(name);
+        let folder = cluster.join(name);
         for sub in ["data/agent/images", "run", "cni"] {
             std::fs::create_dir_all(folder.join(sub)).unwrap();
         }
-        std::fs::copy(scratch.image(IMAGE), folder.join("data/agent/images/busybox.tar")).unwrap();
-        let containerd = containerd.then(|| Containerd::start(&folder.join("containerd"), |name| host.command(name)));
+        std::fs::copy(image(cluster), folder.join("data/agent/images/busybox.tar")).unwrap();
+        let netns = host.netns_path();
+        let containerd = containerd.then(|| Containerd::start_by(move |program| in_netns(&netns, program)));
         Machine { name: name.to_string(), midge: None, containerd, host, folder }
     }
 
@@ -181,6 +183,54 @@ impl Machine {
         command
     }
 
+    /// containerd's own client, in the one namespace that the agent here uses.
+    pub fn ctr(&self, line: &str) -> String {
+        let containerd = self.containerd.as_ref().unwrap();
+        let ctr = |namespace: &str, line: &str| {
+            let mut command = self.host.command("ctr");
+            command.arg("--address").arg(containerd.socket()).args(["-n", namespace]);
+            Answer::of(command.args(line.split_whitespace())).success().stdout
+        };
+        let namespaces = ctr("default", "namespaces ls -q");
+        let own = namespaces.lines().find(|name| name.starts_with("midge")).unwrap_or("none yet");
+        ctr(own, line)
+    }
+
+    /// Stops containerd and starts it again; containers go on.
+    pub fn restart_containerd(&mut self) {
+        self.containerd.as_mut().unwrap().restart();
+    }
+
+    /// That a deleted pod has left no container, process, mount, namespace, interface, lease or cgroup.
+    #[track_caller]
+    pub fn assert_nothing_left(&self, interfaces_before: &[String]) {
+        assert_eq!(self.ctr("tasks ls -q"), "");
+        assert_eq!(self.ctr("containers ls -q"), "");
+        let shims = || self.containerd.as_ref().unwrap().shims();
+        eventually("the shims are gone", Duration::from_secs(5), || shims().is_empty().then_some(()));
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let ours = self.folder.to_string_lossy().into_owned();
+        let left: Vec<&str> = mounts.lines().filter(|line| line.contains(&ours)).collect();
+        assert!(left.is_empty(), "mounts are left: {left:?}");
+        for folder in ["run/netns", "run/ipc", "run/uts", "data/agent/pods"] {
+            let entries = std::fs::read_dir(self.folder.join(folder)).into_iter().flatten().flatten();
+            let entries: Vec<_> = entries.map(|entry| entry.path()).collect();
+            assert!(entries.is_empty(), "{entries:?} are left");
+        }
+        // The bridge stays; the pods' ends are gone.
+        let left: Vec<String> = self
+            .host
+            .interfaces()
+            .into_iter()
+            .filter(|name| !interfaces_before.contains(name) && name.starts_with("veth"))
+            .collect();
+        assert!(left.is_empty(), "interfaces are left: {left:?}");
+        let leases = Answer::of(
+            std::process::Command::new("find").arg(&self.folder).args(["-name", "10.42.*"]),
+        );
+        assert_eq!(leases.success().stdout, "", "addresses are still leased");
+    }
+
     /// The process that runs midge here: what `nsenter` became.
     pub fn midge_id(&self) -> u32 {
         self.midge.as_ref().unwrap().id()
@@ -194,7 +244,6 @@ impl Machine {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.scratch.keep();
             for machine in std::iter::once(&self.server).chain(&self.agents) {
                 let log = machine.log();
                 let tail: Vec<&str> = log.lines().rev().take(40).collect();
@@ -203,6 +252,16 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+/// The archive of the image that every node has, made the way users make it.
+fn image(cluster: &Folder) -> PathBuf {
+    let path = cluster.join("busybox.tar");
+    if !path.exists() {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/busybox-image.sh");
+        run("sh", [script, "/bin/busybox", IMAGE, &path.to_string_lossy()]);
+    }
+    path
 }
 
 /// A configuration file that says nothing, so that the machine's own is not read.

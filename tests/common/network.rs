@@ -2,7 +2,7 @@
 //! namespace of its own. Nothing outside them is touched.
 
 use super::command::{output, run};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -69,9 +69,7 @@ impl Host {
     /// `program`, to be run on this host. The file system is the machine's: `nsenter` changes the network
     /// only, where `ip netns exec` would also give a mount namespace of its own.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.netns_path().display())).arg("--").arg(program);
-        command
+        in_netns(&self.netns_path(), program)
     }
 
     /// Pulls the cable, at the switch's end: the host sees its carrier go.
@@ -102,6 +100,13 @@ impl Host {
     pub fn netns_path(&self) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.netns)
     }
+}
+
+/// `program`, to be run in the network namespace at `path`.
+pub fn in_netns(path: &Path, program: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={}", path.display())).arg("--").arg(program);
+    command
 }
 
 impl Drop for Host {
