@@ -1,4 +1,4 @@
-//! Objects as Kubernetes defines them: the kinds table, metadata, selectors, errors, tables.
+//! Floor 0: objects as Kubernetes defines them: the kinds table, metadata, selectors, errors, tables.
 //!
 //! Everything here is plain data and pure functions: no I/O, no clock (`now` is an argument).
 
@@ -16,3 +16,7 @@ pub mod strategy;
 pub mod table;
 pub mod time;
 
+pub use kinds::{KINDS, Kind};
+pub use object::{Object, ObjectError};
+pub use status::{Cause, CauseReason, Reason, Status};
+pub use strategy::Strategy;
