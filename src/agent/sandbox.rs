@@ -73,6 +73,8 @@ pub enum Error {
     /// The plugins succeeded and gave none.
     NoAddress { uid: String },
     Cgroup { uid: String, source: cgroup::Error },
+    /// What an earlier sandbox of the pod left can't be removed, so that there can be no new one.
+    Leftovers { uid: String, errors: Vec<Error> },
     List { source: Box<dyn std::error::Error + Send + Sync> },
 }
 
@@ -125,7 +127,7 @@ impl Sandboxes {
             let known = network.as_ref().ok_or_else(|| Error::NoNetwork { uid: spec.uid.clone() })?;
             known.check(&self.options.plugins).map_err(|source| Error::Network { uid: spec.uid.clone(), source })?;
         }
-        self.remove(&spec.uid).await.map_err(first)?;
+        self.remove(&spec.uid).await.map_err(|errors| Error::Leftovers { uid: spec.uid.clone(), errors })?;
         match self.make(spec, network).await {
             Ok(sandbox) => Ok(sandbox),
             Err(error) => {
@@ -226,14 +228,6 @@ fn check_uid(uid: &str) -> Result<(), Error> {
     if fine { Ok(()) } else { Err(Error::InvalidUid { uid: uid.into() }) }
 }
 
-/// The first tells why a new sandbox can't be made; the others are in the log.
-fn first(mut errors: Vec<Error>) -> Error {
-    for error in errors.iter().skip(1) {
-        log::warn!("{error}");
-    }
-    if errors.is_empty() { Error::InvalidUid { uid: String::new() } } else { errors.swap_remove(0) }
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -243,10 +237,18 @@ impl fmt::Display for Error {
                 "no network for pod {uid} yet: the server has not given this node a pod range, and there is no CNI \
                  configuration"
             ),
-            Error::Namespaces { uid, .. } => write!(f, "failed to set up the namespaces of pod {uid}"),
-            Error::Network { uid, .. } => write!(f, "failed to set up the network of pod {uid}"),
+            Error::Namespaces { uid, .. } => write!(f, "namespaces of pod {uid}"),
+            Error::Network { uid, .. } => write!(f, "network of pod {uid}"),
             Error::NoAddress { uid } => write!(f, "the CNI plugins gave pod {uid} no address"),
-            Error::Cgroup { uid, .. } => write!(f, "failed to set up the control group of pod {uid}"),
+            Error::Cgroup { uid, .. } => write!(f, "control group of pod {uid}"),
+            Error::Leftovers { uid, errors } => {
+                write!(f, "an earlier sandbox of pod {uid} can't be removed")?;
+                for error in errors {
+                    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+                    write!(f, "; {error}{}", source.unwrap_or_default())?;
+                }
+                Ok(())
+            }
             Error::List { .. } => write!(f, "failed to list the pods' sandboxes"),
         }
     }
@@ -255,7 +257,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::InvalidUid { .. } | Error::NoNetwork { .. } | Error::NoAddress { .. } => None,
+            Error::InvalidUid { .. } | Error::NoNetwork { .. } | Error::NoAddress { .. } | Error::Leftovers { .. } => None,
             Error::Namespaces { source, .. } => Some(source),
             Error::Network { source, .. } => Some(source),
             Error::Cgroup { source, .. } => Some(source),
