@@ -1,0 +1,1 @@
+//! A pod's sandbox: pinned namespaces and the pod's network.
