@@ -1,1 +1,18 @@
 //! Floor 2: the node: link client, pod loop, status, streams, images.
+
+pub mod config;
+pub mod container;
+pub mod desired;
+pub mod images;
+pub mod logger;
+pub mod logs;
+pub mod node;
+pub mod outbox;
+pub mod pods;
+pub mod record;
+pub mod sandbox;
+pub mod session;
+pub mod spec;
+pub mod status;
+
+pub use config::Config;

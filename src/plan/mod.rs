@@ -1,1 +1,4 @@
 //! Floor 1: pure decisions. No I/O, no clock, no async: `now` is an argument.
+
+pub mod pod;
+pub mod schedule;

@@ -1,0 +1,1 @@
+//! One container's life: create, start, stop, remove.

@@ -1,0 +1,1 @@
+//! Images: what containerd has, archives in a folder, the pull policy.

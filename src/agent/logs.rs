@@ -1,0 +1,1 @@
+//! Serves the Log stream from a container's log files.

@@ -1,0 +1,1 @@
+//! The pod loop: one owner, level-triggered.

@@ -1,0 +1,1 @@
+//! What the node remembers of a pod's containers: exits, attempts, back-off.

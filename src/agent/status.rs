@@ -1,0 +1,1 @@
+//! A pod's status from what was observed. Pure.

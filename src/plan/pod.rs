@@ -1,0 +1,1 @@
+//! Which containers of a pod to start, stop and remove now.
