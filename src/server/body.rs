@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_TYPE;
-use hyper::{HeaderMap, Request};
+use hyper::HeaderMap;
 
 use crate::api::{Object, Status};
 use crate::http::body::{ReadError, read};
@@ -19,8 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub const OBJECT_TYPES: &[&str] = &["application/json"];
 
 /// The whole body, at most [`LIMIT`] bytes.
-pub async fn bytes(request: Request<Incoming>) -> Result<Bytes, Status> {
-    let body = request.into_body();
+pub async fn bytes(body: Incoming) -> Result<Bytes, Status> {
     // Told beforehand: refused before a byte of it is read.
     if body.size_hint().lower() > LIMIT as u64 {
         return Err(Status::request_entity_too_large(LIMIT));

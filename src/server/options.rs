@@ -115,7 +115,7 @@ pub fn check_reached(revision: Option<u64>, current: u64) -> Result<(), Status> 
             let cause = Cause { reason: crate::api::CauseReason::Other, message, field: String::new() };
             status.details =
                 Some(Box::new(Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() }));
-            Ok(()).and(Err(status))
+            Err(status)
         }
         _ => Ok(()),
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::query::decode;
 use crate::api::Kind;
+use crate::api::kinds::POD;
 
 /// A path that this server knows.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub enum Route<'a> {
     Group(Cow<'a, str>),
     /// `/api/v1`, `/apis/GROUP/VERSION`
     Resources { group: Cow<'a, str>, version: Cow<'a, str> },
+    /// `/openapi/v2`
+    OpenApiTwo,
     /// `/openapi/v3`
     OpenApiIndex,
     /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`
@@ -45,7 +48,7 @@ pub struct Target<'a> {
     /// `None` for cluster-wide kinds, and for all namespaces.
     pub namespace: Option<Cow<'a, str>>,
     pub name: Option<Cow<'a, str>>,
-    /// One of the kind's `subresources`.
+    /// One of the kind's `subresources`, or of those that only exist to be answered ([`UNLISTED`]).
     pub subresource: Option<&'static str>,
 }
 
@@ -89,6 +92,7 @@ fn own(mut parts: Vec<Cow<'_, str>>) -> Route<'_> {
 fn openapi(mut parts: Vec<Cow<'_, str>>) -> Route<'_> {
     let words: Vec<&str> = parts.iter().map(Cow::as_ref).collect();
     match words.as_slice() {
+        ["v2"] => Route::OpenApiTwo,
         ["v3"] => Route::OpenApiIndex,
         ["v3", "api", _] => Route::OpenApi { group: Cow::Borrowed(""), version: parts.remove(2) },
         ["v3", "apis", _, _] => {
@@ -123,13 +127,23 @@ fn objects<'a>(group: &str, version: &str, mut parts: Vec<Cow<'a, str>>) -> Opti
     let name = parts.next();
     let subresource = match parts.next() {
         None => None,
-        Some(part) => Some(*kind.subresources.iter().find(|known| **known == part)?),
+        Some(part) => Some(subresource(kind, &part)?),
     };
     let named = [&namespace, &name].into_iter().flatten();
     let placed = kind.namespaced == namespace.is_some() || (kind.namespaced && name.is_none());
     // An object's name is one path segment and never empty; `%2F` in it would change what it names.
     let sound = named.into_iter().all(|text| !text.is_empty() && !text.contains('/'));
     (placed && sound && parts.next().is_none()).then_some(Target { kind, namespace, name, subresource })
+}
+
+/// Parts of a pod that discovery does not tell of: those that are refused by name.
+const UNLISTED: &[&str] =
+    &["attach", "binding", "ephemeralcontainers", "eviction", "exec", "portforward", "proxy", "resize"];
+
+fn subresource(kind: &'static Kind, name: &str) -> Option<&'static str> {
+    let listed = kind.subresource(name).map(|found| found.name);
+    let unlisted = || UNLISTED.iter().copied().find(|known| *kind == *POD && *known == name);
+    listed.or_else(unlisted)
 }
 
 #[cfg(test)]
