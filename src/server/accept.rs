@@ -80,7 +80,8 @@ mod tests {
         assert_eq!(negotiate(Some(kubectl), PLAIN), Some(Shape::Plain));
         let typed = "application/vnd.kubernetes.protobuf,application/json";
         assert_eq!(negotiate(Some(typed), READ), Some(Shape::Plain));
-        let old = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        let old =
+            "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
         assert_eq!(negotiate(Some(old), DISCOVERY), Some(Shape::Plain));
         let new = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
         assert_eq!(negotiate(Some(new), DISCOVERY), Some(Shape::Discovery));

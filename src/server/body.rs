@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::HeaderMap;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_TYPE;
-use hyper::HeaderMap;
 
 use crate::api::{Object, Status};
 use crate::http::body::{ReadError, read};

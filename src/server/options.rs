@@ -67,7 +67,10 @@ impl ListOptions {
                 forbid(MATCH, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
             }
             if self.send_initial_events.is_none() && matching.is_some() {
-                forbid(MATCH, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+                forbid(
+                    MATCH,
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                );
             }
             return causes;
         }

@@ -171,7 +171,10 @@ mod tests {
         assert_eq!(target("/api/v1/pods"), Some(("pods", None, None, None)));
         assert_eq!(target("/api/v1/namespaces"), Some(("namespaces", None, None, None)));
         assert_eq!(target("/api/v1/namespaces/x"), Some(("namespaces", None, text("x"), None)));
-        assert_eq!(target("/api/v1/namespaces/x/status"), Some(("namespaces", None, text("x"), Some("status"))));
+        assert_eq!(
+            target("/api/v1/namespaces/x/status"),
+            Some(("namespaces", None, text("x"), Some("status")))
+        );
         assert_eq!(target("/api/v1/namespaces/x/pods/"), Some(("pods", text("x"), None, None)));
         let log = target("/api/v1/namespaces/x/pods/web%2D1/log");
         assert_eq!(log, Some(("pods", text("x"), text("web-1"), Some("log"))));
@@ -206,8 +209,11 @@ mod tests {
         assert!(matches!(Route::parse("/readyz/ping"), Route::Health));
         assert!(matches!(Route::parse("/v1-midge/connect"), Route::Link));
         assert!(matches!(Route::parse("/v1-midge/tokens/abc"), Route::Tokens(rest) if rest.len() == 1));
-        assert!(matches!(Route::parse("/openapi/v3/api/v1"), Route::OpenApi { group, .. } if group.is_empty()));
-        let Route::OpenApi { group, version } = Route::parse("/openapi/v3/apis/coordination.k8s.io/v1") else {
+        assert!(
+            matches!(Route::parse("/openapi/v3/api/v1"), Route::OpenApi { group, .. } if group.is_empty())
+        );
+        let Route::OpenApi { group, version } = Route::parse("/openapi/v3/apis/coordination.k8s.io/v1")
+        else {
             panic!("no document");
         };
         assert_eq!((&*group, &*version), ("coordination.k8s.io", "v1"));

@@ -31,7 +31,9 @@ impl<'a> Query<'a> {
 
     /// A switch: as upstream's conversion, anything but `false`, `0` and absence turns it on, also `?follow`.
     pub fn switch(&self, name: &str) -> bool {
-        self.all(name).next().is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"))
+        self.all(name)
+            .next()
+            .is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"))
     }
 
     /// A number; text that is none is an error that names the parameter.
@@ -81,7 +83,9 @@ pub fn decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
         }
         at += 1;
     }
-    Cow::Owned(String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Cow::Owned(
+        String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
 }
 
 fn hex_pair(pair: &[u8]) -> Option<u8> {
@@ -95,8 +99,9 @@ mod tests {
 
     #[test]
     fn parameters() {
-        let query =
-            Query::parse("labelSelector=app%3Dweb%2Ctier+in+(a)&watch=1&follow&limit=5&previous=false&x=%zz%4");
+        let query = Query::parse(
+            "labelSelector=app%3Dweb%2Ctier+in+(a)&watch=1&follow&limit=5&previous=false&x=%zz%4",
+        );
         assert_eq!(query.text("labelSelector"), Some("app=web,tier in (a)"));
         assert!(query.switch("watch") && query.switch("follow"));
         assert!(!query.switch("previous") && !query.switch("absent"));

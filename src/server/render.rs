@@ -149,5 +149,7 @@ fn metadata_only(item: &Item) -> Result<Vec<u8>, Status> {
 }
 
 fn partial(metadata: &str) -> String {
-    format!("{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{metadata}}}")
+    format!(
+        "{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{metadata}}}"
+    )
 }

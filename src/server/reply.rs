@@ -59,7 +59,9 @@ pub fn warn(reply: &mut Reply, text: &str) {
     const MOST: usize = 20;
     let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
     let warnings = reply.headers().get_all("warning").iter().count();
-    if warnings < MOST && let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+    if warnings < MOST
+        && let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\""))
+    {
         reply.headers_mut().append("warning", value);
     }
 }

@@ -16,7 +16,8 @@ impl Call<'_> {
 
     /// `dryRun`, and the part that is written.
     pub fn write_options(&self) -> Result<WriteOptions, Status> {
-        let mut options = WriteOptions { dry_run: dry_run(self.query.all("dryRun"))?, ..WriteOptions::default() };
+        let mut options =
+            WriteOptions { dry_run: dry_run(self.query.all("dryRun"))?, ..WriteOptions::default() };
         if self.target.subresource == Some("status") {
             options.subresource = Subresource::Status;
         }

@@ -29,5 +29,8 @@ pub async fn delete(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
             Err(status) => return Err(status),
         }
     }
-    Ok(read::reply_list(rendering, List { items, revision: registry.store().revision(), token: None, remaining: None }))
+    Ok(read::reply_list(
+        rendering,
+        List { items, revision: registry.store().revision(), token: None, remaining: None },
+    ))
 }

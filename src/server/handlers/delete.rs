@@ -56,11 +56,19 @@ pub fn parse(said: &Object) -> Result<DeleteOptions, Status> {
     let grace_seconds = said.i64_at("/gracePeriodSeconds");
     if said.at("/gracePeriodSeconds").is_some() && grace_seconds.is_none_or(|seconds| seconds < 0) {
         let value = said.at("/gracePeriodSeconds").cloned().unwrap_or_default();
-        causes.push(Cause::invalid("gracePeriodSeconds", value, "must be a number greater than or equal to 0"));
+        causes.push(Cause::invalid(
+            "gracePeriodSeconds",
+            value,
+            "must be a number greater than or equal to 0",
+        ));
     }
     let policy = said.str_at("/propagationPolicy");
     if !matches!(policy, "" | "Background" | "Foreground" | "Orphan") {
-        causes.push(Cause::not_supported("propagationPolicy", policy, &["Background", "Foreground", "Orphan"]));
+        causes.push(Cause::not_supported(
+            "propagationPolicy",
+            policy,
+            &["Background", "Foreground", "Orphan"],
+        ));
     }
     if !causes.is_empty() {
         return Err(invalid("DeleteOptions.meta.k8s.io", "", causes));

@@ -12,8 +12,11 @@ use crate::server::render::Rendering;
 use crate::server::reply::{self, Reply};
 
 /// The patches that are taken.
-const TYPES: &[&str] =
-    &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+const TYPES: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
 
 #[derive(Clone, Copy)]
 enum Format {
@@ -57,14 +60,14 @@ pub async fn patch(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
             Format::Merge => patch::merge(current, &change),
             Format::Strategic => patch::strategic(kind, current, &change),
         }?;
-        let mut patched = Object::from_value(patched).map_err(|error| Status::bad_request(error.to_string()))?;
+        let mut patched =
+            Object::from_value(patched).map_err(|error| Status::bad_request(error.to_string()))?;
         call.claim(&mut patched)?;
         warnings = call.shape(&mut patched, Some(&text), validation)?;
         *object = patched;
         Ok(Change::Write)
     };
-    let patched =
-        call.state.registry.modify(kind, call.namespace(), call.name(), options, apply).await?;
+    let patched = call.state.registry.modify(kind, call.namespace(), call.name(), options, apply).await?;
     Ok(warned(reply::json(rendering.object(&patched, true)), &warnings))
 }
 

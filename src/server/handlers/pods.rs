@@ -49,7 +49,8 @@ async fn said(call: &Call<'_>, body: Incoming, kind: &str) -> Result<Object, Sta
 }
 
 fn done() -> Reply {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    let status =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     reply::full(StatusCode::CREATED, reply::JSON, status.to_string())
 }
 

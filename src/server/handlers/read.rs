@@ -40,7 +40,8 @@ pub fn list_or_watch(call: &Call<'_>) -> Result<Reply, Status> {
         check_reached(options.revision, registry.store().revision())?;
     }
     let page = Page { limit: options.limit, token: options.token };
-    let list = registry.list(call.target.kind, call.target.namespace.as_deref(), &options.selectors, &page)?;
+    let list =
+        registry.list(call.target.kind, call.target.namespace.as_deref(), &options.selectors, &page)?;
     if options.exact && options.revision.is_some_and(|asked| asked != list.revision) {
         return Err(Status::expired(format!(
             "The provided resource version is no longer available: only the latest one, {}, is",
@@ -52,7 +53,8 @@ pub fn list_or_watch(call: &Call<'_>) -> Result<Reply, Status> {
 
 /// Writes a list piece by piece: what is in memory at once is a piece, not the list.
 pub fn reply_list(rendering: Rendering, list: List) -> Reply {
-    let mut pieces = ListText { buffer: rendering.head(&list), rendering, items: list.items.into_iter(), rows: 0 };
+    let mut pieces =
+        ListText { buffer: rendering.head(&list), rendering, items: list.items.into_iter(), rows: 0 };
     match pieces.next() {
         Some(Ok(first)) if pieces.items.len() == 0 && pieces.rows == DONE => reply::json(first),
         Some(Err(error)) => reply::status(&Status::internal(error)),
