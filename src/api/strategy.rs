@@ -9,12 +9,13 @@ mod node;
 mod pod;
 
 pub use config::{ConfigMapStrategy, SecretStrategy};
+pub use metadata::carry as carry_metadata;
 pub use namespace::NamespaceStrategy;
 pub use node::{EventStrategy, LeaseStrategy, NodeStrategy};
 pub use pod::PodStrategy;
 
-/// The rules of one kind. The registry calls, in this order: `schema::default`, `prepare_*`,
-/// [`validate`]. Every method has a default, which suits a kind without rules.
+/// The rules of one kind. The registry calls, in this order: `schema::default`, on an update
+/// [`carry_metadata`], `prepare_*`, [`validate`]. Every method has a default, which suits a kind without rules.
 pub trait Strategy: Sync {
     /// Puts a new object into its first state: a client's status is dropped, computed defaults are set.
     fn prepare_create(&self, new: &mut Object) {
@@ -74,3 +75,6 @@ fn keep_all_but_status(new: &mut Object, old: &Object) {
         None => drop(new.remove("/status")),
     }
 }
+
+#[cfg(test)]
+mod tests;
