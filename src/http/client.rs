@@ -17,27 +17,12 @@ use crate::Executor;
 /// Why a server could not be talked to. `server` is `host:port`.
 #[derive(Debug)]
 pub enum Error {
-    Resolve {
-        host: String,
-        source: io::Error,
-    },
-    Connect {
-        server: String,
-        source: io::Error,
-    },
+    Resolve { host: String, source: io::Error },
+    Connect { server: String, source: io::Error },
     /// The TLS handshake failed: the certificate is not trusted, or the other end speaks no TLS.
-    Handshake {
-        server: String,
-        source: io::Error,
-    },
-    Request {
-        server: String,
-        source: hyper::Error,
-    },
-    TimedOut {
-        server: String,
-        after: Duration,
-    },
+    Handshake { server: String, source: io::Error },
+    Request { server: String, source: hyper::Error },
+    TimedOut { server: String, after: Duration },
 }
 
 impl fmt::Display for Error {

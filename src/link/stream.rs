@@ -1,7 +1,7 @@
 //! One stream on a link: data in both directions, each with its own credit, until one end ends it.
 
-use bytes::Bytes;
 use std::fmt;
+use bytes::Bytes;
 
 /// The bytes that may be under way to a reader that does not read.
 pub const WINDOW: u32 = 64 << 10;

@@ -33,15 +33,11 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unknown => {
-                "the join token is wrong or was deleted: take the one in the server's token file, \
-                              or make one with `midge token create` on the server"
-            }
+            Self::Unknown => "the join token is wrong or was deleted: take the one in the server's token file, \
+                              or make one with `midge token create` on the server",
             Self::Expired => "the join token has expired: make one with `midge token create` on the server",
-            Self::UsedUp => {
-                "the join token has been used as often as it may be: make one with \
-                             `midge token create` on the server"
-            }
+            Self::UsedUp => "the join token has been used as often as it may be: make one with \
+                             `midge token create` on the server",
         })
     }
 }
@@ -50,37 +46,18 @@ impl std::error::Error for Refusal {}
 
 #[derive(Debug)]
 pub enum Error {
-    ReadFile {
-        path: PathBuf,
-        source: io::Error,
-    },
-    WriteFile {
-        path: PathBuf,
-        source: io::Error,
-    },
+    ReadFile { path: PathBuf, source: io::Error },
+    WriteFile { path: PathBuf, source: io::Error },
     /// The token file holds no token, or one that pins another CA.
-    File {
-        path: PathBuf,
-        problem: String,
-    },
+    File { path: PathBuf, problem: String },
     /// `--token` (or MIDGE_TOKEN) at the server.
-    Configured {
-        problem: String,
-    },
-    Random {
-        source: RandomError,
-    },
-    Store {
-        source: store::Error,
-    },
+    Configured { problem: String },
+    Random { source: RandomError },
+    Store { source: store::Error },
     /// No issued token has the id.
-    NotFound {
-        id: String,
-    },
+    NotFound { id: String },
     /// Issued tokens are bounded.
-    TooMany {
-        limit: usize,
-    },
+    TooMany { limit: usize },
 }
 
 impl fmt::Display for Error {
