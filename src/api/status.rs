@@ -1,5 +1,6 @@
 //! `Status`: how the API says that a request failed, and why.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
@@ -142,12 +143,9 @@ impl Status {
         )
     }
     pub fn invalid(kind: &Kind, name: &str, causes: Vec<Cause>) -> Status {
-        let mut texts = Vec::with_capacity(causes.len());
-        for text in causes.iter().map(Cause::to_string) {
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
+        let mut seen = BTreeSet::new();
+        let texts: Vec<String> =
+            causes.iter().map(Cause::to_string).filter(|text| seen.insert(text.clone())).collect();
         let list =
             if let [only] = texts.as_slice() { only.clone() } else { format!("[{}]", texts.join(", ")) };
         let whose = if kind.group.is_empty() {

@@ -117,11 +117,20 @@ fn body(what: &str, value: Option<Value>, detail: &str) -> String {
     let mut text = what.to_owned();
     if let Some(value) = value {
         text.push_str(": ");
-        text.push_str(&value.to_string());
+        text.push_str(&shorten(value.to_string()));
     }
     if !detail.is_empty() {
         text.push_str(": ");
         text.push_str(detail);
     }
     text
+}
+
+/// A message shows enough of a value to find it by, however long it is.
+fn shorten(text: String) -> String {
+    const LIMIT: usize = 1000;
+    match text.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or("")),
+        None => text,
+    }
 }

@@ -16,7 +16,7 @@ pub struct PodStrategy;
 impl Strategy for PodStrategy {
     fn prepare_create(&self, new: &mut Object) {
         defaults::apply(new);
-        let class = qos_class(new);
+        let class = defaults::qos_class(new);
         new.set("/status", json!({"phase": "Pending", "qosClass": class}));
     }
 
@@ -43,9 +43,6 @@ impl Strategy for PodStrategy {
         causes
     }
 }
-
-/// `Guaranteed`, `Burstable` or `BestEffort`, from the containers' CPU and memory.
-pub use defaults::qos_class;
 
 fn spec(pod: &Object, causes: &mut Vec<Cause>) {
     const RESTART: &[&str] = &["Always", "OnFailure", "Never"];

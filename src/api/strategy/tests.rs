@@ -64,6 +64,7 @@ fn what_a_client_left_out_is_carried_over() {
 fn a_new_pod_gets_its_computed_defaults() {
     let pod = pod(json!({
         "hostNetwork": true,
+        "volumes": [{"name": "scratch"}],
         "containers": [
             {"name": "a", "image": "registry:5000/busybox", "resources": {"limits": {"cpu": 1, "memory": "1Gi"}}},
             {"name": "b", "image": "busybox:1.36", "ports": [{"containerPort": 80}],
@@ -72,6 +73,7 @@ fn a_new_pod_gets_its_computed_defaults() {
     }));
     assert_eq!(pod.str_at("/spec/containers/0/imagePullPolicy"), "Always");
     assert_eq!(pod.str_at("/spec/containers/1/imagePullPolicy"), "IfNotPresent");
+    assert_eq!(pod.at("/spec/volumes/0/emptyDir"), Some(&json!({})));
     assert_eq!(pod.str_at("/spec/containers/0/resources/requests/memory"), "1Gi");
     assert_eq!(pod.i64_at("/spec/containers/1/ports/0/hostPort"), Some(80));
     assert_eq!(pod.at("/status"), Some(&json!({"phase": "Pending", "qosClass": "Guaranteed"})));
@@ -107,7 +109,6 @@ fn a_bad_pod_is_refused_field_by_field() {
     let found = messages(POD, &pod, None);
     let starts = [
         "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
-        "spec.volumes[0]: Required value: must specify a volume type",
         "spec.volumes[1].hostPath: Forbidden: may not specify more than 1 volume type",
         "spec.containers[0].image: Required value",
         "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
@@ -124,6 +125,13 @@ fn a_bad_pod_is_refused_field_by_field() {
     for (found, start) in found.iter().zip(starts) {
         assert!(found.starts_with(start), "{found}");
     }
+}
+
+#[test]
+fn a_flood_is_refused_before_it_is_looked_at() {
+    let flood: Vec<Value> = (0..ITEMS_LIMIT).map(|_| json!({})).collect();
+    let pod = pod(json!({"containers": [{"name": "a", "image": "b", "ports": flood}]}));
+    assert_eq!(messages(POD, &pod, None), ["Too many: 5001: must have at most 5000 items"]);
 }
 
 #[test]

@@ -6,8 +6,11 @@ use super::list;
 use crate::api::{Object, quantity::Quantity};
 
 /// Sets what follows from other fields and is absent: the pull policy from the image's tag, requests
-/// from limits, host ports from container ports in the host's network.
+/// from limits, host ports from container ports in the host's network, `emptyDir` for a volume of no type.
 pub fn apply(pod: &mut Object) {
+    if let Some(Value::Array(volumes)) = pod.at_mut("/spec/volumes") {
+        volumes.iter_mut().filter_map(Value::as_object_mut).for_each(volume_type);
+    }
     let host_network = pod.bool_at("/spec/hostNetwork");
     for containers in ["/spec/initContainers", "/spec/containers"] {
         let Some(Value::Array(containers)) = pod.at_mut(containers) else { continue };
@@ -18,6 +21,12 @@ pub fn apply(pod: &mut Object) {
                 host_ports(container);
             }
         }
+    }
+}
+
+fn volume_type(volume: &mut Map<String, Value>) {
+    if volume.iter().all(|(key, value)| key == "name" || value.is_null()) {
+        volume.insert("emptyDir".to_owned(), Value::Object(Map::new()));
     }
 }
 
