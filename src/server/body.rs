@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_lite::future;
+use http_body_util::BodyExt;
 use hyper::HeaderMap;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_TYPE;
+use smol::Timer;
 
 use crate::api::{Object, Status};
 use crate::http::body::{ReadError, read};
@@ -20,8 +23,9 @@ pub const OBJECT_TYPES: &[&str] = &["application/json"];
 
 /// The whole body, at most [`LIMIT`] bytes.
 pub async fn bytes(body: Incoming) -> Result<Bytes, Status> {
-    // Told beforehand: refused before a byte of it is read.
+    // Told beforehand: refused without keeping a byte of it.
     if body.size_hint().lower() > LIMIT as u64 {
+        discard(body).await;
         return Err(Status::request_entity_too_large(LIMIT));
     }
     read(body, LIMIT, PATIENCE).await.map_err(|error| match error {
@@ -29,6 +33,25 @@ pub async fn bytes(body: Incoming) -> Result<Bytes, Status> {
         ReadError::TimedOut { .. } => Status::gateway_timeout(error.to_string()),
         ReadError::Receive { .. } => Status::bad_request(error.to_string()),
     })
+}
+
+/// Reads some of a body that nobody wants: a client that is cut off while it still sends may never
+/// see the answer that says why.
+async fn discard(mut body: Incoming) {
+    const MOST: usize = 2 * LIMIT;
+    let drain = async {
+        let mut seen = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            seen += frame.data_ref().map_or(0, Bytes::len);
+            if seen > MOST {
+                break;
+            }
+        }
+    };
+    let late = async {
+        Timer::after(Duration::from_secs(5)).await;
+    };
+    future::or(drain, late).await;
 }
 
 /// The media type of the body in lower case, without parameters; JSON when the client says nothing.

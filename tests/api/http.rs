@@ -156,7 +156,7 @@ fn lists() {
 fn pods() {
     let server = Server::start();
     let pods = "/api/v1/namespaces/default/pods";
-    let pod = json!({"metadata": {"name": "web"}, "spec": {"schedulerName": "mine", "containers": [
+    let pod = json!({"metadata": {"name": "web"}, "spec": {"nodeSelector": {"no": "node"}, "containers": [
         {"name": "a", "image": "x"}, {"name": "b", "image": "x"}]}});
     server.ask("POST", pods, &[JSON], &pod.to_string()).is(201);
     let log = |query: &str| server.get(&format!("{pods}/web/log{query}"));
