@@ -8,6 +8,8 @@ mod identity;
 mod list;
 mod seed;
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 mod watch;
 mod write;
