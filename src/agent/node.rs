@@ -1,8 +1,8 @@
 //! What the node says of itself: the Node object.
 
 use crate::agent::config::Taint;
-use crate::api::object::Object;
 use crate::sys::cgroup::Cgroups;
+use serde_json::Value as Object; // crate::api::Object once it is there
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::SystemTime;

@@ -42,7 +42,11 @@ impl Config {
 /// Runs every plugin's DEL in reverse order with the configuration, arguments and result that ADD was
 /// given, read from `cache_dir`, and forgets them. Fine when nothing was added. `netns` may be gone.
 pub async fn del(
-    plugins: &Plugins, cache_dir: &Path, container_id: &str, ifname: &str, netns: &Path,
+    plugins: &Plugins,
+    cache_dir: &Path,
+    container_id: &str,
+    ifname: &str,
+    netns: &Path,
 ) -> Result<(), Error> {
     let _ = (plugins, cache_dir, container_id, ifname, netns);
     todo!()
