@@ -85,8 +85,7 @@ pub async fn run(
         closing,
     });
     drop(secret);
-    // Dropped on return, in whatever way.
-    let _loops = [
+    let loops = [
         executor.spawn(links.clone().run()),
         scheduler::run(registry.clone(), &executor),
         namespaces::run(registry.clone(), &executor),
@@ -105,6 +104,10 @@ pub async fn run(
     log::info!("listening on {address}");
     ready(Ready { address, url, token: tokens.server_token(), kubeconfig });
     serve(listener, identity, Limits::default(), executor, handler, ending).await;
+    // Waited for: a task that is only dropped keeps the registry open until the executor turns to it.
+    for task in loops {
+        task.cancel().await;
+    }
     Ok(())
 }
 
