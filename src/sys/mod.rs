@@ -1,3 +1,11 @@
 //! Floor 0: one small module per Linux interface, so that nothing above names a system call.
 
+pub mod cgroup;
 pub mod file;
+pub mod host;
+pub mod lock;
+pub mod mount;
+pub mod namespace;
+pub mod netlink;
+pub mod notify;
+pub mod signal;

@@ -1,1 +1,14 @@
 //! Floor 1: certificates, server and client TLS configurations.
+
+mod authority;
+mod client;
+mod error;
+mod identity;
+
+pub use authority::{Authority, Names};
+pub use client::{client_config_pinned, client_config_unverified};
+pub use error::Error;
+pub use identity::ServerIdentity;
+
+/// The name that every agent verifies its server's certificate against, whatever address it dialled.
+pub const SERVER_NAME: &str = "midge-server";

@@ -1,0 +1,76 @@
+//! What a kind adds to the generic handlers: computed defaults and rules.
+
+use super::{Cause, Kind, Object};
+
+mod config;
+mod metadata;
+mod namespace;
+mod node;
+mod pod;
+
+pub use config::{ConfigMapStrategy, SecretStrategy};
+pub use namespace::NamespaceStrategy;
+pub use node::{EventStrategy, LeaseStrategy, NodeStrategy};
+pub use pod::PodStrategy;
+
+/// The rules of one kind. The registry calls, in this order: `schema::default`, `prepare_*`,
+/// [`validate`]. Every method has a default, which suits a kind without rules.
+pub trait Strategy: Sync {
+    /// Puts a new object into its first state: a client's status is dropped, computed defaults are set.
+    fn prepare_create(&self, new: &mut Object) {
+        new.remove("/status");
+    }
+
+    /// Before an update of the main resource: what may not change that way (status) is put back.
+    fn prepare_update(&self, new: &mut Object, old: &Object) {
+        restore(new, old, "/status");
+    }
+
+    /// Before an update of the `status` subresource: everything but status and metadata's freely
+    /// changeable parts is put back.
+    fn prepare_status_update(&self, new: &mut Object, old: &Object) {
+        keep_all_but_status(new, old);
+    }
+
+    /// The kind's own rules; metadata is checked by [`validate`]. `old` is there on an update.
+    fn validate(&self, new: &Object, old: Option<&Object>) -> Vec<Cause> {
+        let _ = (new, old);
+        Vec::new()
+    }
+}
+
+/// A kind without rules of its own.
+pub struct PlainStrategy;
+
+impl Strategy for PlainStrategy {}
+
+/// All rules: metadata's, which hold for every kind, then the kind's. Empty when the object is valid.
+/// The registry has set name, namespace and uid before.
+pub fn validate(kind: &Kind, new: &Object, old: Option<&Object>) -> Vec<Cause> {
+    let mut causes = metadata::validate(kind, new, old);
+    causes.extend(kind.strategy.validate(new, old));
+    causes
+}
+
+/// Makes the value at a pointer what it is in `old`, absence included.
+pub fn restore(new: &mut Object, old: &Object, pointer: &str) {
+    match old.at(pointer) {
+        Some(value) => new.set(pointer, value.clone()),
+        None => drop(new.remove(pointer)),
+    }
+}
+
+fn keep_all_but_status(new: &mut Object, old: &Object) {
+    let status = new.remove("/status");
+    let metadata = new.remove("/metadata");
+    *new = old.clone();
+    // Upstream lets a status update change metadata of several kinds; what the status writer is
+    // allowed to say there is the resource version that it expects.
+    if let Some(version) = metadata.as_ref().and_then(|metadata| metadata.get("resourceVersion")) {
+        new.set("/metadata/resourceVersion", version.clone());
+    }
+    match status {
+        Some(status) => new.set("/status", status),
+        None => drop(new.remove("/status")),
+    }
+}

@@ -1,0 +1,5 @@
+//! namespace
+use super::Strategy;
+/// Rules.
+pub struct NamespaceStrategy;
+impl Strategy for NamespaceStrategy {}

@@ -1,0 +1,5 @@
+//! pod
+use super::Strategy;
+/// Rules.
+pub struct PodStrategy;
+impl Strategy for PodStrategy {}

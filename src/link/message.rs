@@ -1,0 +1,141 @@
+//! What the two ends say to each other. A message is one binary WebSocket message: a type byte, a small
+//! JSON header, and for some types a newline and a payload that is passed on without being parsed.
+//!
+//! A type that this version does not know is skipped, and so is a field: that is how one minor version
+//! may add to the link. What older versions must not misread gets a new type byte.
+
+use miniserde::{Deserialize, Serialize};
+
+/// The link protocol's number, in [`Hello`].
+pub const PROTOCOL: u32 = 1;
+/// The WebSocket subprotocol.
+pub const SUBPROTOCOL: &str = "midge.v1";
+/// Where the server takes links.
+pub const CONNECT_PATH: &str = "/v1-midge/connect";
+/// The most bytes of one message: an object of up to 3 MB with room for its header.
+pub const MAX_MESSAGE: usize = 4 << 20;
+/// The most bytes of a message's JSON header, payload not counted. A [`Hello`] of 1,000 pods has 80 kB.
+pub const MAX_HEADER: usize = 256 << 10;
+
+/// From an agent to its server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToServer {
+    /// The first message after each connect.
+    Hello(Hello),
+    /// The node key of [`Welcome`] is on disk: from now on it alone opens the link.
+    KeySaved,
+    /// The node as the agent sees it: a Node object, JSON.
+    Node(Vec<u8>),
+    /// A pod's status (the object below `status`), JSON.
+    PodStatus(PodRef, Vec<u8>),
+    /// A pod has ended and left nothing behind. Repeated until [`ToAgent::Remove`] confirms it.
+    PodGone(PodRef),
+    /// An Event object, JSON.
+    Event(Vec<u8>),
+}
+
+/// From a server to one of its agents.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToAgent {
+    /// The answer to [`ToServer::Hello`].
+    Welcome(Welcome),
+    /// An object that the node needs, new or changed: the object as JSON, `metadata.resourceVersion` included.
+    Put(Put, Vec<u8>),
+    /// The node needs the object no more. For a pod: it is to be stopped without grace, if it still runs, and forgotten.
+    Remove(Remove),
+    /// Everything that differed from [`Hello`] has been sent.
+    Synced,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// [`crate::VERSION`].
+    pub version: String,
+    /// The kernel's boot id: a new one means that no container can still run.
+    pub boot_id: String,
+    /// What the agent has, whether it runs or not.
+    pub pods: Vec<HelloPod>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HelloPod {
+    pub uid: String,
+    /// The resourceVersion of the object that the agent has.
+    pub revision: u64,
+    /// The pod has ended, and the server has not confirmed it.
+    pub gone: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PodRef {
+    pub uid: String,
+    pub namespace: String,
+    pub name: String,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The node's own secret, on joining and until [`ToServer::KeySaved`]. Never logged.
+    pub node_key: Option<String>,
+    pub node_uid: String,
+    /// The range that the node's pods get their addresses from, such as `10.42.1.0/24`.
+    pub pod_cidr: String,
+    pub cluster_dns: String,
+    pub cluster_domain: String,
+    /// The server's clock: milliseconds since 1970.
+    pub time: u64,
+    pub server_version: String,
+}
+
+impl std::fmt::Debug for Welcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Welcome")
+            .field("node_key", &self.node_key.as_ref().map(|_| "…"))
+            .field("node_uid", &self.node_uid)
+            .field("pod_cidr", &self.pod_cidr)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Put {
+    /// The kind's name, such as `Pod` or `ConfigMap`.
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    /// The object's resourceVersion.
+    pub revision: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Remove {
+    pub kind: String,
+    pub uid: String,
+}
+
+/// What the server asks of an agent on a stream of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamRequest {
+    Log(LogRequest),
+}
+
+/// A container's log. The agent sends plain lines (channel 1), then ends the stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LogRequest {
+    pub namespace: String,
+    pub pod: String,
+    pub uid: String,
+    pub container: String,
+    pub follow: bool,
+    pub previous: bool,
+    pub timestamps: bool,
+    /// The last so many lines only.
+    pub tail: Option<u64>,
+    pub since_seconds: Option<u64>,
+    /// RFC 3339.
+    pub since_time: Option<String>,
+    pub limit_bytes: Option<u64>,
+}
