@@ -1,29 +1,93 @@
 //! Mounts of the agent itself. Containers' mounts are the container runtime's.
 
-use std::io;
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags};
+use std::ffi::{CString, OsString};
+use std::io::{self, BufRead};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// Binds the file or folder `source` onto `target`, which exists.
 pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
-    let _ = (source, target);
-    todo!()
+    Ok(rustix::mount::mount_bind(source, target)?)
 }
 
 /// Mounts a tmpfs with the given mode and size in bytes onto the folder `target`.
 pub fn tmpfs(target: &Path, mode: u32, size: Option<u64>) -> io::Result<()> {
-    let _ = (target, mode, size);
-    todo!()
+    let size = size.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
+    let data = CString::new(format!("mode={mode:o}{size}"))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(rustix::mount::mount("tmpfs", target, "tmpfs", flags, data.as_c_str())?)
 }
 
 /// Unmounts whatever is mounted on `target`, all layers of it; fine if nothing is. A busy mount is
 /// detached: it disappears from the tree now and ends with its last user.
 pub fn unmount(target: &Path) -> io::Result<()> {
-    let _ = target;
-    todo!()
+    // A path can be mounted on any number of times; the bound only guards against a fault of ours.
+    for _ in 0..64 {
+        match rustix::mount::unmount(target, UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            Err(Errno::BUSY) => {
+                rustix::mount::unmount(target, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)?;
+            }
+            // EINVAL: not a mount point. ENOENT: not there at all.
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Errno::BUSY.into())
 }
 
-/// Mount points at or below `folder`, innermost first.
+/// Mount points at or below `folder`, innermost and latest first.
 pub fn below(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let _ = folder;
-    todo!()
+    let file = std::fs::File::open("/proc/self/mountinfo")?;
+    let mut found = Vec::new();
+    for line in io::BufReader::new(file).split(b'\n') {
+        let line = line?;
+        // proc_pid_mountinfo(5): the fifth field is the mount point.
+        if let Some(point) = line.split(|b| *b == b' ').nth(4).map(unescape) {
+            if point.starts_with(folder) {
+                found.push(point);
+            }
+        }
+    }
+    found.reverse();
+    found.sort_by_key(|point| std::cmp::Reverse(point.as_os_str().as_bytes().len()));
+    Ok(found)
+}
+
+/// The kernel writes blank, tab, newline and backslash as `\` and three octal digits.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = tail;
+        let digits = tail.get(..3).filter(|d| first == b'\\' && d.iter().all(|c| (b'0'..=b'7').contains(c)));
+        match digits {
+            Some(digits) => {
+                bytes.push(digits.iter().fold(0u8, |value, c| value.wrapping_mul(8).wrapping_add(c - b'0')));
+                rest = &tail[3..];
+            }
+            None => bytes.push(first),
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unescapes_what_the_kernel_escapes() {
+        assert_eq!(unescape(br"/mnt/a\040b\134c"), Path::new(r"/mnt/a b\c"));
+        assert_eq!(unescape(br"/mnt/a\04"), Path::new(r"/mnt/a\04"));
+    }
+
+    #[test]
+    fn nothing_mounted_is_fine() {
+        unmount(Path::new("/nowhere/at/all")).unwrap();
+        assert_eq!(below(Path::new("/nowhere/at/all")).unwrap(), Vec::<PathBuf>::new());
+        assert!(below(Path::new("/")).unwrap().contains(&PathBuf::from("/proc")));
+    }
 }

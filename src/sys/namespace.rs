@@ -1,5 +1,14 @@
 //! Network, IPC and UTS namespaces that live without a process, by bind mounts.
+//!
+//! The mounts get the propagation of the mount they are in, on purpose: a containerd with a mount
+//! namespace of its own must see them come and go. A container that binds the host's `/run` may hold
+//! copies of them which an unmount here does not reach; removing the file does, since the kernel
+//! (3.18) then detaches it wherever it is a mount point.
 
+use super::{mount, netlink};
+use rustix::thread::UnshareFlags;
+use std::fmt;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -31,27 +40,165 @@ pub enum Error {
     ReadPins { path: PathBuf, source: io::Error },
 }
 
+/// Folder under the run folder and file under `/proc/thread-self/ns`, for each kind.
+const FOLDERS: [(&str, &str); 3] = [("netns", "net"), ("ipc", "ipc"), ("uts", "uts")];
+
+/// The type of the kernel's namespace file system, `NSFS_MAGIC`.
+const NSFS: u64 = 0x6e73_6673;
+
+impl Kinds {
+    fn each(self) -> impl Iterator<Item = (bool, &'static str, &'static str)> {
+        [self.net, self.ipc, self.uts].into_iter().zip(FOLDERS).map(|(wanted, (folder, file))| (wanted, folder, file))
+    }
+
+    fn flags(self) -> UnshareFlags {
+        let mut flags = UnshareFlags::empty();
+        flags.set(UnshareFlags::NEWNET, self.net);
+        flags.set(UnshareFlags::NEWIPC, self.ipc);
+        flags.set(UnshareFlags::NEWUTS, self.uts);
+        flags
+    }
+
+    fn pins(self, run_dir: &Path, name: &str) -> Pins {
+        let path = |wanted: bool, folder: &str| wanted.then(|| run_dir.join(folder).join(name));
+        Pins { net: path(self.net, "netns"), ipc: path(self.ipc, "ipc"), uts: path(self.uts, "uts") }
+    }
+}
+
 /// Makes new namespaces and pins them. `hostname` is set in the UTS namespace; loopback is up in the
 /// network namespace. Nothing stays behind on an error. Blocks for about 2 ms.
 pub fn pin(kinds: Kinds, run_dir: &Path, name: &str, hostname: &str) -> Result<Pins, Error> {
-    let _ = (kinds, run_dir, name, hostname);
-    todo!()
+    // Namespaces belong to a thread until they are bound somewhere, so a thread is made for them:
+    // one that were used again would stay in them.
+    let outcome = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("namespaces".into()).stack_size(128 * 1024);
+        match thread.spawn_scoped(scope, || pin_here(kinds, run_dir, name, hostname)) {
+            Ok(running) => running.join().unwrap_or_else(|_| {
+                Err(Error::Thread { source: io::Error::other("the thread that makes namespaces panicked") })
+            }),
+            Err(source) => Err(Error::Thread { source }),
+        }
+    });
+    if let Err(error) = outcome {
+        // The cause says more than what else may fail now.
+        let _ = unpin(run_dir, name);
+        return Err(error);
+    }
+    Ok(kinds.pins(run_dir, name))
+}
+
+fn pin_here(kinds: Kinds, run_dir: &Path, name: &str, hostname: &str) -> Result<(), Error> {
+    unshare(kinds.flags()).map_err(|source| Error::Unshare { source })?;
+    if kinds.uts {
+        rustix::system::sethostname(hostname.as_bytes())
+            .map_err(|error| Error::SetHostname { hostname: hostname.into(), source: error.into() })?;
+    }
+    if kinds.net {
+        // What the loopback plugin does, without starting a process for it.
+        netlink::loopback_up().map_err(|source| Error::LoopbackUp { source })?;
+    }
+    for (wanted, folder, file) in kinds.each() {
+        if !wanted {
+            continue;
+        }
+        let folder = run_dir.join(folder);
+        let path = folder.join(name);
+        super::file::create_private_folder(&folder)
+            .and_then(|()| fs::OpenOptions::new().write(true).create_new(true).open(&path))
+            .map_err(|source| Error::CreatePin { path: path.clone(), source })?;
+        mount::bind(&Path::new("/proc/thread-self/ns").join(file), &path)
+            .map_err(|source| Error::BindPin { path, source })?;
+    }
+    Ok(())
+}
+
+#[allow(unsafe_code)]
+fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    // SAFETY: unshare(2) is unsafe in general since CLONE_FILES breaks assumptions that threads make
+    // of shared descriptors. Only NEWNET, NEWIPC and NEWUTS get here, which touch no descriptor and
+    // no memory, in a thread that is made for this and ends after it.
+    Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
 }
 
 /// The pins of `name` if every one of `kinds` is there and is a namespace.
 pub fn pinned(kinds: Kinds, run_dir: &Path, name: &str) -> Option<Pins> {
-    let _ = (kinds, run_dir, name);
-    todo!()
+    let whole = kinds.each().filter(|(wanted, ..)| *wanted).all(|(_, folder, _)| {
+        // A pin whose mount is gone (a reboot, with a run folder that outlives it) is an empty file.
+        is_namespace(&run_dir.join(folder).join(name))
+    });
+    whole.then(|| kinds.pins(run_dir, name))
+}
+
+fn is_namespace(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|facts| facts.f_type as u64 == NSFS)
 }
 
 /// Takes the pins of `name` away, whichever exist. Goes on past failures and returns all of them.
 pub fn unpin(run_dir: &Path, name: &str) -> Result<(), Vec<Error>> {
-    let _ = (run_dir, name);
-    todo!()
+    let mut errors = Vec::new();
+    for (folder, _) in FOLDERS {
+        let path = run_dir.join(folder).join(name);
+        let removed = mount::unmount(&path).and_then(|()| match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        });
+        if let Err(source) = removed {
+            errors.push(Error::RemovePin { path, source });
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
 /// Every name with at least one pin, whole or not, sorted.
 pub fn names(run_dir: &Path) -> Result<Vec<String>, Error> {
-    let _ = run_dir;
-    todo!()
+    let mut names = Vec::new();
+    for (folder, _) in FOLDERS {
+        let path = run_dir.join(folder);
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(Error::ReadPins { path, source }),
+            Ok(entries) => entries,
+        };
+        for entry in entries {
+            let entry = entry.map_err(|source| Error::ReadPins { path: path.clone(), source })?;
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Thread { .. } => write!(f, "failed to start a thread for namespaces"),
+            Error::Unshare { .. } => write!(
+                f,
+                "failed to make namespaces: midge needs root (CAP_SYS_ADMIN), and CONFIG_NET_NS, CONFIG_IPC_NS and \
+                 CONFIG_UTS_NS in the kernel"
+            ),
+            Error::SetHostname { hostname, .. } => write!(f, "failed to set the host name `{hostname}`"),
+            Error::LoopbackUp { .. } => write!(f, "failed to bring the loopback interface up"),
+            Error::CreatePin { path, .. } => write!(f, "failed to create `{}`", path.display()),
+            Error::BindPin { path, .. } => write!(f, "failed to bind a namespace onto `{}`", path.display()),
+            Error::RemovePin { path, .. } => write!(f, "failed to remove the namespace `{}`", path.display()),
+            Error::ReadPins { path, .. } => write!(f, "failed to read the folder `{}`", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Thread { source }
+            | Error::Unshare { source }
+            | Error::SetHostname { source, .. }
+            | Error::LoopbackUp { source }
+            | Error::CreatePin { source, .. }
+            | Error::BindPin { source, .. }
+            | Error::RemovePin { source, .. }
+            | Error::ReadPins { source, .. } => Some(source),
+        }
+    }
 }
