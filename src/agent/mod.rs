@@ -14,5 +14,6 @@ pub mod sandbox;
 pub mod session;
 pub mod spec;
 pub mod status;
+pub mod wake;
 
 pub use config::Config;
