@@ -3,6 +3,7 @@
 pub mod config;
 pub mod container;
 pub mod desired;
+pub mod env;
 pub mod images;
 pub mod logger;
 pub mod logs;
