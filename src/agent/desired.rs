@@ -96,7 +96,8 @@ impl Pod {
             return Ok(());
         }
         let folder = pods_folder.join(&self.reference.uid);
-        file::create_private_folder(&folder).map_err(|source| Error::Folder { path: folder.clone(), source })?;
+        file::create_private_folder(&folder)
+            .map_err(|source| Error::Folder { path: folder.clone(), source })?;
         let path = folder.join("pod.json");
         // Spliced in for the next start's Hello.
         let text = crate::api::object::with_resource_version(&self.text, self.revision);
@@ -122,7 +123,9 @@ pub fn load(pods_folder: &Path) -> Result<(Vec<Pod>, Vec<String>), Error> {
             Err(source) => return Err(Error::Read { path, source }),
             Ok(text) => match Pod::parse(&text, 0) {
                 Ok(pod) if pod.reference.uid == uid => pods.push(pod),
-                Ok(pod) => log::error!("`{}` holds pod {}: it is left alone", path.display(), pod.reference.uid),
+                Ok(pod) => {
+                    log::error!("`{}` holds pod {}: it is left alone", path.display(), pod.reference.uid)
+                }
                 Err(error) => log::error!("`{}` is left alone: {error}", path.display()),
             },
         }
@@ -211,6 +214,9 @@ mod tests {
         assert!(matches!(pod("a-1", "../a"), Err(Error::Uid { .. })));
         let name = r#"[{"name":"../web"}]"#;
         assert!(matches!(pod(r#"[{"name":"web"}]"#, name), Err(Error::ContainerName { .. })));
-        assert_eq!(pod(r#""name":"web","#, r#""name":"web","deletionTimestamp":"x","#).unwrap().grace_seconds, Some(30));
+        assert_eq!(
+            pod(r#""name":"web","#, r#""name":"web","deletionTimestamp":"x","#).unwrap().grace_seconds,
+            Some(30)
+        );
     }
 }

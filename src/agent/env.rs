@@ -20,8 +20,14 @@ pub struct Facts<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Error {
     /// A source that midge does not have yet.
-    Source { variable: String, source: String },
-    Field { variable: String, path: String },
+    Source {
+        variable: String,
+        source: String,
+    },
+    Field {
+        variable: String,
+        path: String,
+    },
 }
 
 /// The image's variables, HOSTNAME, then the container's, each of which may use those before it as

@@ -188,7 +188,12 @@ mod tests {
     use std::fs;
 
     /// What `input`, written to stdout in these pieces, becomes, times cut off.
-    fn logged(name: &str, input: &[&[u8]], before: impl FnOnce(&Path), between: impl Fn(&Path, usize)) -> Vec<String> {
+    fn logged(
+        name: &str,
+        input: &[&[u8]],
+        before: impl FnOnce(&Path),
+        between: impl Fn(&Path, usize),
+    ) -> Vec<String> {
         let folder = std::env::temp_dir().join(format!("midge-logger-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join("0.log");
@@ -215,9 +220,11 @@ mod tests {
     #[test]
     fn lines_are_joined_and_cut() {
         let long = vec![b'x'; MAX_LINE];
-        let lines = logged("lines", &[b"one\ntw", b"o\n\n", &long, b"tail\n", b"no newline"], |_| (), nothing);
+        let lines =
+            logged("lines", &[b"one\ntw", b"o\n\n", &long, b"tail\n", b"no newline"], |_| (), nothing);
         let part = format!("stdout P {}", "x".repeat(MAX_LINE));
-        let expected = ["stdout F one", "stdout F two", "stdout F ", &part, "stdout F tail", "stdout F no newline"];
+        let expected =
+            ["stdout F one", "stdout F two", "stdout F ", &part, "stdout F tail", "stdout F no newline"];
         assert_eq!(lines, expected);
     }
 

@@ -179,8 +179,7 @@ impl State {
         }
         let (uid, pod) = self.pods.iter_mut().find(|(_, pod)| pod.news)?;
         pod.news = false;
-        let reference =
-            PodRef { uid: uid.clone(), namespace: pod.namespace.clone(), name: pod.name.clone() };
+        let reference = PodRef { uid: uid.clone(), namespace: pod.namespace.clone(), name: pod.name.clone() };
         match &pod.status {
             _ if pod.gone => Some(ToServer::PodGone(reference)),
             Some(status) => Some(ToServer::PodStatus(reference, status.to_vec())),
@@ -222,9 +221,7 @@ impl Core for Outbox {
     fn receive(&self, message: ToAgent) {
         let mut state = self.state();
         let (uid, change) = match message {
-            ToAgent::Put(put, payload) if put.kind == "Pod" => {
-                (put.uid.clone(), Change::Put(put, payload))
-            }
+            ToAgent::Put(put, payload) if put.kind == "Pod" => (put.uid.clone(), Change::Put(put, payload)),
             ToAgent::Remove(remove) if remove.kind == "Pod" => (remove.uid, Change::Remove),
             ToAgent::Welcome(welcome) => {
                 state.cluster = Some(Cluster {

@@ -73,8 +73,7 @@ const MASKED_PATHS: [&str; 10] = [
     "/sys/firmware",
 ];
 
-const READONLY_PATHS: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The period of a processor quota, microseconds.
 const CPU_PERIOD: i64 = 100_000;
@@ -123,9 +122,14 @@ pub struct Spec {
 pub enum Error {
     NoCommand,
     /// The image names its user, and only its own files know the number.
-    UserName { user: String },
+    UserName {
+        user: String,
+    },
     RunAsRoot,
-    Resource { resource: &'static str, value: String },
+    Resource {
+        resource: &'static str,
+        value: String,
+    },
     Env(env::Error),
 }
 
@@ -207,7 +211,8 @@ fn strings(value: &Value, pointer: &str) -> Vec<String> {
 
 /// `command` takes the place of the image's entrypoint and drops its arguments too.
 fn args(container: &Value, image: &ImageConfig, env: &[(String, String)]) -> Result<Vec<String>, Error> {
-    let expand = |words: Vec<String>| words.into_iter().map(|word| env::expand(&word, env)).collect::<Vec<_>>();
+    let expand =
+        |words: Vec<String>| words.into_iter().map(|word| env::expand(&word, env)).collect::<Vec<_>>();
     let command = expand(strings(container, "/command"));
     let arguments = expand(strings(container, "/args"));
     let mut args = if command.is_empty() { image.entrypoint.clone() } else { command.clone() };
@@ -294,7 +299,8 @@ fn resources(inputs: &Inputs<'_>, warnings: &mut Vec<String>) -> Result<(Value, 
     let container = inputs.container;
     let cpu_limit = resource(container, "limits", "cpu")?.map(Quantity::milli);
     let cpu_request = resource(container, "requests", "cpu")?.map(Quantity::milli).or(cpu_limit).unwrap_or(0);
-    let memory_limit = resource(container, "limits", "memory")?.map(Quantity::value).filter(|bytes| *bytes > 0);
+    let memory_limit =
+        resource(container, "limits", "memory")?.map(Quantity::value).filter(|bytes| *bytes > 0);
     let memory_request = resource(container, "requests", "memory")?.map(Quantity::value).or(memory_limit);
 
     let shares = (cpu_request.max(0).saturating_mul(1024) / 1000).clamp(MIN_CPU_SHARES, MAX_CPU_SHARES);
@@ -352,9 +358,7 @@ fn namespaces(inputs: &Inputs<'_>) -> Vec<Value> {
 }
 
 fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
-    let system = |destination: &str, kind: &str, options: &[&str]| {
-        json!({"destination": destination, "type": kind, "source": kind, "options": options})
-    };
+    let system = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
     let mut mounts = vec![
         system("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         system("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),

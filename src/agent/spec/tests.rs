@@ -49,7 +49,10 @@ fn command_and_args_against_entrypoint_and_cmd() {
         (json!({"args": ["x"]}), &["/entry", "x"]),
         (json!({"command": ["/own"]}), &["/own"]),
         (json!({"command": ["/own"], "args": ["x"]}), &["/own", "x"]),
-        (json!({"args": ["$(A)-$(NONE)-$$(A)"], "env": [{"name": "A", "value": "own"}]}), &["/entry", "own-$(NONE)-$(A)"]),
+        (
+            json!({"args": ["$(A)-$(NONE)-$$(A)"], "env": [{"name": "A", "value": "own"}]}),
+            &["/entry", "own-$(NONE)-$(A)"],
+        ),
     ] {
         let (spec, _) = made(container, &image(), &machine()).unwrap();
         assert_eq!(spec["process"]["args"], json!(expected));
@@ -68,8 +71,7 @@ fn environment() {
         {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
     ]});
     let (spec, _) = made(container, &image(), &machine()).unwrap();
-    let expected =
-        ["PATH=/bin", "A=b$(LATER)", "HOSTNAME=web", "B=b", "LATER=x", "IP=10.42.0.5", "APP=shop"];
+    let expected = ["PATH=/bin", "A=b$(LATER)", "HOSTNAME=web", "B=b", "LATER=x", "IP=10.42.0.5", "APP=shop"];
     assert_eq!(spec["process"]["env"], json!(expected));
     let secret = json!({"env": [{"name": "S", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]});
     assert!(matches!(made(secret, &image(), &machine()), Err(Error::Env(env::Error::Source { .. }))));
@@ -106,7 +108,10 @@ fn users_and_capabilities() {
         made(container, &with_user(user), &machine()).map(|(spec, _)| spec["process"]["user"].clone())
     };
     assert_eq!(user(json!({}), "").unwrap(), json!({"uid": 0, "gid": 0, "additionalGids": [0]}));
-    assert_eq!(user(json!({}), "65532:70").unwrap(), json!({"uid": 65532, "gid": 70, "additionalGids": [70]}));
+    assert_eq!(
+        user(json!({}), "65532:70").unwrap(),
+        json!({"uid": 65532, "gid": 70, "additionalGids": [70]})
+    );
     assert_eq!(user(json!({}), "nobody").unwrap_err(), Error::UserName { user: "nobody".into() });
     let own = json!({"securityContext": {"runAsUser": 7}});
     assert_eq!(user(own, "nobody").unwrap()["uid"], 7);
