@@ -1,8 +1,16 @@
 //! Leases keep new resources from garbage collection until something refers to them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::{Client, Error};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::call::{Method, found};
+use super::types::Empty;
+use super::{Client, Error, Labels};
+
+/// Collecting garbage deletes files: slow on a card.
+const COLLECT_LIMIT: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -11,12 +19,59 @@ pub struct Lease {
 
 impl Client {
     /// A new lease that ends by itself after `expiry`, should nobody delete it.
-    pub async fn create_lease(&self, _expiry: Duration) -> Result<Lease, Error> {
-        todo!()
+    pub async fn create_lease(&self, expiry: Duration) -> Result<Lease, Error> {
+        let now = SystemTime::now();
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        // Unique among this machine's processes, over restarts too.
+        let id = format!("midge-{}-{:x}", std::process::id(), since.as_nanos());
+        let mut labels = Labels::new();
+        if let Ok(end) = OffsetDateTime::from(now + expiry).format(&Rfc3339) {
+            labels.insert("containerd.io/gc.expire".into(), end);
+        }
+        let answer: wire::CreateResponse =
+            self.unary(wire::CREATE, &wire::CreateRequest { id: id.clone(), labels }).await?;
+        Ok(Lease { id: answer.lease.map_or(id, |lease| lease.id) })
     }
 
     /// Deletes the lease; with `collect` containerd collects garbage before it answers.
-    pub async fn delete_lease(&self, _lease: &Lease, _collect: bool) -> Result<(), Error> {
-        todo!()
+    pub async fn delete_lease(&self, lease: &Lease, collect: bool) -> Result<(), Error> {
+        let request = wire::DeleteRequest { id: lease.id.clone(), sync: collect };
+        found(self.unary_within::<_, Empty>(wire::DELETE, &request, COLLECT_LIMIT).await)?;
+        Ok(())
+    }
+}
+
+mod wire {
+    use super::{Labels, Method};
+
+    pub const CREATE: Method = Method("/containerd.services.leases.v1.Leases/Create");
+    pub const DELETE: Method = Method("/containerd.services.leases.v1.Leases/Delete");
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Lease {
+        #[prost(string, tag = "1")]
+        pub id: String,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct CreateRequest {
+        #[prost(string, tag = "1")]
+        pub id: String,
+        #[prost(btree_map = "string, string", tag = "3")]
+        pub labels: Labels,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct CreateResponse {
+        #[prost(message, optional, tag = "1")]
+        pub lease: Option<Lease>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct DeleteRequest {
+        #[prost(string, tag = "1")]
+        pub id: String,
+        #[prost(bool, tag = "2")]
+        pub sync: bool,
     }
 }

@@ -5,18 +5,24 @@
 //! ([`Client::ensure_unpacked`]) and the import of image archives ([`import::archive`]). Works with
 //! containerd 1.6, 1.7 and 2.x, whose CRI plugin may be off.
 
+mod call;
+mod channel;
 mod client;
 mod container;
 mod content;
+mod document;
 mod error;
 mod event;
+mod frame;
 mod image;
 pub mod import;
+mod io;
 mod lease;
 mod platform;
 pub mod reference;
 mod snapshot;
 mod task;
+mod types;
 mod unpack;
 
 /// Labels of a resource: keys as `midge/pod`, sorted.
