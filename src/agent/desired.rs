@@ -106,12 +106,21 @@ impl Pod {
     }
 }
 
-/// What is in `pods_folder`: the pods, and the uids of folders that hold none (what is left of removed
-/// pods). A pod that can't be read is logged and left alone: neither run nor collected.
-pub fn load(pods_folder: &Path) -> Result<(Vec<Pod>, Vec<String>), Error> {
+/// What a node finds on its disk when it starts.
+#[derive(Debug, Default, PartialEq)]
+pub struct Loaded {
+    pub pods: Vec<Pod>,
+    /// Uids of folders that hold no pod: what is left of removed ones, to be collected.
+    pub left: Vec<String>,
+    /// Uids of pods that can't be read: neither run nor collected.
+    pub unreadable: Vec<String>,
+}
+
+/// Reads `pods_folder`, which is created if it is missing.
+pub fn load(pods_folder: &Path) -> Result<Loaded, Error> {
     let failed = |source| Error::Folder { path: pods_folder.into(), source };
     file::create_private_folder(pods_folder).map_err(failed)?;
-    let (mut pods, mut left) = (Vec::new(), Vec::new());
+    let mut loaded = Loaded::default();
     for entry in fs::read_dir(pods_folder).map_err(failed)? {
         let Ok(uid) = entry.map_err(failed)?.file_name().into_string() else { continue };
         if !is_uid(&uid) {
@@ -119,18 +128,19 @@ pub fn load(pods_folder: &Path) -> Result<(Vec<Pod>, Vec<String>), Error> {
         }
         let path = pods_folder.join(&uid).join("pod.json");
         match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => left.push(uid),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => loaded.left.push(uid),
             Err(source) => return Err(Error::Read { path, source }),
             Ok(text) => match Pod::parse(&text, 0) {
-                Ok(pod) if pod.reference.uid == uid => pods.push(pod),
-                Ok(pod) => {
-                    log::error!("`{}` holds pod {}: it is left alone", path.display(), pod.reference.uid)
+                Ok(pod) if pod.reference.uid == uid => loaded.pods.push(pod),
+                parsed => {
+                    let why = parsed.err().map_or("it holds another pod".to_owned(), |error| error.to_string());
+                    log::error!("`{}` is left alone: {why}", path.display());
+                    loaded.unreadable.push(uid);
                 }
-                Err(error) => log::error!("`{}` is left alone: {error}", path.display()),
             },
         }
     }
-    Ok((pods, left))
+    Ok(loaded)
 }
 
 /// Takes the pod off the desired ones; the rest of its folder goes when it is torn down.
@@ -199,11 +209,11 @@ mod tests {
         let mut again = Pod::parse(&text(r#","managedFields":[]"#), 0).unwrap();
         again.revision = 8;
         again.save(&folder, Some(&pod)).unwrap();
-        let (loaded, left) = load(&folder).unwrap();
-        assert_eq!(loaded, [pod]);
-        assert_eq!((loaded[0].revision, left.len()), (7, 0));
+        let loaded = load(&folder).unwrap();
+        assert_eq!(loaded.pods[0].revision, 7);
+        assert_eq!(loaded, Loaded { pods: vec![pod], ..Loaded::default() });
         remove(&folder, "a-1").unwrap();
-        assert_eq!(load(&folder).unwrap(), (vec![], vec!["a-1".to_owned()]));
+        assert_eq!(load(&folder).unwrap().left, ["a-1"]);
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -4,6 +4,8 @@ pub mod config;
 pub mod container;
 pub mod desired;
 pub mod env;
+pub mod etc;
+pub mod event;
 pub mod images;
 pub mod logger;
 pub mod logs;
