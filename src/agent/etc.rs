@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -24,7 +25,9 @@ pub fn write(folder: &Path, pod: &Object, hostname: &str, ips: &[IpAddr], cluste
     let hostname = format!("{hostname}\n");
     for (name, text) in [("hosts", hosts), ("hostname", hostname), ("resolv.conf", resolv_conf)] {
         // In place: containers have the file itself bound, not its name.
-        fs::write(etc.join(name), text)?;
+        let path = etc.join(name);
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
     }
     Ok(())
 }

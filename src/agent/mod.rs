@@ -11,6 +11,7 @@ pub mod logger;
 pub mod logs;
 pub mod node;
 pub mod outbox;
+pub mod pod;
 pub mod pods;
 pub mod record;
 pub mod sandbox;
