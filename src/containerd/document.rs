@@ -11,7 +11,9 @@ use super::{Descriptor, Error, Image, ImageConfig, Layer, Platform, reference};
 /// Largest document that is read, bytes (registries have the same limit for manifests).
 pub const LIMIT: usize = 4 << 20;
 
-pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Indexes may name indexes; deeper than this is no honest image.
+const DEPTH: usize = 4;
+
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
@@ -146,8 +148,15 @@ fn check_digests<'a>(digests: impl Iterator<Item = &'a String>, document: &str) 
 
 /// Where documents come from: the content store, or an archive.
 pub trait Source {
-    /// An [`Error::Status`] with `NotFound` if it is not there.
+    /// An error whose `is_not_found` is true if it is not there.
     fn document(&self, digest: &str) -> impl Future<Output = Result<Document, Error>> + Send;
+}
+
+/// Where [`resolve`] ended, and how it came there.
+pub struct Resolved {
+    pub image: Image,
+    /// Digests of the indexes on the way, the outermost first.
+    pub indexes: Vec<String>,
 }
 
 /// Follows `target` to the manifest for `platform` and its config. `name` is for messages.
@@ -155,15 +164,16 @@ pub async fn resolve(
     name: &str,
     target: &Descriptor,
     platform: &Platform,
-    depth: usize,
     source: &(impl Source + Sync),
-) -> Result<Image, Error> {
+) -> Result<Resolved, Error> {
     let malformed = |digest: &str, problem| Error::Malformed { digest: digest.into(), problem };
     let mut digest = target.digest.clone();
-    for _ in 0..depth {
+    let mut indexes = Vec::new();
+    while indexes.len() < DEPTH {
         let (config, layers) = match source.document(&digest).await? {
             Document::Index(manifests) => {
-                digest = choose(name, &manifests, platform)?.digest.clone();
+                let chosen = choose(name, &manifests, platform)?.digest.clone();
+                indexes.push(std::mem::replace(&mut digest, chosen));
                 continue;
             }
             Document::Manifest { config, layers } => (config, layers),
@@ -180,7 +190,7 @@ pub async fn resolve(
         if layers.len() != parsed.diff_ids.len() {
             return Err(malformed(&config.digest, "has not as many diff ids as there are layers"));
         }
-        return Ok(Image {
+        let image = Image {
             name: name.into(),
             digest: target.digest.clone(),
             manifest_digest: digest,
@@ -191,7 +201,8 @@ pub async fn resolve(
                 .map(|(layer, diff_id)| Layer { blob: layer.into(), diff_id })
                 .collect(),
             config: parsed.run,
-        });
+        };
+        return Ok(Resolved { image, indexes });
     }
     Err(malformed(&target.digest, "nests indexes too deeply"))
 }
@@ -242,4 +253,61 @@ pub fn chain_ids(diff_ids: &[String]) -> Vec<String> {
         });
     }
     chain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn reads_nulls_and_refuses_other_shapes() {
+        let config = format!(
+            r#"{{"architecture":"arm","os":"linux","variant":"v7","rootfs":{{"type":"layers","diff_ids":["{DIGEST}"]}},
+            "config":{{"Entrypoint":null,"Cmd":["sh","-c"],"Volumes":{{"/data":{{}}}},"StopSignal":"SIGINT"}}}}"#
+        );
+        let Document::Config(config) = Document::parse("x", config.as_bytes()).unwrap() else { panic!() };
+        assert_eq!(config.platform.variant, "v7");
+        assert_eq!(config.run.cmd, ["sh", "-c"]);
+        assert_eq!(
+            (config.run.volumes, config.run.stop_signal),
+            (vec!["/data".to_string()], "SIGINT".to_string())
+        );
+        for bad in [
+            "",
+            "[]",
+            "{}",
+            r#"{"layers":[]}"#,
+            r#"{"manifests":[{"digest":"sha256:../../x","size":1}]}"#,
+            r#"{"rootfs":{"diff_ids":["x"]}}"#,
+        ] {
+            assert!(Document::parse("x", bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ends_at_nested_indexes() {
+        struct Loop;
+        impl Source for Loop {
+            async fn document(&self, digest: &str) -> Result<Document, Error> {
+                Document::parse(
+                    digest,
+                    format!(r#"{{"manifests":[{{"digest":"{DIGEST}","size":1}}]}}"#).as_bytes(),
+                )
+            }
+        }
+        let target = Descriptor { media_type: String::new(), digest: DIGEST.into(), size: 1 };
+        let resolved = smol::block_on(resolve("x", &target, &Platform::host(), &Loop));
+        assert!(matches!(resolved, Err(Error::Malformed { .. })));
+    }
+
+    #[test]
+    fn chains_layers() {
+        let ids = [sha256(b"a"), sha256(b"b"), sha256(b"c")];
+        let second = sha256(format!("{} {}", ids[0], ids[1]).as_bytes());
+        let third = sha256(format!("{second} {}", ids[2]).as_bytes());
+        assert_eq!(chain_ids(&ids), [ids[0].clone(), second, third]);
+        assert!(chain_ids(&[]).is_empty());
+    }
 }

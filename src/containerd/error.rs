@@ -53,6 +53,10 @@ pub enum Error {
     Document { digest: String, source: serde_json::Error },
     /// Not the shape the image specification asks for.
     Malformed { digest: String, problem: &'static str },
+    /// Another document names it, and it is not there.
+    Missing { digest: String },
+    /// A layer's contents are not what the image's config says.
+    WrongLayer { digest: String, wanted: String, found: String },
     /// The image holds nothing for this node's platform.
     NoPlatform { image: String, wanted: String, offered: String },
 }
@@ -67,7 +71,7 @@ impl Error {
     }
 
     pub fn is_not_found(&self) -> bool {
-        self.code() == Some(Code::NotFound)
+        self.code() == Some(Code::NotFound) || matches!(self, Error::Missing { .. })
     }
 
     pub fn is_already_exists(&self) -> bool {
@@ -121,6 +125,10 @@ impl fmt::Display for Error {
             }
             Error::Document { digest, .. } => write!(f, "failed to parse image document {digest}"),
             Error::Malformed { digest, problem } => write!(f, "image document {digest} {problem}"),
+            Error::Missing { digest } => write!(f, "image document {digest} is missing"),
+            Error::WrongLayer { digest, wanted, found } => {
+                write!(f, "layer {digest} unpacks to {found} where the image's config says {wanted}")
+            }
             Error::NoPlatform { image, wanted, offered } => {
                 write!(f, "image `{image}` has nothing for {wanted}, it offers {offered}")
             }

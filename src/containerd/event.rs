@@ -97,9 +97,7 @@ impl Client {
                 loop {
                     let event = Any { type_url: "midge/Subscribed".into(), value: Bytes::new() };
                     let request = wire::PublishRequest { topic: MARKER.into(), event: Some(event) };
-                    if let Err(error) = self.unary::<_, Empty>(wire::PUBLISH, &request).await {
-                        return Err(error);
-                    }
+                    self.unary::<_, Empty>(wire::PUBLISH, &request).await?;
                     smol::Timer::after(MARKER_AGAIN).await;
                 }
             };

@@ -5,9 +5,6 @@ use super::document::{self, Document};
 use super::types::{Empty, FieldMask, WireDescriptor};
 use super::{Client, Descriptor, Error, Labels, Platform};
 
-/// Indexes may name indexes; deeper than this is no honest image.
-const DEPTH: usize = 4;
-
 /// An image record: a name that points at a manifest or an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredImage {
@@ -76,7 +73,8 @@ impl Client {
         stored: &StoredImage,
         platform: &Platform,
     ) -> Result<Option<Image>, Error> {
-        found(document::resolve(&stored.name, &stored.target, platform, DEPTH, self).await)
+        let resolved = found(document::resolve(&stored.name, &stored.target, platform, self).await)?;
+        Ok(resolved.map(|resolved| resolved.image))
     }
 
     /// Image records that match one of `filters` (all if empty), for instance `name==docker.io/library/web:1`.
@@ -87,7 +85,7 @@ impl Client {
         Ok(answer.images.into_iter().map(StoredImage::from).collect())
     }
 
-    /// Creates the record, or points an existing one at `target`.
+    /// Creates the record, or points an existing one at `target`; of that the other labels stay.
     pub async fn put_image(&self, image: &StoredImage) -> Result<(), Error> {
         let message = wire::Image {
             name: image.name.clone(),
@@ -97,11 +95,19 @@ impl Client {
         let mut request = wire::ImageMessage { image: Some(message), update_mask: None };
         match self.unary::<_, Empty>(wire::CREATE, &request).await {
             Err(error) if error.is_already_exists() => {
-                request.update_mask = FieldMask::of(["target".into(), "labels".into()]);
+                let labels = image.labels.keys().map(|key| format!("labels.{key}"));
+                request.update_mask = FieldMask::of(["target".to_string()].into_iter().chain(labels));
                 self.unary::<_, Empty>(wire::UPDATE, &request).await.map(drop)
             }
             other => other.map(drop),
         }
+    }
+
+    /// Sets these labels on an image record and leaves its other ones.
+    pub async fn label_image(&self, name: &str, labels: &Labels) -> Result<(), Error> {
+        let image = wire::Image { name: name.into(), labels: labels.clone(), target: None };
+        let request = wire::ImageMessage { image: Some(image), update_mask: FieldMask::labels(labels) };
+        self.unary::<_, Empty>(wire::UPDATE, &request).await.map(drop)
     }
 
     /// Removes the record; one that is gone already is fine. Garbage collection takes the rest.

@@ -10,6 +10,9 @@ use super::types::Empty;
 use super::{Client, Error, Labels};
 
 /// Collecting garbage deletes files: slow on a card.
+/// For what takes one import: long enough for a slow card, short enough that a crash wastes no room for long.
+pub(super) const EXPIRY: Duration = Duration::from_secs(24 * 3600);
+
 const COLLECT_LIMIT: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
