@@ -8,11 +8,16 @@
 //! 4. [`prune`], so that what nobody knows is not stored;
 //! 5. on create: [`unsupported`].
 
-#![allow(clippy::todo)]
+use super::{Cause, Kind, Object, Reason, Status, kinds};
 
-use super::{Cause, Kind, Object, Status};
-
+mod defaults;
+mod duplicates;
 pub mod table;
+mod unsupported;
+mod validate;
+
+#[cfg(test)]
+mod tests;
 
 /// The query parameter `fieldValidation`: what becomes of unknown and duplicate fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,9 +32,17 @@ pub enum FieldValidation {
 }
 
 impl FieldValidation {
-    /// From the query parameter's value ("" when there is none); anything unknown is a 400... as upstream.
-    pub fn parse(_value: &str) -> Result<FieldValidation, Status> {
-        todo!()
+    /// From the query parameter's value, "" when there is none.
+    pub fn parse(value: &str) -> Result<FieldValidation, Status> {
+        match value {
+            "" | "Warn" => Ok(FieldValidation::Warn),
+            "Ignore" => Ok(FieldValidation::Ignore),
+            "Strict" => Ok(FieldValidation::Strict),
+            _ => {
+                let cause = Cause::not_supported("fieldValidation", value, &["", "Ignore", "Strict", "Warn"]);
+                Err(Status::new(Reason::Invalid, format!("the request's options are invalid: {cause}")))
+            }
+        }
     }
 }
 
@@ -42,51 +55,81 @@ pub struct Problems {
     pub unknown: Vec<String>,
     /// Keys that came twice in one map, if the caller fills it in from [`duplicates`].
     pub duplicates: Vec<String>,
-    /// Required fields that are missing and values outside a closed set.
+    /// Required fields that are missing, and values outside a closed set.
     pub causes: Vec<Cause>,
 }
 
-/// How many unknown or duplicate fields are listed, as upstream's decoder.
+/// How many unknown, and how many duplicate fields are listed: upstream's limit, too.
 pub const MAX_PROBLEMS: usize = 100;
 
 impl Problems {
     /// Why the object can't be taken: 400 for what does not decode (with `Strict`, unknown and
     /// duplicate fields too), else 422 for the causes, else nothing.
-    pub fn rejection(&self, _kind: &Kind, _name: &str, _validation: FieldValidation) -> Option<Status> {
-        todo!()
+    pub fn rejection(&self, kind: &Kind, name: &str, validation: FieldValidation) -> Option<Status> {
+        let strict = || Some(format!("strict decoding error: {}", self.strict_errors().join(", ")));
+        let is_strict = validation == FieldValidation::Strict && self.has_strict_errors();
+        let decoding = self.mistyped.clone().or_else(|| if is_strict { strict() } else { None });
+        if let Some(error) = decoding {
+            return Some(Status::bad_request(format!(
+                "{} in version \"{}\" cannot be handled as a {}: {error}",
+                kind.kind, kind.version, kind.kind
+            )));
+        }
+        (!self.causes.is_empty()).then(|| Status::invalid(kind, name, self.causes.clone()))
     }
 
-    /// One text for each `Warning: 299 - "…"` header: `unknown field "spec.foo"`. Not yet escaped.
-    pub fn warnings(&self, _validation: FieldValidation) -> Vec<String> {
-        todo!()
+    /// The texts of the `Warning: 299 - "…"` headers, quotes not yet escaped: `unknown field "spec.foo"`.
+    pub fn warnings(&self, validation: FieldValidation) -> Vec<String> {
+        if validation == FieldValidation::Warn { self.strict_errors() } else { Vec::new() }
     }
+
+    fn has_strict_errors(&self) -> bool {
+        !self.unknown.is_empty() || !self.duplicates.is_empty()
+    }
+
+    fn strict_errors(&self) -> Vec<String> {
+        let unknown = self.unknown.iter().map(|path| format!("unknown field \"{path}\""));
+        let duplicates = self.duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
+        unknown.chain(duplicates).collect()
+    }
+}
+
+fn of(kind: &Kind) -> Option<table::Type> {
+    table::kind(&kind.api_version(), kind.kind)
 }
 
 /// Sets what the client left out and upstream sets: the table's constants, and what depends on other
 /// fields (imagePullPolicy on the image's tag, requests on limits, serviceAccount on serviceAccountName).
 /// Drops nulls, and writes quantities as strings.
-pub fn default(_kind: &Kind, _object: &mut Object) {
-    todo!()
+pub fn default(kind: &Kind, object: &mut Object) {
+    if let Some(of) = of(kind) {
+        defaults::fill(of, object.as_map_mut());
+    }
+    if kind == kinds::POD {
+        defaults::pod(object);
+    }
 }
 
 /// Checks an object against the table. `metadata`'s rules and a kind's own are its strategy's.
-pub fn validate(_kind: &Kind, _object: &Object) -> Problems {
-    todo!()
+pub fn validate(kind: &Kind, object: &Object) -> Problems {
+    of(kind).map(|of| validate::object(of, object.as_map())).unwrap_or_default()
 }
 
 /// Keys that come twice in one map of a JSON text, as paths: `spec.containers[0].name`. Empty when the
 /// text is no JSON.
-pub fn duplicates(_text: &[u8]) -> Vec<String> {
-    todo!()
+pub fn duplicates(text: &[u8]) -> Vec<String> {
+    duplicates::find(text)
 }
 
 /// Drops the fields that Kubernetes does not have.
-pub fn prune(_kind: &Kind, _object: &mut Object) {
-    todo!()
+pub fn prune(kind: &Kind, object: &mut Object) {
+    if let Some(of) = of(kind) {
+        validate::prune(of, object.as_map_mut());
+    }
 }
 
 /// What Kubernetes has and this release of midge does not act on, refused by name:
 /// `spec.initContainers: Forbidden: not supported by midge 0.1 yet`. The object has its defaults.
-pub fn unsupported(_kind: &Kind, _object: &Object) -> Vec<Cause> {
-    todo!()
+pub fn unsupported(kind: &Kind, object: &Object) -> Vec<Cause> {
+    if kind == kinds::POD { unsupported::pod(object) } else { Vec::new() }
 }

@@ -1,15 +1,26 @@
 //! HTTPS on one port: keep-alive, limits, upgrades, a graceful end.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_lite::{AsyncWriteExt, future};
+use futures_rustls::TlsAcceptor;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper::{Request, Response};
-use smol::net::TcpListener;
+use rustix::net::sockopt;
+use smol::Timer;
+use smol::channel::{Receiver, Sender, bounded};
+use smol::net::{TcpListener, TcpStream};
+use smol_hyper::rt::{FuturesIo, SmolTimer};
 
-use super::Body;
+use super::guard::Guarded;
+use super::{Body, Io};
 use crate::Executor;
 use crate::tls::ServerIdentity;
 
@@ -25,12 +36,15 @@ pub struct Peer {
 pub struct Limits {
     /// Connections at once, upgraded ones included; further ones wait in the kernel's queue.
     pub connections: usize,
-    /// Connections at once from one address.
+    /// Connections at once from one address; further ones are closed.
     pub per_address: usize,
-    /// For the TLS handshake, and for a request's header once its first byte is there (or for the first).
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// For a request's whole header, from the end of the request before it: it ends connections that
+    /// trickle as well as those that idle.
     pub header: Duration,
-    /// For a connection without a request.
-    pub idle: Duration,
+    /// For a peer that takes nothing of what is written to it.
+    pub stall: Duration,
     /// For connections to finish once the server is to end.
     pub drain: Duration,
 }
@@ -40,12 +54,16 @@ impl Default for Limits {
         Self {
             connections: 2048,
             per_address: 512,
-            header: Duration::from_secs(10),
-            idle: Duration::from_secs(90),
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(30),
+            stall: Duration::from_secs(60),
             drain: Duration::from_secs(5),
         }
     }
 }
+
+/// The most bytes of a request's header; more is answered with 431. hyper's read buffer is bounded by it too.
+const MAX_HEADER: usize = 32 << 10;
 
 /// Serves `listener` until `shutdown` is ready, then takes no more connections, lets running requests end
 /// within `limits.drain`, and returns. Upgraded connections are their handlers' to end.
@@ -62,7 +80,183 @@ pub async fn serve<H, F>(
     H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let _ = (listener, identity, limits, executor, handler);
-    shutdown.await;
-    todo!()
+    let (stop, stopped) = bounded::<Infallible>(1);
+    // Held by every connection that still serves; closed when the last one ends.
+    let (serving, ended) = bounded::<Infallible>(1);
+    let (freed, room) = bounded(1);
+    let counts = Arc::new(Counts { addresses: Mutex::default(), freed });
+    let accept = async {
+        loop {
+            while counts.total() >= limits.connections {
+                let _ = room.recv().await;
+            }
+            let (stream, address) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // For instance no file descriptor left: without a pause this would spin.
+                    log::warn!("failed to accept a connection: {error}");
+                    Timer::after(Duration::from_millis(200)).await;
+                    continue;
+                }
+            };
+            let Some(counted) = counts.enter(address.ip().to_canonical(), limits.per_address) else {
+                log::debug!("{address}: closed: the address has {} connections", limits.per_address);
+                continue;
+            };
+            let connection = Connection {
+                identity: identity.clone(),
+                limits: limits.clone(),
+                stopped: stopped.clone(),
+                _serving: serving.clone(),
+            };
+            // Detached: the drain below waits for those that serve, and their stop is `stopped`.
+            executor.spawn(connection.run(stream, address, counted, handler.clone())).detach();
+        }
+    };
+    future::or(accept, shutdown).await;
+    drop(listener);
+    drop(stop);
+    drop(serving);
+    let drained = async {
+        let _ = ended.recv().await;
+    };
+    let late = async {
+        // The connections themselves end at `drain`; this is for one that does not.
+        Timer::after(limits.drain + Duration::from_secs(1)).await;
+    };
+    future::or(drained, late).await;
+}
+
+/// One accepted connection.
+struct Connection {
+    identity: Arc<ServerIdentity>,
+    limits: Limits,
+    stopped: Receiver<Infallible>,
+    _serving: Sender<Infallible>,
+}
+
+impl Connection {
+    async fn run<H, F>(self, stream: TcpStream, address: SocketAddr, counted: Counted, handler: H)
+    where
+        H: Fn(Request<Incoming>, Peer) -> F,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let Ok(local) = stream.local_addr() else { return };
+        let peer = Peer { address, local };
+        set_options(&stream);
+        let handshake = future::or(self.handshake(stream, local), async {
+            Timer::after(self.limits.handshake).await;
+            Err(std::io::ErrorKind::TimedOut.into())
+        });
+        let tls = match Box::pin(handshake).await {
+            Ok(tls) => tls,
+            Err(error) => return log::debug!("{address}: TLS handshake: {error}"),
+        };
+        let io: Io = Box::new(Guarded::new(tls, self.limits.stall, counted));
+        let service = service_fn(|request| {
+            let response = handler(request, peer);
+            async { Ok::<_, Infallible>(response.await) }
+        });
+        let mut connection = Box::pin(
+            http1::Builder::new()
+                .timer(SmolTimer::new())
+                .header_read_timeout(self.limits.header)
+                .max_buf_size(MAX_HEADER)
+                .max_headers(64)
+                .serve_connection(FuturesIo::new(io), service)
+                .with_upgrades(),
+        );
+        let stop = async {
+            let _ = self.stopped.recv().await;
+            None
+        };
+        let outcome = match future::or(async { Some(connection.as_mut().await) }, stop).await {
+            Some(outcome) => outcome,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                let late = async {
+                    Timer::after(self.limits.drain).await;
+                    Ok(())
+                };
+                future::or(connection.as_mut(), late).await
+            }
+        };
+        if let Err(error) = outcome {
+            log::debug!("{address}: {error}");
+        }
+    }
+
+    async fn handshake(
+        &self,
+        mut stream: TcpStream,
+        local: SocketAddr,
+    ) -> std::io::Result<futures_rustls::server::TlsStream<TcpStream>> {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+            // A TLS handshake begins with 22: this is HTTP, from someone who forgot the `s`.
+            stream.write_all(PLAIN_HTTP).await?;
+            return Err(std::io::Error::other("plain HTTP"));
+        }
+        self.identity.prepare(local.ip());
+        TlsAcceptor::from(self.identity.config()).accept(stream).await
+    }
+}
+
+/// Word for word what Go's server, and so kube-apiserver, says.
+const PLAIN_HTTP: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
+/// Small writes at once, and a peer that vanished is noticed by the kernel within 2 minutes. A link's own
+/// pings come more often than the probes, which then cost nothing.
+fn set_options(stream: &TcpStream) {
+    let outcome = stream
+        .set_nodelay(true)
+        .and_then(|()| Ok(sockopt::set_socket_keepalive(stream, true)?))
+        .and_then(|()| Ok(sockopt::set_tcp_keepidle(stream, Duration::from_secs(75))?))
+        .and_then(|()| Ok(sockopt::set_tcp_keepintvl(stream, Duration::from_secs(15))?))
+        .and_then(|()| Ok(sockopt::set_tcp_keepcnt(stream, 3)?));
+    if let Err(error) = outcome {
+        log::debug!("failed to set socket options: {error}");
+    }
+}
+
+/// How many connections there are, by address.
+struct Counts {
+    addresses: Mutex<HashMap<IpAddr, usize>>,
+    freed: Sender<()>,
+}
+
+impl Counts {
+    fn total(&self) -> usize {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
+    fn enter(self: &Arc<Self>, address: IpAddr, limit: usize) -> Option<Counted> {
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = addresses.entry(address).or_insert(0);
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { counts: self.clone(), address })
+    }
+}
+
+/// One connection, counted until it is dropped.
+struct Counted {
+    counts: Arc<Counts>,
+    address: IpAddr,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut addresses = self.counts.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = addresses.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.address);
+            }
+        }
+        let _ = self.counts.freed.try_send(());
+    }
 }

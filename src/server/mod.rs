@@ -9,26 +9,50 @@
 //! Tasks: one per connection (`http::server`), one per link, one per controller loop (scheduler,
 //! namespaces, events' expiry). All live in structs that [`run`] owns: when it returns, they are gone.
 
+mod accept;
+pub mod auth;
+mod body;
 pub mod config;
+mod error;
 pub mod events;
+mod handlers;
+mod kubeconfig;
 pub mod links;
+mod logs;
 pub mod namespaces;
+mod options;
+mod path;
+mod query;
 pub mod registry;
+mod render;
+mod reply;
+mod router;
+mod run;
 pub mod scheduler;
+mod token_api;
 pub mod tokens;
+mod watch;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 pub use config::Config;
+pub use error::Error;
+pub use run::{Ready, run};
 
-use crate::Executor;
 use links::Links;
 use registry::Registry;
+use tokens::Tokens;
 
-/// What every handler and controller of one server shares.
+/// What every handler of one server shares.
 pub struct State {
-    pub config: Config,
-    pub executor: Executor,
     pub registry: Arc<Registry>,
     pub links: Arc<Links>,
+    pub tokens: Arc<Tokens>,
+    pub admin: auth::Admin,
+    /// The CA's certificate, as `/cacerts` serves it.
+    pub certificate_pem: String,
+    pub watchers: watch::Watchers,
+    /// Closed when the server ends: what would go on without an end (watches, followed logs) listens.
+    pub closing: smol::channel::Receiver<Infallible>,
 }

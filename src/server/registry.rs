@@ -4,8 +4,11 @@
 //! resourceVersion; what it returns has one.
 
 mod delete;
+mod identity;
 mod list;
 mod seed;
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod watch;

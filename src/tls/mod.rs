@@ -4,6 +4,8 @@ mod authority;
 mod client;
 mod error;
 mod identity;
+#[cfg(test)]
+mod tests;
 
 pub use authority::{Authority, Names};
 pub use client::{client_config_pinned, client_config_unverified};

@@ -1,7 +1,12 @@
 //! Deleting objects: at once, with a pod's grace period, or when finalizers allow.
 
+use std::time::SystemTime;
+
 use super::Registry;
+use super::write::{ATTEMPTS, failed, mark, versioned};
+use crate::api::kinds::{NAMESPACE, POD};
 use crate::api::{Kind, Object, Status};
+use crate::store::{self, Durability, Entry, Expect};
 
 /// How to delete; the default is what `kubectl delete` asks for.
 #[derive(Clone, Debug, Default)]
@@ -33,13 +38,26 @@ impl Deleted {
     }
 }
 
+/// Namespaces that every cluster keeps.
+const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+/// What a delete does to an object.
+#[derive(Debug, PartialEq)]
+enum Plan {
+    Remove,
+    /// Store this, which is marked.
+    Mark(Object),
+    /// It is marked already, and this delete asks for nothing sooner.
+    Keep,
+}
+
 impl Registry {
     /// Deletes an object or marks it.
     ///
     /// A pod on a node gets its grace period: it is marked, and gone when its node's agent says so, which is a
-    /// delete with a grace of 0. A pod without a node, and one with a grace of 0, goes at once.
+    /// delete with a grace of 0. A pod without a node, one that has ended, and one with a grace of 0 goes at once.
     ///
-    /// Errors: 404, 409 for a precondition that does not hold.
+    /// Errors: 404, 409 for a precondition that does not hold, 403 for a namespace that stays.
     pub async fn delete(
         &self,
         kind: &Kind,
@@ -47,7 +65,116 @@ impl Registry {
         name: &str,
         options: DeleteOptions,
     ) -> Result<Deleted, Status> {
-        let _ = (kind, namespace, name, options);
-        todo!()
+        if kind == NAMESPACE && IMMORTAL.contains(&name) {
+            return Err(Status::forbidden(format!(
+                "namespaces \"{name}\" is forbidden: this namespace may not be deleted"
+            )));
+        }
+        for _ in 0..ATTEMPTS {
+            let (entry, object) = self.read(kind, namespace, name)?;
+            check(kind, &object, &entry, &options)?;
+            let expect = Expect::Revision(entry.revision);
+            let plan = plan(kind, &object, options.grace_seconds, SystemTime::now());
+            let done = match plan {
+                Plan::Keep => return Ok(Deleted::Marked(versioned(object, entry.revision))),
+                Plan::Remove if options.dry_run => {
+                    return Ok(Deleted::Gone(versioned(object, entry.revision)));
+                }
+                Plan::Mark(marked) if options.dry_run => {
+                    return Ok(Deleted::Marked(versioned(marked, entry.revision)));
+                }
+                Plan::Remove => self
+                    .store
+                    .delete(&entry.key, expect, Durability::Synced)
+                    .await
+                    .map(|removed| Deleted::Gone(versioned(object, removed.revision))),
+                Plan::Mark(marked) => self
+                    .store
+                    .put(&entry.key, marked.to_vec(), expect, Durability::Synced)
+                    .await
+                    .map(|revision| Deleted::Marked(versioned(marked, revision))),
+            };
+            match done {
+                Ok(deleted) => return Ok(deleted),
+                // Gone or changed in between: look again.
+                Err(store::Error::Conflict { .. }) => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        Err(Status::modified(kind, name))
     }
+
+    /// Removes a namespace that is marked and empty, unless somebody's finalizer holds it. True if it is gone.
+    pub(in crate::server) async fn remove_namespace(&self, name: &str) -> Result<bool, Status> {
+        for _ in 0..ATTEMPTS {
+            let Ok((entry, namespace)) = self.read(NAMESPACE, "", name) else { return Ok(true) };
+            if namespace.deletion_timestamp().is_none() || namespace.finalizers().next().is_some() {
+                return Ok(false);
+            }
+            let expect = Expect::Revision(entry.revision);
+            match self.store.delete(&entry.key, expect, Durability::Synced).await {
+                Ok(_) => return Ok(true),
+                Err(store::Error::Conflict { .. }) => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        Err(Status::modified(NAMESPACE, name))
+    }
+}
+
+fn check(kind: &Kind, object: &Object, entry: &Entry, options: &DeleteOptions) -> Result<(), Status> {
+    if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != object.uid()) {
+        return Err(Status::conflict(
+            kind,
+            object.name(),
+            &format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({}). \
+                 The object might have been deleted and then recreated",
+                object.uid()
+            ),
+        ));
+    }
+    if let Some(revision) = options.resource_version.filter(|revision| *revision != entry.revision) {
+        return Err(Status::conflict(
+            kind,
+            object.name(),
+            &format!(
+                "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in \
+                 record ({}). The object might have been modified",
+                entry.revision
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn plan(kind: &Kind, object: &Object, grace: Option<i64>, now: SystemTime) -> Plan {
+    let grace = if kind == POD { pod_grace(object, grace) } else { 0 };
+    let held = object.finalizers().next().is_some() || kind == NAMESPACE;
+    let marked_for = object
+        .deletion_timestamp()
+        .map(|_| object.i64_at("/metadata/deletionGracePeriodSeconds").unwrap_or(0));
+    match marked_for {
+        _ if grace == 0 && !held => Plan::Remove,
+        // A later delete may shorten the time, not lengthen it.
+        Some(before) if before <= grace => Plan::Keep,
+        _ => {
+            let mut marked = object.clone();
+            mark(kind, &mut marked, now, grace);
+            if kind == NAMESPACE {
+                marked.set("/status/phase", "Terminating");
+            }
+            Plan::Mark(marked)
+        }
+    }
+}
+
+/// How many seconds a pod gets (upstream's podStrategy.CheckGracefulDelete).
+fn pod_grace(pod: &Object, asked: Option<i64>) -> i64 {
+    if pod.str_at("/spec/nodeName").is_empty() || matches!(pod.str_at("/status/phase"), "Succeeded" | "Failed") {
+        return 0;
+    }
+    let grace = asked.or_else(|| pod.i64_at("/spec/terminationGracePeriodSeconds")).unwrap_or(30);
+    // A negative one is the shortest that is not "at once". A bound keeps the end a valid time.
+    if grace < 0 { 1 } else { grace.min(10 * 365 * 24 * 3600) }
 }

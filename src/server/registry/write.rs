@@ -1,8 +1,13 @@
 //! Creating and changing objects.
 
-use super::Registry;
-use crate::api::{Kind, Object, Status};
-use crate::store::Durability;
+use std::time::SystemTime;
+
+use super::{Registry, identity};
+use crate::api::kinds::{LEASE, NAMESPACE, NODE, POD};
+use crate::api::schema::{self, FieldValidation};
+use crate::api::status::Details;
+use crate::api::{Cause, Kind, Object, Status, strategy, time};
+use crate::store::{self, Durability, Entry, Expect};
 
 /// Which part of an object a write is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,15 +45,69 @@ pub enum Change {
     Keep,
 }
 
+/// How often a write is tried again when others write in between, before it is a conflict.
+pub(super) const ATTEMPTS: usize = 50;
+
+/// What only the registry sets.
+const OWN: [&str; 5] = ["uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"];
+
 impl Registry {
     /// Stores a new object after defaulting, the kind's strategy and validation, with a new uid,
     /// creationTimestamp and, with `generateName`, a name. Returns it as stored.
     ///
     /// `object` names its namespace in its metadata. Errors: 409 exists, 404 no such namespace,
     /// 403 namespace terminating, 422 invalid, 400 a resourceVersion is set.
-    pub async fn create(&self, kind: &Kind, object: Object, options: WriteOptions) -> Result<Object, Status> {
-        let _ = (kind, object, options);
-        todo!()
+    pub async fn create(&self, kind: &Kind, mut object: Object, options: WriteOptions) -> Result<Object, Status> {
+        if !matches!(object.str_at("/metadata/resourceVersion"), "" | "0") {
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        object.set("/apiVersion", kind.api_version().as_ref());
+        object.set("/kind", kind.kind);
+        strip(&mut object);
+        for field in OWN {
+            object.remove(&format!("/metadata/{field}"));
+        }
+        if !kind.namespaced {
+            object.remove("/metadata/namespace");
+        } else if object.namespace().is_empty() {
+            return Err(Status::bad_request("an empty namespace may not be set during creation"));
+        }
+        object.set("/metadata/uid", identity::uid()?);
+        object.set("/metadata/creationTimestamp", time::format(SystemTime::now()));
+        let generated = object.name().is_empty();
+        let prefix = object.str_at("/metadata/generateName").to_owned();
+        if generated && prefix.is_empty() {
+            let cause = Cause::required("metadata.name", "name or generateName is required");
+            return Err(Status::invalid(kind, "", vec![cause]));
+        }
+        for _ in 0..ATTEMPTS {
+            let mut object = object.clone();
+            if generated {
+                object.set("/metadata/name", identity::name(&prefix)?);
+            }
+            admit_new(kind, &mut object, options.subresource)?;
+            let (key, value) = (kind.key(object.namespace(), object.name()), object.to_vec());
+            // No await between this check and the write's place in the store's queue: a namespace that is marked
+            // later is marked after this write, and its emptying finds the object.
+            self.admit_to_namespace(kind, &object)?;
+            let exists = || Status::already_exists(kind, object.name());
+            let revision = if options.dry_run {
+                if self.store.get(&key).is_some() { Err(exists()) } else { Ok(0) }
+            } else {
+                match self.store.put(&key, value, Expect::Absent, options.durability).await {
+                    Ok(revision) => Ok(revision),
+                    Err(store::Error::Conflict { .. }) => Err(exists()),
+                    Err(error) => return Err(failed(&error)),
+                }
+            };
+            match revision {
+                Ok(0) => return Ok(object),
+                Ok(revision) => return Ok(versioned(object, revision)),
+                Err(_) if generated => {}
+                Err(exists) => return Err(exists),
+            }
+        }
+        Err(Status::already_exists(kind, &prefix))
     }
 
     /// Replaces an object. A resourceVersion or uid in `object` must be the current one.
@@ -56,8 +115,12 @@ impl Registry {
     ///
     /// Errors: 404, 409, 422.
     pub async fn update(&self, kind: &Kind, object: Object, options: WriteOptions) -> Result<Object, Status> {
-        let _ = (kind, object, options);
-        todo!()
+        let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
+        self.modify(kind, &namespace, &name, options, |current| {
+            *current = object.clone();
+            Ok(Change::Write)
+        })
+        .await
     }
 
     /// Reads, lets `change` alter and writes, again from the start whenever somebody else wrote in between.
@@ -68,9 +131,186 @@ impl Registry {
         namespace: &str,
         name: &str,
         options: WriteOptions,
-        change: impl FnMut(&mut Object) -> Result<Change, Status>,
+        mut change: impl FnMut(&mut Object) -> Result<Change, Status>,
     ) -> Result<Object, Status> {
-        let _ = (kind, namespace, name, options, change);
-        todo!()
+        for _ in 0..ATTEMPTS {
+            let (entry, old) = self.read(kind, namespace, name)?;
+            let mut new = versioned(old.clone(), entry.revision);
+            if change(&mut new)? == Change::Keep {
+                return Ok(versioned(old, entry.revision));
+            }
+            check_revision(kind, &new, &old, entry.revision)?;
+            admit_change(kind, &mut new, &old, options.subresource)?;
+            if options.dry_run || new == old {
+                return Ok(versioned(new, entry.revision));
+            }
+            let expect = Expect::Revision(entry.revision);
+            let written = if is_finished(kind, &new) {
+                self.store.delete(&entry.key, expect, options.durability).await.map(|removed| removed.revision)
+            } else {
+                self.store.put(&entry.key, new.to_vec(), expect, options.durability).await
+            };
+            match written {
+                Ok(revision) => return Ok(versioned(new, revision)),
+                Err(store::Error::Conflict { current: None, .. }) => return Err(Status::not_found(kind, name)),
+                Err(store::Error::Conflict { .. }) => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        Err(Status::modified(kind, name))
+    }
+
+    /// The stored object, without its resourceVersion.
+    pub(super) fn read(&self, kind: &Kind, namespace: &str, name: &str) -> Result<(Entry, Object), Status> {
+        let entry = self.store.get(&kind.key(namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
+        let object = Object::from_slice(&entry.value).map_err(Status::internal)?;
+        Ok((entry, object))
+    }
+
+    /// New objects need a namespace that is there to stay.
+    fn admit_to_namespace(&self, kind: &Kind, object: &Object) -> Result<(), Status> {
+        if !kind.namespaced {
+            return Ok(());
+        }
+        let namespace = object.namespace();
+        let (_, found) = self.read(NAMESPACE, "", namespace)?;
+        if found.deletion_timestamp().is_none() && found.str_at("/status/phase") != "Terminating" {
+            return Ok(());
+        }
+        let mut status = Status::forbidden(format!(
+            "{} \"{}\" is forbidden: unable to create new content in namespace {namespace} because it is being terminated",
+            kind.resource(),
+            object.name()
+        ));
+        status.details = Some(Box::new(Details {
+            name: object.name().to_owned(),
+            group: kind.group.to_owned(),
+            kind: kind.plural.to_owned(),
+            ..Details::default()
+        }));
+        Err(status)
+    }
+}
+
+/// An object whose deletion waits for nothing any more.
+pub(super) fn is_finished(kind: &Kind, object: &Object) -> bool {
+    object.deletion_timestamp().is_some()
+        && object.finalizers().next().is_none()
+        // A pod's end is its agent's to tell, a namespace's the namespace loop's.
+        && kind != NAMESPACE
+        && object.i64_at("/metadata/deletionGracePeriodSeconds").unwrap_or(0) == 0
+}
+
+/// The object as clients see it at a revision.
+pub(super) fn versioned(mut object: Object, revision: u64) -> Object {
+    object.set("/metadata/resourceVersion", revision.to_string());
+    object
+}
+
+/// What a failed write to the store means to a client.
+pub(super) fn failed(error: &store::Error) -> Status {
+    let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    match error {
+        // It may work again: the disk may get room.
+        store::Error::Write { .. } | store::Error::Closed => Status::service_unavailable(format!("{error}{cause}")),
+        _ => Status::internal(format!("{error}{cause}")),
+    }
+}
+
+/// Takes out of an object what is never stored.
+fn strip(object: &mut Object) {
+    for field in ["resourceVersion", "managedFields", "selfLink"] {
+        object.remove(&format!("/metadata/{field}"));
+    }
+}
+
+/// Defaults and checks a new object.
+fn admit_new(kind: &Kind, object: &mut Object, subresource: Subresource) -> Result<(), Status> {
+    schema::default(kind, object);
+    if subresource != Subresource::Internal {
+        check_shape(kind, object)?;
+        refuse(kind, object, schema::unsupported(kind, object))?;
+        kind.strategy.prepare_create(object);
+    }
+    if counts_generations(kind, object) {
+        object.set("/metadata/generation", 1);
+    }
+    refuse(kind, object, strategy::validate(kind, object, None))
+}
+
+/// Makes of what a writer sent what is stored instead of `old`, and checks it.
+fn admit_change(kind: &Kind, new: &mut Object, old: &Object, subresource: Subresource) -> Result<(), Status> {
+    strip(new);
+    new.set("/apiVersion", kind.api_version().as_ref());
+    new.set("/kind", kind.kind);
+    for field in OWN.into_iter().chain(["name", "namespace"]) {
+        strategy::restore(new, old, &format!("/metadata/{field}"));
+    }
+    match subresource {
+        Subresource::Internal => return Ok(()),
+        Subresource::None => {
+            schema::default(kind, new);
+            check_shape(kind, new)?;
+            kind.strategy.prepare_update(new, old);
+            if counts_generations(kind, new) && new.at("/spec") != old.at("/spec") {
+                new.set("/metadata/generation", old.generation() + 1);
+            }
+        }
+        Subresource::Status => {
+            kind.strategy.prepare_status_update(new, old);
+            check_shape(kind, new)?;
+        }
+    }
+    refuse(kind, new, strategy::validate(kind, new, Some(old)))
+}
+
+fn check_shape(kind: &Kind, object: &Object) -> Result<(), Status> {
+    schema::validate(kind, object).rejection(kind, object.name(), FieldValidation::Ignore).map_or(Ok(()), Err)
+}
+
+fn refuse(kind: &Kind, object: &Object, causes: Vec<Cause>) -> Result<(), Status> {
+    if causes.is_empty() { Ok(()) } else { Err(Status::invalid(kind, object.name(), causes)) }
+}
+
+/// Whether the kind counts changes of its spec in metadata.generation, as upstream's does.
+fn counts_generations(kind: &Kind, object: &Object) -> bool {
+    object.at("/spec").is_some() && ![NODE, NAMESPACE, LEASE].contains(&kind)
+}
+
+/// Preconditions that an update carries in its metadata.
+fn check_revision(kind: &Kind, new: &Object, old: &Object, revision: u64) -> Result<(), Status> {
+    let name = old.name();
+    match new.str_at("/metadata/resourceVersion") {
+        // Unconditional.
+        "" | "0" => {}
+        text => match text.parse::<u64>() {
+            Ok(expected) if expected == revision => {}
+            Ok(_) => return Err(Status::modified(kind, name)),
+            Err(_) => {
+                let cause =
+                    Cause::invalid("metadata.resourceVersion", text, "must be specified for an update");
+                return Err(Status::invalid(kind, name, vec![cause]));
+            }
+        },
+    }
+    match new.uid() {
+        "" => Ok(()),
+        uid if uid == old.uid() => Ok(()),
+        uid => Err(Status::conflict(
+            kind,
+            name,
+            &format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid()),
+        )),
+    }
+}
+
+/// Marks an object as going: gone for good `grace` seconds from now at the latest.
+pub(super) fn mark(kind: &Kind, object: &mut Object, now: SystemTime, grace: i64) {
+    let grace = grace.max(0);
+    let end = now + std::time::Duration::from_secs(grace.unsigned_abs());
+    object.set("/metadata/deletionTimestamp", time::format(end));
+    object.set("/metadata/deletionGracePeriodSeconds", grace);
+    if object.generation() > 0 && kind == POD {
+        object.set("/metadata/generation", object.generation() + 1);
     }
 }

@@ -1,0 +1,203 @@
+//! What this release of midge does not act on.
+//!
+//! Every field of the structs below has a row, and a test holds the rows against the schema table: a
+//! field that a newer Kubernetes adds can't slip through unread. Whoever makes midge act on a field
+//! changes its row here.
+
+use serde_json::{Map, Value};
+
+use crate::api::{Cause, Object};
+
+const NOT_YET: &str = concat!(
+    "not supported by midge ",
+    env!("CARGO_PKG_VERSION_MAJOR"),
+    ".",
+    env!("CARGO_PKG_VERSION_MINOR"),
+    " yet"
+);
+
+pub(super) type Row = (&'static str, Rule);
+
+/// What becomes of one field.
+pub(super) enum Rule {
+    /// midge acts on it, whatever its value.
+    Acts,
+    /// Refused, unless it says nothing: absent, false, 0 or empty.
+    Refused,
+    /// Refused, unless it is one of these JSON texts (or says nothing).
+    Only(&'static [&'static str]),
+    /// A struct, or a list of structs, with rows of its own.
+    In(&'static [Row]),
+    /// A map of which midge acts on these keys.
+    Keys(&'static [&'static str]),
+    /// Refused, unless this holds for its value, the struct it is in, and the pod.
+    Unless(fn(&Value, &Map<String, Value>, &Object) -> bool),
+}
+
+use Rule::{Acts, In, Keys, Only, Refused, Unless};
+
+#[rustfmt::skip]
+pub(super) const POD_SPEC: &[Row] = &[
+    ("volumes",                       Refused),
+    ("initContainers",                Refused),
+    ("containers",                    In(CONTAINER)),
+    ("ephemeralContainers",           Refused),
+    ("restartPolicy",                 Acts),
+    ("terminationGracePeriodSeconds", Acts),
+    ("activeDeadlineSeconds",         Refused),
+    ("dnsPolicy",                     Only(&[r#""ClusterFirst""#, r#""Default""#])),
+    ("nodeSelector",                  Acts),
+    ("serviceAccountName",            Unless(no_token_is_due)),
+    ("serviceAccount",                Unless(no_token_is_due)),
+    ("automountServiceAccountToken",  Acts), // no token is mounted, and none can be asked for
+    ("nodeName",                      Acts),
+    ("hostNetwork",                   Acts),
+    ("hostPID",                       Refused),
+    ("hostIPC",                       Refused),
+    ("shareProcessNamespace",         Refused),
+    ("securityContext",               Refused),
+    ("imagePullSecrets",              Refused),
+    ("hostname",                      Acts),
+    ("subdomain",                     Refused),
+    ("affinity",                      Refused),
+    ("schedulerName",                 Only(&[r#""default-scheduler""#])),
+    ("tolerations",                   Acts),
+    ("hostAliases",                   Refused),
+    ("priorityClassName",             Refused),
+    ("priority",                      Refused),
+    ("dnsConfig",                     Refused),
+    ("readinessGates",                Refused),
+    ("runtimeClassName",              Refused),
+    ("enableServiceLinks",            Acts), // there are no services to link to
+    ("preemptionPolicy",              Acts), // nothing is preempted
+    ("overhead",                      Refused),
+    ("topologySpreadConstraints",     Refused),
+    ("setHostnameAsFQDN",             Refused),
+    ("os",                            Only(&[r#"{"name":"linux"}"#])),
+    ("hostUsers",                     Only(&["true"])),
+    ("schedulingGates",               Refused),
+    ("resourceClaims",                Refused),
+    ("resources",                     Refused),
+    ("hostnameOverride",              Refused),
+    ("schedulingGroup",               Refused),
+    ("evictionResponders",            Refused),
+];
+
+#[rustfmt::skip]
+pub(super) const CONTAINER: &[Row] = &[
+    ("name",                     Acts),
+    ("image",                    Acts),
+    ("command",                  Acts),
+    ("args",                     Acts),
+    ("workingDir",               Acts),
+    ("ports",                    In(CONTAINER_PORT)),
+    ("envFrom",                  Refused),
+    ("env",                      In(ENV_VAR)),
+    ("resources",                In(RESOURCES)),
+    ("resizePolicy",             Refused),
+    ("restartPolicy",            Refused),
+    ("restartPolicyRules",       Refused),
+    ("volumeMounts",             Refused),
+    ("volumeDevices",            Refused),
+    ("livenessProbe",            Refused),
+    ("readinessProbe",           Refused),
+    ("startupProbe",             Refused),
+    ("lifecycle",                Refused),
+    ("terminationMessagePath",   Only(&[r#""/dev/termination-log""#])),
+    ("terminationMessagePolicy", Only(&[r#""File""#])),
+    ("imagePullPolicy",          Acts),
+    ("securityContext",          Refused),
+    ("stdin",                    Refused),
+    ("stdinOnce",                Refused),
+    ("tty",                      Refused),
+];
+
+#[rustfmt::skip]
+pub(super) const CONTAINER_PORT: &[Row] = &[
+    ("name",          Acts),
+    ("hostPort",      Unless(is_in_the_hosts_network)),
+    ("containerPort", Acts), // informational
+    ("protocol",      Acts),
+    ("hostIP",        Refused),
+];
+
+#[rustfmt::skip]
+pub(super) const ENV_VAR: &[Row] = &[
+    ("name",      Acts),
+    ("value",     Acts),
+    ("valueFrom", Refused),
+];
+
+#[rustfmt::skip]
+pub(super) const RESOURCES: &[Row] = &[
+    ("limits",   Keys(&["cpu", "memory"])),
+    ("requests", Keys(&["cpu", "memory"])),
+    ("claims",   Refused),
+];
+
+/// What the specification of a pod says that midge does not act on.
+pub fn pod(pod: &Object) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if let Some(spec) = pod.map_at("/spec") {
+        check(POD_SPEC, spec, "spec", pod, &mut causes);
+    }
+    causes
+}
+
+fn check(rows: &[Row], map: &Map<String, Value>, path: &str, pod: &Object, causes: &mut Vec<Cause>) {
+    for (name, rule) in rows {
+        let Some(value) = map.get(*name).filter(|value| !says_nothing(value)) else { continue };
+        let path = format!("{path}.{name}");
+        let accepted = match rule {
+            Acts => true,
+            Refused => false,
+            Only(texts) => texts.contains(&value.to_string().as_str()),
+            Unless(holds) => holds(value, map, pod),
+            Keys(keys) => {
+                let other =
+                    value.as_object().into_iter().flatten().filter(|(key, _)| !keys.contains(&key.as_str()));
+                causes.extend(other.map(|(key, _)| Cause::forbidden(format!("{path}[{key}]"), NOT_YET)));
+                true
+            }
+            In(rows) => {
+                match value {
+                    Value::Object(map) => check(rows, map, &path, pod, causes),
+                    Value::Array(items) => {
+                        for (index, map) in items.iter().enumerate() {
+                            if let Value::Object(map) = map {
+                                check(rows, map, &format!("{path}[{index}]"), pod, causes);
+                            }
+                        }
+                    }
+                    _ => {} // mistyped: validation says so
+                }
+                true
+            }
+        };
+        if !accepted {
+            causes.push(Cause::forbidden(path, NOT_YET));
+        }
+    }
+}
+
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+    }
+}
+
+/// A pod that runs as `default` gets no token, which is what the account could do: nothing. For another
+/// account it must say that it wants none.
+fn no_token_is_due(name: &Value, _: &Map<String, Value>, pod: &Object) -> bool {
+    name == "default" || pod.at("/spec/automountServiceAccountToken") == Some(&Value::Bool(false))
+}
+
+/// There the port needs no forwarding (and upstream sets hostPort by itself).
+fn is_in_the_hosts_network(host_port: &Value, port: &Map<String, Value>, pod: &Object) -> bool {
+    pod.bool_at("/spec/hostNetwork") && port.get("containerPort") == Some(host_port)
+}

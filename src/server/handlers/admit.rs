@@ -1,0 +1,115 @@
+//! What happens to every object that a client sends, before the registry sees it.
+
+use crate::api::schema::{self, FieldValidation};
+use crate::api::{Cause, Object, Status};
+use crate::server::options::invalid;
+use crate::server::registry::{Subresource, WriteOptions};
+use crate::server::reply::{self, Reply};
+
+use super::Call;
+
+impl Call<'_> {
+    /// `fieldValidation`.
+    pub fn field_validation(&self) -> Result<FieldValidation, Status> {
+        FieldValidation::parse(self.query.text("fieldValidation").unwrap_or(""))
+    }
+
+    /// `dryRun`, and the part that is written.
+    pub fn write_options(&self) -> Result<WriteOptions, Status> {
+        let mut options =
+            WriteOptions { dry_run: dry_run(self.query.all("dryRun"))?, ..WriteOptions::default() };
+        if self.target.subresource == Some("status") {
+            options.subresource = Subresource::Status;
+        }
+        Ok(options)
+    }
+
+    /// Checks that an object is what the path says, and gives it what it left to the path.
+    ///
+    /// # Errors
+    /// 400, as upstream words it.
+    pub fn claim(&self, object: &mut Object) -> Result<(), Status> {
+        let kind = self.target.kind;
+        let (api_version, expected) = (object.api_version().to_owned(), kind.api_version());
+        if !api_version.is_empty() && api_version != expected {
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+            )));
+        }
+        let found = object.kind().to_owned();
+        if !found.is_empty() && found != kind.kind {
+            let named = kind.kind;
+            return Err(Status::bad_request(format!(
+                "{found} in version \"{expected}\" cannot be handled as a {named}: the path is about {}",
+                kind.plural
+            )));
+        }
+        object.set("/apiVersion", expected.as_ref());
+        object.set("/kind", kind.kind);
+        let namespace = object.namespace().to_owned();
+        if namespace.is_empty() {
+            if kind.namespaced {
+                object.set("/metadata/namespace", self.namespace());
+            }
+        } else if namespace != self.namespace() {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        let name = object.name().to_owned();
+        if !self.name().is_empty() && name.is_empty() {
+            object.set("/metadata/name", self.name());
+        } else if !self.name().is_empty() && name != self.name() {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                self.name()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Checks an object's shape, drops what Kubernetes does not have, and returns warnings for that.
+    /// `text` is what the client sent, for keys that came twice.
+    pub fn shape(
+        &self,
+        object: &mut Object,
+        text: Option<&[u8]>,
+        validation: FieldValidation,
+    ) -> Result<Vec<String>, Status> {
+        let kind = self.target.kind;
+        schema::default(kind, object);
+        let mut problems = schema::validate(kind, object);
+        if let Some(text) = text.filter(|_| validation != FieldValidation::Ignore) {
+            problems.duplicates = schema::duplicates(text);
+        }
+        if let Some(status) = problems.rejection(kind, object.name(), validation) {
+            return Err(status);
+        }
+        schema::prune(kind, object);
+        Ok(problems.warnings(validation))
+    }
+}
+
+/// `dryRun=All`, or nothing.
+pub fn dry_run<'q>(values: impl Iterator<Item = &'q str>) -> Result<bool, Status> {
+    let mut dry = false;
+    for value in values {
+        match value {
+            "" => {}
+            "All" => dry = true,
+            other => {
+                let cause = Cause::not_supported("dryRun", other, &["All"]);
+                return Err(invalid("CreateOptions.meta.k8s.io", "", vec![cause]));
+            }
+        }
+    }
+    Ok(dry)
+}
+
+/// Adds the warnings to a reply.
+pub fn warned(mut reply: Reply, warnings: &[String]) -> Reply {
+    for text in warnings {
+        reply::warn(&mut reply, text);
+    }
+    reply
+}

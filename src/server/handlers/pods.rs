@@ -1,0 +1,119 @@
+//! What only pods have: binding, eviction, log; and what midge does not have yet, refused by name.
+
+use hyper::body::Incoming;
+use hyper::{Method, StatusCode};
+use serde_json::json;
+
+use super::Call;
+use super::admit::dry_run;
+use super::delete;
+use crate::api::kinds::{NODE, POD};
+use crate::api::{Object, Reason, Status};
+use crate::server::registry::{Change, Subresource, WriteOptions};
+use crate::server::reply::{self, Reply};
+use crate::server::{body, logs};
+
+pub async fn handle(
+    call: &Call<'_>,
+    subresource: &str,
+    method: &Method,
+    body: Incoming,
+) -> Result<Reply, Status> {
+    match (subresource, method) {
+        ("log", &Method::GET) => logs::serve(call).await,
+        ("binding", &Method::POST) => bind(call, body).await,
+        ("eviction", &Method::POST) => evict(call, body).await,
+        ("log" | "binding" | "eviction", _) => Err(Status::method_not_allowed()),
+        _ => Err(not_there(subresource)),
+    }
+}
+
+/// 501 with the feature's name.
+fn not_there(subresource: &str) -> Status {
+    let text = format!("pods/{subresource} is not supported by midge {} yet", crate::VERSION);
+    let mut status = Status::new(Reason::Unknown, text);
+    status.code = StatusCode::NOT_IMPLEMENTED.as_u16();
+    status
+}
+
+async fn said(call: &Call<'_>, body: Incoming, kind: &str) -> Result<Object, Status> {
+    let text = body::bytes(body).await?;
+    let object = body::object(&body::media_type(call.headers), &text)?;
+    if !matches!(object.kind(), "") && object.kind() != kind {
+        return Err(Status::bad_request(format!("{} cannot be handled as a {kind}", object.kind())));
+    }
+    if !matches!(object.name(), "") && object.name() != call.name() {
+        return Err(Status::bad_request(format!("name in URL does not match name in {kind} object")));
+    }
+    Ok(object)
+}
+
+fn done() -> Reply {
+    let status =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    reply::full(StatusCode::CREATED, reply::JSON, status.to_string())
+}
+
+/// `POST pods/NAME/binding`: what a scheduler of one's own does.
+async fn bind(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
+    let binding = said(call, body, "Binding").await?;
+    let node = binding.str_at("/target/name");
+    if node.is_empty() || !matches!(binding.str_at("/target/kind"), "" | "Node") {
+        return Err(Status::bad_request("a Binding's target must be a Node with a name"));
+    }
+    call.state.registry.item(NODE, "", node)?;
+    let uid = binding.uid();
+    let options = WriteOptions {
+        subresource: Subresource::Internal,
+        dry_run: dry_run(call.query.all("dryRun"))?,
+        ..WriteOptions::default()
+    };
+    let assign = |pod: &mut Object| {
+        let name = pod.name();
+        let refuse = |why: String| Err(Status::conflict(POD, call.name(), &why));
+        if !uid.is_empty() && uid != pod.uid() {
+            return refuse(format!("the UID in the binding is {uid}, the pod's is {}", pod.uid()));
+        }
+        if pod.deletion_timestamp().is_some() {
+            return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
+        }
+        match pod.str_at("/spec/nodeName") {
+            "" => {}
+            other => return refuse(format!("pod {name} is already assigned to node {other:?}")),
+        }
+        pod.set("/spec/nodeName", node);
+        scheduled(pod);
+        Ok(Change::Write)
+    };
+    call.state.registry.modify(POD, call.namespace(), call.name(), options, assign).await?;
+    Ok(done())
+}
+
+/// The condition that says so, as upstream's binding sets it.
+fn scheduled(pod: &mut Object) {
+    let now = crate::api::time::format(std::time::SystemTime::now());
+    let condition = json!({
+        "type": "PodScheduled", "status": "True", "lastTransitionTime": now
+    });
+    let conditions = pod.array_at("/status/conditions");
+    match conditions.iter().position(|condition| condition["type"] == "PodScheduled") {
+        Some(index) => pod.set(&format!("/status/conditions/{index}"), condition),
+        None => {
+            let mut conditions = conditions.to_vec();
+            conditions.push(condition);
+            pod.set("/status/conditions", conditions);
+        }
+    }
+}
+
+/// `POST pods/NAME/eviction` (`kubectl drain`): a delete with the pod's grace. There are no disruption
+/// budgets that could stand against it yet.
+async fn evict(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
+    let eviction = said(call, body, "Eviction").await?;
+    let options = eviction.at("/deleteOptions").cloned().unwrap_or_else(|| json!({}));
+    let options = Object::from_value(options).map_err(|error| Status::bad_request(error.to_string()))?;
+    let mut options = delete::parse(&options)?;
+    options.dry_run |= dry_run(call.query.all("dryRun"))?;
+    call.state.registry.delete(POD, call.namespace(), call.name(), options).await?;
+    Ok(done())
+}

@@ -1,0 +1,221 @@
+//! What a request's path names.
+
+use std::borrow::Cow;
+
+use super::query::decode;
+use crate::api::Kind;
+use crate::api::kinds::POD;
+
+/// A path that this server knows.
+#[derive(Debug)]
+pub enum Route<'a> {
+    /// `/healthz`, `/livez`, `/readyz` and their parts (`/readyz/ping`).
+    Health,
+    /// `/version`
+    Version,
+    /// `/cacerts`
+    Certificate,
+    /// `/v1-midge/connect`
+    Link,
+    /// `/v1-midge/tokens[/ID[/rotate]]`: what follows `tokens`.
+    Tokens(Vec<Cow<'a, str>>),
+    /// `/api`
+    Core,
+    /// `/apis`
+    Groups,
+    /// `/apis/GROUP`
+    Group(Cow<'a, str>),
+    /// `/api/v1`, `/apis/GROUP/VERSION`
+    Resources { group: Cow<'a, str>, version: Cow<'a, str> },
+    /// `/openapi/v2`
+    OpenApiTwo,
+    /// `/openapi/v3`
+    OpenApiIndex,
+    /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`
+    OpenApi { group: Cow<'a, str>, version: Cow<'a, str> },
+    /// Objects of a kind.
+    Objects(Target<'a>),
+    /// A path below `/api` or `/apis` that names nothing.
+    UnknownObjects,
+    /// Any other.
+    Unknown,
+}
+
+/// Objects of one kind: all, those of a namespace, or one and perhaps a part of it.
+#[derive(Clone, Debug)]
+pub struct Target<'a> {
+    pub kind: &'static Kind,
+    /// `None` for cluster-wide kinds, and for all namespaces.
+    pub namespace: Option<Cow<'a, str>>,
+    pub name: Option<Cow<'a, str>>,
+    /// One of the kind's `subresources`, or of those that only exist to be answered ([`UNLISTED`]).
+    pub subresource: Option<&'static str>,
+}
+
+impl<'a> Route<'a> {
+    /// Reads the path of a URL, without its query.
+    pub fn parse(path: &'a str) -> Self {
+        let mut parts: Vec<Cow<'a, str>> =
+            path.trim_start_matches('/').split('/').take(16).map(|part| decode(part, false)).collect();
+        // `/api/` means `/api`.
+        if parts.len() > 1 && parts.last().is_some_and(|part| part.is_empty()) {
+            parts.pop();
+        }
+        let rest = parts.split_off(1);
+        match parts[0].as_ref() {
+            "healthz" | "livez" | "readyz" => Self::Health,
+            "version" if rest.is_empty() => Self::Version,
+            "cacerts" if rest.is_empty() => Self::Certificate,
+            "v1-midge" => own(rest),
+            "api" if rest.is_empty() => Self::Core,
+            "apis" if rest.is_empty() => Self::Groups,
+            "api" => versioned(Cow::Borrowed(""), rest),
+            "apis" => {
+                let mut rest = rest;
+                let group = rest.remove(0);
+                if rest.is_empty() { Self::Group(group) } else { versioned(group, rest) }
+            }
+            "openapi" => openapi(rest),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+fn own(mut parts: Vec<Cow<'_, str>>) -> Route<'_> {
+    match parts.first().map(Cow::as_ref) {
+        Some("connect") if parts.len() == 1 => Route::Link,
+        Some("tokens") => Route::Tokens(parts.split_off(1)),
+        _ => Route::Unknown,
+    }
+}
+
+fn openapi(mut parts: Vec<Cow<'_, str>>) -> Route<'_> {
+    let words: Vec<&str> = parts.iter().map(Cow::as_ref).collect();
+    match words.as_slice() {
+        ["v2"] => Route::OpenApiTwo,
+        ["v3"] => Route::OpenApiIndex,
+        ["v3", "api", _] => Route::OpenApi { group: Cow::Borrowed(""), version: parts.remove(2) },
+        ["v3", "apis", _, _] => {
+            let version = parts.remove(3);
+            Route::OpenApi { group: parts.remove(2), version }
+        }
+        _ => Route::Unknown,
+    }
+}
+
+/// What follows the group: `VERSION/…`.
+fn versioned<'a>(group: Cow<'a, str>, mut parts: Vec<Cow<'a, str>>) -> Route<'a> {
+    let version = parts.remove(0);
+    if parts.is_empty() {
+        return Route::Resources { group, version };
+    }
+    objects(&group, &version, parts).map_or(Route::UnknownObjects, Route::Objects)
+}
+
+fn objects<'a>(group: &str, version: &str, mut parts: Vec<Cow<'a, str>>) -> Option<Target<'a>> {
+    // `namespaces/NS/pods` is about pods, `namespaces/NS/status` about the namespace.
+    let inside = parts.len() > 2 && parts[0] == "namespaces" && !matches!(&*parts[2], "status" | "finalize");
+    let namespace = if inside {
+        let namespace = parts.remove(1);
+        parts.remove(0);
+        Some(namespace)
+    } else {
+        None
+    };
+    let mut parts = parts.into_iter();
+    let kind = Kind::find(group, version, &parts.next()?)?;
+    let name = parts.next();
+    let subresource = match parts.next() {
+        None => None,
+        Some(part) => Some(subresource(kind, &part)?),
+    };
+    let named = [&namespace, &name].into_iter().flatten();
+    let placed = kind.namespaced == namespace.is_some() || (kind.namespaced && name.is_none());
+    // An object's name is one path segment and never empty; `%2F` in it would change what it names.
+    let sound = named.into_iter().all(|text| !text.is_empty() && !text.contains('/'));
+    (placed && sound && parts.next().is_none()).then_some(Target { kind, namespace, name, subresource })
+}
+
+/// Parts of a pod that discovery does not tell of: those that are refused by name.
+const UNLISTED: &[&str] =
+    &["attach", "binding", "ephemeralcontainers", "eviction", "exec", "portforward", "proxy", "resize"];
+
+fn subresource(kind: &'static Kind, name: &str) -> Option<&'static str> {
+    let listed = kind.subresource(name).map(|found| found.name);
+    let unlisted = || UNLISTED.iter().copied().find(|known| *kind == *POD && *known == name);
+    listed.or_else(unlisted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(path: &str) -> Option<(&str, Option<String>, Option<String>, Option<&str>)> {
+        match Route::parse(path) {
+            Route::Objects(found) => Some((
+                found.kind.plural,
+                found.namespace.map(Cow::into_owned),
+                found.name.map(Cow::into_owned),
+                found.subresource,
+            )),
+            Route::UnknownObjects => None,
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn objects() {
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(target("/api/v1/nodes"), Some(("nodes", None, None, None)));
+        assert_eq!(target("/api/v1/nodes/a/status"), Some(("nodes", None, text("a"), Some("status"))));
+        assert_eq!(target("/api/v1/pods"), Some(("pods", None, None, None)));
+        assert_eq!(target("/api/v1/namespaces"), Some(("namespaces", None, None, None)));
+        assert_eq!(target("/api/v1/namespaces/x"), Some(("namespaces", None, text("x"), None)));
+        assert_eq!(
+            target("/api/v1/namespaces/x/status"),
+            Some(("namespaces", None, text("x"), Some("status")))
+        );
+        assert_eq!(target("/api/v1/namespaces/x/pods/"), Some(("pods", text("x"), None, None)));
+        let log = target("/api/v1/namespaces/x/pods/web%2D1/log");
+        assert_eq!(log, Some(("pods", text("x"), text("web-1"), Some("log"))));
+        let lease = target("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/a");
+        assert_eq!(lease, Some(("leases", text("kube-node-lease"), text("a"), None)));
+    }
+
+    #[test]
+    fn nothing_there() {
+        for path in [
+            "/api/v1/gadgets",
+            "/api/v2/pods",
+            "/apis/apps/v9/deployments",
+            "/api/v1/pods/web",
+            "/api/v1/namespaces/x/nodes",
+            "/api/v1/namespaces/x/pods/web/gadget",
+            "/api/v1/namespaces/x/pods/web/log/more",
+            "/api/v1/namespaces/x/pods/a%2Fb",
+            "/api/v1/namespaces//pods/a",
+        ] {
+            assert_eq!(target(path), None, "{path}");
+        }
+        assert!(matches!(Route::parse("/"), Route::Unknown));
+        assert!(matches!(Route::parse("/v1-midge/else"), Route::Unknown));
+    }
+
+    #[test]
+    fn others() {
+        assert!(matches!(Route::parse("/api/"), Route::Core));
+        assert!(matches!(Route::parse("/apis"), Route::Groups));
+        assert!(matches!(Route::parse("/apis/coordination.k8s.io"), Route::Group(_)));
+        assert!(matches!(Route::parse("/readyz/ping"), Route::Health));
+        assert!(matches!(Route::parse("/v1-midge/connect"), Route::Link));
+        assert!(matches!(Route::parse("/v1-midge/tokens/abc"), Route::Tokens(rest) if rest.len() == 1));
+        assert!(
+            matches!(Route::parse("/openapi/v3/api/v1"), Route::OpenApi { group, .. } if group.is_empty())
+        );
+        let Route::OpenApi { group, version } = Route::parse("/openapi/v3/apis/coordination.k8s.io/v1")
+        else {
+            panic!("no document");
+        };
+        assert_eq!((&*group, &*version), ("coordination.k8s.io", "v1"));
+    }
+}

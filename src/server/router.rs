@@ -1,0 +1,166 @@
+//! From a request to its answer: what is open to all, who is asking, whose it is.
+
+use std::sync::Arc;
+
+use futures_lite::stream;
+use hyper::body::Incoming;
+use hyper::header::{ETAG, HeaderValue, IF_NONE_MATCH};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use serde_json::json;
+
+use super::accept::{self, Shape};
+use super::auth::Verdict;
+use super::path::Route;
+use super::reply::{self, Reply};
+use super::{State, handlers, render, token_api};
+use crate::api::{Status, discovery, openapi};
+use crate::http::body;
+use crate::http::server::Peer;
+use crate::link::CONNECT_PATH;
+
+/// Answers one request.
+pub async fn handle(state: Arc<State>, request: Request<Incoming>, peer: Peer) -> Reply {
+    // A link authenticates itself, and takes the connection over.
+    if request.uri().path() == CONNECT_PATH {
+        return state.links.clone().connect(request, peer).await;
+    }
+    match answer(&state, request, peer).await {
+        Ok(reply) => reply,
+        Err(status) => {
+            if status.code == 500 {
+                log::error!("a request failed: {status}");
+            }
+            reply::status(&status)
+        }
+    }
+}
+
+async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> Result<Reply, Status> {
+    let (parts, body) = request.into_parts();
+    let route = Route::parse(parts.uri.path());
+    let reading = matches!(parts.method, Method::GET);
+    if let Some(open) = open(state, &route) {
+        return if reading { Ok(open) } else { Err(Status::method_not_allowed()) };
+    }
+    authenticate(state, &parts.headers, peer).await?;
+    match route {
+        Route::Objects(target) => handlers::handle(state, &parts, target, body).await,
+        Route::Tokens(rest) => token_api::handle(state, &parts.method, &rest, body).await,
+        Route::UnknownObjects => Err(Status::no_such_resource()),
+        Route::Unknown => Ok(paths(parts.uri.path() == "/")),
+        _ if !reading => Err(Status::method_not_allowed()),
+        route => document(route, &parts.headers, peer),
+    }
+}
+
+/// What anybody may read.
+fn open(state: &State, route: &Route<'_>) -> Option<Reply> {
+    match route {
+        Route::Health => Some(reply::full(StatusCode::OK, reply::TEXT, "ok")),
+        Route::Version => Some(reply::value(&discovery::version())),
+        Route::Certificate => Some(reply::full(StatusCode::OK, reply::TEXT, state.certificate_pem.clone())),
+        _ => None,
+    }
+}
+
+async fn authenticate(state: &State, headers: &HeaderMap, peer: Peer) -> Result<(), Status> {
+    match state.admin.judge(headers) {
+        Verdict::Admitted => Ok(()),
+        Verdict::Anonymous => Err(Status::unauthorized("Unauthorized")),
+        Verdict::Wrong => {
+            log::warn!("{}: refused a request with a wrong token", peer.address.ip());
+            Err(Status::unauthorized("Unauthorized"))
+        }
+    }
+}
+
+/// Discovery and OpenAPI.
+fn document(route: Route<'_>, headers: &HeaderMap, peer: Peer) -> Result<Reply, Status> {
+    let found = |value: Option<serde_json::Value>| match value {
+        Some(value) => Ok(reply::value(&value)),
+        None => Err(Status::no_such_resource()),
+    };
+    match route {
+        Route::Core | Route::Groups => {
+            let core = matches!(route, Route::Core);
+            if render::shape(headers, accept::DISCOVERY)? == Shape::Discovery {
+                let text = discovery::aggregated(core).to_string();
+                return Ok(reply::full(StatusCode::OK, discovery::AGGREGATED_CONTENT_TYPE, text));
+            }
+            let legacy =
+                if core { discovery::api_versions(&peer.local.to_string()) } else { discovery::api_groups() };
+            Ok(reply::value(&legacy))
+        }
+        Route::Group(group) => found(discovery::api_group(&group)),
+        Route::Resources { group, version } => {
+            render::shape(headers, accept::PLAIN)?;
+            found(discovery::api_resources(&group, &version))
+        }
+        Route::OpenApiIndex => {
+            render::shape(headers, accept::PLAIN)?;
+            Ok(tagged(headers, || reply::json(openapi::index())))
+        }
+        Route::OpenApi { group, version } => {
+            render::shape(headers, accept::PLAIN)?;
+            let document = openapi::document(&group, &version).ok_or_else(Status::no_such_resource)?;
+            Ok(tagged(headers, || pieces(reply::JSON, document)))
+        }
+        Route::OpenApiTwo => open_api_two(headers),
+        _ => Err(Status::no_such_resource()),
+    }
+}
+
+/// Content types of `/openapi/v2` in protobuf: the second spelling is the one without an `@`, which
+/// is no valid media type.
+const OPENAPI_TWO: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
+
+fn open_api_two(headers: &HeaderMap) -> Result<Reply, Status> {
+    let accepted = headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or("");
+    match OPENAPI_TWO.iter().any(|name| accepted.contains(name)) {
+        true => Ok(tagged(headers, || pieces(OPENAPI_TWO[1], openapi::document_v2()))),
+        false => Err(Status::not_acceptable(&OPENAPI_TWO)),
+    }
+}
+
+fn pieces(content_type: &'static str, document: openapi::Document) -> Reply {
+    let pieces = stream::iter(document.map(|piece| Ok(piece.into())));
+    reply::with_body(StatusCode::OK, content_type, body::stream(pieces))
+}
+
+/// 304 when the client has this version already.
+fn tagged(headers: &HeaderMap, make: impl FnOnce() -> Reply) -> Reply {
+    let tag = openapi::etag();
+    let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let known = known.is_some_and(|known| known.split(',').any(|known| known.trim() == tag));
+    let mut reply = match known {
+        true => {
+            let mut reply = reply::with_body(StatusCode::NOT_MODIFIED, reply::JSON, body::empty());
+            reply.headers_mut().remove("content-type");
+            reply
+        }
+        false => make(),
+    };
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        reply.headers_mut().insert(ETAG, tag);
+    }
+    reply
+}
+
+/// What there is, at `/` and, as upstream, with a 404 at every path that is not there.
+fn paths(root: bool) -> Reply {
+    let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
+    for kind in crate::api::KINDS.iter().filter(|kind| !kind.group.is_empty()) {
+        for path in [format!("/apis/{}", kind.group), format!("/apis/{}/{}", kind.group, kind.version)] {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+    }
+    let others = ["/cacerts", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+    paths.extend(others.map(str::to_owned));
+    let code = if root { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    reply::full(code, reply::JSON, json!({ "paths": paths }).to_string())
+}
