@@ -22,6 +22,10 @@ pub fn run(mut args: AgentArgs) -> Result<(), Error> {
         });
     }
     node::require_root()?;
-    block_on(async |executor| agent::run(config, executor, sys::signal::shutdown()).await).map_err(Error::Agent)
+    let shutdown = sys::signal::shutdown().map_err(Error::Signals)?;
+    let shutdown = async {
+        ::log::info!("{}: stopping, pods go on", shutdown.await);
+    };
+    block_on(async |executor| agent::run(config, executor, shutdown).await).map_err(Error::Agent)
 }
 

@@ -24,11 +24,11 @@ pub enum Command {
 
 /// Declares a command's arguments together with those that every command that runs a node shares.
 macro_rules! node_command {
-    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $type:ty,)* }) => {
-        $(#[$meta])*
+    ($(#[$meta:meta])* pub struct $name:ident { $($own:tt)* }) => {
         #[derive(FromArgs, ArgsInfo)]
+        $(#[$meta])*
         pub struct $name {
-            $($(#[$field_meta])* pub $field: $type,)*
+            $($own)*
             /// folder that holds everything midge keeps (default /var/lib/midge)
             #[argh(option, arg_name = "folder")]
             pub data_dir: Option<String>,

@@ -56,6 +56,8 @@ pub enum Error {
         what: String,
     },
     Server(crate::server::Error),
+    /// The handlers of SIGTERM and SIGINT could not be set.
+    Signals(io::Error),
     Agent(crate::agent::Error),
     Store(crate::store::Error),
     NotRoot,
@@ -68,8 +70,8 @@ pub enum Error {
 impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Server(error) if !error.is_permanent() => FAILED,
-            Error::Agent(error) if !error.is_permanent() => FAILED,
+            Error::Agent(error) if error.is_permanent() => REFUSED,
+            Error::Server(_) | Error::Agent(_) | Error::Signals(_) => FAILED,
             Error::Store(_) | Error::CheckFailed { .. } | Error::Client(_) | Error::Answer { .. } => FAILED,
             _ => REFUSED,
         }
@@ -102,6 +104,7 @@ impl fmt::Display for Error {
             Error::Client(_) => f.write_str("the server could not be asked"),
             Error::Answer { what } => write!(f, "the server refused: {what}"),
             Error::Server(_) => f.write_str("the server stopped"),
+            Error::Signals(_) => f.write_str("failed to wait for signals"),
             Error::Agent(_) => f.write_str("the agent stopped"),
             Error::Store(_) => f.write_str("the registry could not be repaired"),
             Error::NotRoot => f.write_str("midge runs containers, which needs root: run it as root"),
@@ -119,6 +122,7 @@ impl std::error::Error for Error {
             Error::Tls(source) => Some(source),
             Error::Client(source) => Some(source),
             Error::Server(source) => Some(source),
+            Error::Signals(source) => Some(source),
             Error::Agent(source) => Some(source),
             Error::Store(source) => Some(source),
             _ => None,

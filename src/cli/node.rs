@@ -50,23 +50,22 @@ pub fn data_dir(given: Option<&str>) -> Result<PathBuf, Error> {
     })
 }
 
-/// The join token that the arguments name, if any.
-pub fn join_token(args: &NodeArgs) -> Result<Option<JoinToken>, Error> {
-    let text = match (&args.token, &args.token_file) {
-        (Some(token), _) => token.clone(),
-        (None, Some(path)) => {
-            std::fs::read_to_string(path).map_err(|source| Error::ReadFile { path: path.into(), source })?
-        }
-        (None, None) => return Ok(None),
-    };
-    text.trim().parse().map(Some).map_err(Error::Token)
+/// The text of the join token that the arguments name, if any.
+pub fn join_token_text(args: &NodeArgs) -> Result<Option<String>, Error> {
+    match (&args.token, &args.token_file) {
+        (Some(token), _) => Ok(Some(token.clone())),
+        (None, Some(path)) => std::fs::read_to_string(path)
+            .map(|text| Some(text.trim().to_string()))
+            .map_err(|source| Error::ReadFile { path: path.into(), source }),
+        (None, None) => Ok(None),
+    }
 }
 
 /// Validates what the arguments say about the node. `servers` are its link's addresses.
 pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
     let data_dir = data_dir(args.data_dir.as_deref())?;
     let own = Names::of(&data_dir);
-    let token = join_token(&args)?;
+    let token = join_token_text(&args)?.map(|text| text.parse::<JoinToken>()).transpose().map_err(Error::Token)?;
     let node_name = node_name(args.node_name)?;
     let node_ip = args.node_ip.map(|ip| {
         ip.parse().map_err(|_| Error::BadValue { flag: "node-ip", value: ip.clone(), expected: "an IP address" })
@@ -88,6 +87,7 @@ pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
         resolv_conf: args.resolv_conf.unwrap_or_else(|| "/etc/resolv.conf".to_string()).into(),
         cgroup_parent: format!("/{}", own.own),
         bridge: own.bridge,
+        set_clock: true,
         executable: std::env::current_exe()
             .map_err(|source| Error::ReadFile { path: "/proc/self/exe".into(), source })?,
     })
@@ -95,7 +95,7 @@ pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
 
 /// The socket that is named, or the first of the usual ones that is there.
 pub fn containerd_socket(given: Option<&str>) -> PathBuf {
-    let usual = || SOCKETS.iter().find(|socket| Path::new(socket).exists()).unwrap_or(&SOCKETS[0]);
+    let usual = || *SOCKETS.iter().find(|socket| Path::new(socket).exists()).unwrap_or(&SOCKETS[0]);
     PathBuf::from(given.map_or_else(usual, |socket| socket.trim_start_matches("unix://")))
 }
 

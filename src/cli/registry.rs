@@ -10,6 +10,15 @@ pub fn run(args: RegistryArgs) -> Result<(), Error> {
     let RegistryCommand::Repair(args) = args.command;
     let folder = node::data_dir(args.data_dir.as_deref())?.join("server").join("registry");
     let report = store::repair(&folder).map_err(Error::Store)?;
-    super::print(&report.to_string());
+    super::print(&match &report.saved {
+        None => format!("nothing is damaged: {} records", report.kept),
+        Some(saved) => format!(
+            "{} records are kept, {} were damaged (lines {:?}); the file as it was: {}",
+            report.kept,
+            report.dropped.len(),
+            report.dropped,
+            saved.display()
+        ),
+    });
     Ok(())
 }

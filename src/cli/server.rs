@@ -4,14 +4,15 @@ use super::args::ServerArgs;
 use super::error::Error;
 use super::{block_on, closed, log, node, shared};
 use crate::server::{self, Config, config::Cidr};
+use crate::http::Url;
 use crate::{agent, sys};
 use smol::future;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub fn run(mut args: ServerArgs) -> Result<(), Error> {
     log::start(args.debug);
     let mut node_args = args.node();
-    let token = node::join_token(&node_args)?;
+    let token = node::join_token_text(&node_args)?;
     // The embedded node joins with the server's own token file, not with what it is to contain.
     (node_args.token, node_args.token_file) = (None, None);
     let config = server_config(&args, token)?;
@@ -22,8 +23,11 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
             Some(node::config(node_args, Vec::new())?)
         }
     };
+    let shutdown = sys::signal::shutdown().map_err(Error::Signals)?;
     block_on(async |executor| {
-        let shutdown = shared(&executor, sys::signal::shutdown());
+        let shutdown = shared(&executor, async {
+            ::log::info!("{}: stopping, pods go on", shutdown.await);
+        });
         let (ready_sender, ready) = smol::channel::bounded(1);
         let serve = server::run(config, executor.clone(), closed(shutdown.clone()), move |ready| {
             // The channel holds one and is filled once.
@@ -38,8 +42,8 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
                     future::pending().await
                 }
                 Some(mut node) => {
-                    node.servers = vec![ready.loopback_url.clone()];
-                    node.token = Some(ready.join_token.clone());
+                    node.servers = vec![own_url(ready.address)];
+                    node.token = Some(ready.token);
                     agent::run(node, executor.clone(), closed(shutdown.clone())).await.map_err(Error::Agent)?;
                     // The agent ended because of the shutdown: the server drains.
                     future::pending().await
@@ -50,7 +54,17 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
     })
 }
 
-fn server_config(args: &ServerArgs, token: Option<crate::token::JoinToken>) -> Result<Config, Error> {
+/// Where the node in this process dials: the address that is listened on, loopback if that is any.
+fn own_url(listening: SocketAddr) -> Url {
+    let ip = match listening.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.to_string(),
+        ip => ip.to_string(),
+    };
+    Url { host: ip, port: listening.port() }
+}
+
+fn server_config(args: &ServerArgs, token: Option<String>) -> Result<Config, Error> {
     let mut config = Config::new(node::data_dir(args.data_dir.as_deref())?);
     config.token = token;
     if let Some(ip) = &args.bind_address {
