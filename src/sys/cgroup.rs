@@ -82,7 +82,9 @@ pub fn detect() -> Result<Cgroups, Error> {
         }
         // A hierarchy can be mounted twice, and below pods' root folders; the first is the host's.
         let known = hierarchies.iter().any(|other| {
-            other.unified == hierarchy.unified && other.controllers == hierarchy.controllers && (hierarchy.unified || !other.controllers.is_empty())
+            other.unified == hierarchy.unified
+                && other.controllers == hierarchy.controllers
+                && (hierarchy.unified || !other.controllers.is_empty())
         });
         if !known {
             hierarchies.push(hierarchy);
@@ -110,7 +112,8 @@ fn parse_mount(line: &str) -> Option<Hierarchy> {
         _ => return None,
     };
     let options = after.nth(1)?.split(',');
-    let controllers = options.filter(|o| !unified && !matches!(*o, "rw" | "ro" | "xattr" | "clone_children" | "none"));
+    let controllers =
+        options.filter(|o| !unified && !matches!(*o, "rw" | "ro" | "xattr" | "clone_children" | "none"));
     // Named hierarchies (`name=systemd`) have no controllers and are not ours to put groups into, but
     // runc does.
     let controllers = controllers.filter(|o| !o.contains('=')).map(str::to_string).collect();
@@ -142,7 +145,8 @@ impl Cgroups {
     pub fn limits(&self) -> Limits {
         let read = |controller: &str, v2: &str, v1: &str| {
             let hierarchy = self.with(controller)?;
-            let text = fs::read_to_string(hierarchy.root.join(if hierarchy.unified { v2 } else { v1 })).ok()?;
+            let text =
+                fs::read_to_string(hierarchy.root.join(if hierarchy.unified { v2 } else { v1 })).ok()?;
             Some(text.trim().to_string())
         };
         let memory = read("memory", "memory.max", "memory.limit_in_bytes").and_then(|t| t.parse().ok());
@@ -220,15 +224,19 @@ fn memory_advice(model: &str, cmdline: Option<&str>) -> String {
     let words = "cgroup_memory=1 cgroup_enable=memory";
     match cmdline {
         Some(file) => {
-            format!("the kernel's memory cgroup is off: add `{words}` to the end of the one line in {file}, then reboot")
+            format!(
+                "the kernel's memory cgroup is off: add `{words}` to the end of the one line in {file}, then reboot"
+            )
         }
         None if model.contains("Raspberry Pi") => format!(
             "the kernel's memory cgroup is off: add `{words}` to the end of the one line in cmdline.txt on the boot \
              partition, then reboot"
         ),
-        None => "the kernel's memory cgroup is off: add `cgroup_enable=memory` to the kernel's command line and \
+        None => {
+            "the kernel's memory cgroup is off: add `cgroup_enable=memory` to the kernel's command line and \
                  reboot; it needs CONFIG_MEMCG"
-            .into(),
+                .into()
+        }
     }
 }
 
@@ -347,10 +355,18 @@ impl fmt::Display for Error {
                  install Debian's cgroupfs-mount on a system without systemd"
             ),
             Error::Read { path, .. } => write!(f, "failed to read `{}`", path.display()),
-            Error::Create { path, .. } => write!(f, "failed to create the control group `{}`", path.display()),
-            Error::Remove { path, .. } => write!(f, "failed to remove the control group `{}`", path.display()),
+            Error::Create { path, .. } => {
+                write!(f, "failed to create the control group `{}`", path.display())
+            }
+            Error::Remove { path, .. } => {
+                write!(f, "failed to remove the control group `{}`", path.display())
+            }
             Error::Busy { path, processes } => {
-                write!(f, "the control group `{}` is still in use, by processes {processes:?}", path.display())
+                write!(
+                    f,
+                    "the control group `{}` is still in use, by processes {processes:?}",
+                    path.display()
+                )
             }
         }
     }
@@ -360,7 +376,9 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::NotMounted | Error::Busy { .. } => None,
-            Error::Read { source, .. } | Error::Create { source, .. } | Error::Remove { source, .. } => Some(source),
+            Error::Read { source, .. } | Error::Create { source, .. } | Error::Remove { source, .. } => {
+                Some(source)
+            }
         }
     }
 }

@@ -2,12 +2,15 @@ use super::*;
 
 #[test]
 fn reads_mounts_of_both_versions() {
-    let v2 = parse_mount("35 24 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate").unwrap();
+    let v2 = parse_mount("35 24 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate")
+        .unwrap();
     assert!(v2.unified && v2.controllers.is_empty());
     assert_eq!(v2.root, Path::new("/sys/fs/cgroup"));
-    let v1 = parse_mount("32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct").unwrap();
+    let v1 =
+        parse_mount("32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct").unwrap();
     assert_eq!(v1.controllers, ["cpu", "cpuacct"]);
-    let named = parse_mount("40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd").unwrap();
+    let named =
+        parse_mount("40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd").unwrap();
     assert!(!named.unified && named.controllers.is_empty());
     assert_eq!(parse_mount("27 1 254:0 / / rw - ext4 /dev/vda rw"), None);
 }
@@ -23,7 +26,10 @@ fn reads_processor_quotas_of_both_versions() {
 #[test]
 fn memory_advice_names_file_and_words() {
     let advice = memory_advice("Raspberry Pi 4 Model B", Some("/boot/firmware/cmdline.txt"));
-    assert!(advice.contains("/boot/firmware/cmdline.txt") && advice.contains("cgroup_memory=1 cgroup_enable=memory"));
+    assert!(
+        advice.contains("/boot/firmware/cmdline.txt")
+            && advice.contains("cgroup_memory=1 cgroup_enable=memory")
+    );
     assert!(memory_advice("PC", None).contains("CONFIG_MEMCG"));
 }
 

@@ -34,7 +34,8 @@ fn parse_version(release: &str) -> Option<(u32, u32)> {
 
 /// `PRETTY_NAME` of os-release (os-release(5)), or `Linux`.
 pub fn os_name() -> String {
-    let text = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| fs::read_to_string(path).ok());
+    let text =
+        ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| fs::read_to_string(path).ok());
     text.as_deref().and_then(pretty_name).unwrap_or_else(|| "Linux".into())
 }
 
@@ -75,7 +76,8 @@ pub fn memory_available() -> io::Result<u64> {
 
 fn memory(name: &str) -> io::Result<u64> {
     let text = fs::read_to_string("/proc/meminfo")?;
-    let kib = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok());
+    let kib =
+        text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok());
     kib.map(|kib| kib * 1024).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 

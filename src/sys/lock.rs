@@ -34,7 +34,8 @@ pub enum Error {
 
 /// Locks the file at `path`, which is made when it is missing. Does not wait.
 pub fn exclusive(path: &Path) -> Result<Lock, Error> {
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let opened =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let mut file = opened.map_err(|source| Error::Open { path: path.into(), source })?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
@@ -46,7 +47,8 @@ pub fn exclusive(path: &Path) -> Result<Lock, Error> {
         Err(error) => return Err(Error::Lock { path: path.into(), source: error.into() }),
     }
     // The id is for people to read; the lock holds without it, also on a full disk.
-    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    let _ =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(Lock { _file: file })
 }
 

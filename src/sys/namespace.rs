@@ -48,7 +48,10 @@ const NSFS: u64 = 0x6e73_6673;
 
 impl Kinds {
     fn each(self) -> impl Iterator<Item = (bool, &'static str, &'static str)> {
-        [self.net, self.ipc, self.uts].into_iter().zip(FOLDERS).map(|(wanted, (folder, file))| (wanted, folder, file))
+        [self.net, self.ipc, self.uts]
+            .into_iter()
+            .zip(FOLDERS)
+            .map(|(wanted, (folder, file))| (wanted, folder, file))
     }
 
     fn flags(self) -> UnshareFlags {

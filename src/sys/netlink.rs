@@ -113,7 +113,9 @@ impl Changes {
     fn take_in(&mut self, mut datagram: &[u8]) -> bool {
         let mut matters = false;
         while let Some(length) = u32_at(datagram, 0).map(|l| l as usize) {
-            let (Some(kind), Some(message)) = (u16_at(datagram, 4), datagram.get(HEADER..length)) else { break };
+            let (Some(kind), Some(message)) = (u16_at(datagram, 4), datagram.get(HEADER..length)) else {
+                break;
+            };
             matters |= match kind {
                 NEWLINK => self.link_matters(message),
                 DELLINK => u32_at(message, 4).is_some_and(|index| self.links.remove(&index).is_some()),
@@ -163,7 +165,9 @@ fn route_matters(message: &[u8]) -> bool {
         return false;
     };
     // fe80::/64 comes with every interface.
-    let link_local = *family == 10 && *bits == 64 && attribute(message.get(12..).unwrap_or(&[]), 1).is_some_and(|d| d.starts_with(&[0xfe, 0x80]));
+    let link_local = *family == 10
+        && *bits == 64
+        && attribute(message.get(12..).unwrap_or(&[]), 1).is_some_and(|d| d.starts_with(&[0xfe, 0x80]));
     *table != TABLE_LOCAL && *kind == UNICAST && !link_local
 }
 

@@ -39,7 +39,11 @@ fn an_interface_is_news_when_its_state_changes() {
 fn pods_interfaces_are_not() {
     let mut changes = listener();
     assert!(!changes.take_in(&link(7, IFF_UP, &[(IFLA_IFNAME, b"veth1a2b3c4d\0")])));
-    assert!(!changes.take_in(&link(8, IFF_UP, &[(IFLA_IFNAME, b"anything\0"), (IFLA_MASTER, &3u32.to_ne_bytes())])));
+    assert!(!changes.take_in(&link(
+        8,
+        IFF_UP,
+        &[(IFLA_IFNAME, b"anything\0"), (IFLA_MASTER, &3u32.to_ne_bytes())]
+    )));
     let mut both = link(8, 0, &[(IFLA_MASTER, &3u32.to_ne_bytes())]);
     both.extend(link(9, IFF_UP, &[(IFLA_IFNAME, b"wlan0\0")]));
     assert!(changes.take_in(&both), "the second message of a datagram counts");
