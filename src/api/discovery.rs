@@ -1,35 +1,227 @@
 //! The discovery documents, made from the kinds table.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-/// `GET /api` (legacy). `address` is `host:port` as the client reaches it.
-pub fn api_versions(_address: &str) -> Value {
-    todo!()
-}
-/// `GET /apis` (legacy): an APIGroupList.
-pub fn api_groups() -> Value {
-    todo!()
-}
-/// `GET /apis/G`: an APIGroup; None for a group that is not there.
-pub fn api_group(_group: &str) -> Option<Value> {
-    todo!()
-}
-/// `GET /api/v1` and `GET /apis/G/V`: an APIResourceList; None for a version that is not there.
-pub fn api_resources(_group: &str, _version: &str) -> Option<Value> {
-    todo!()
-}
-/// `GET /api` (`core`) or `/apis` with `Accept: …;as=APIGroupDiscoveryList;v=v2`.
-pub fn aggregated(_core: bool) -> Value {
-    todo!()
-}
+use super::{KINDS, Kind};
+
+/// The Kubernetes version that the schema comes from.
+const KUBERNETES: (&str, &str, &str) = ("1", "37", "0");
+
 /// The content type that goes with [`aggregated`].
 pub const AGGREGATED_CONTENT_TYPE: &str =
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-/// `GET /version`: `gitVersion` is `v1.37.0+midge<version>`.
-pub fn version() -> Value {
-    todo!()
+
+/// `GET /api` (legacy). `address` is `host:port` as the client reaches it.
+pub fn api_versions(address: &str) -> Value {
+    json!({
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
+    })
 }
+
+/// `GET /apis` (legacy): an APIGroupList.
+pub fn api_groups() -> Value {
+    let groups: Vec<Value> = groups().into_iter().filter(|group| !group.is_empty()).map(group_body).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// `GET /apis/G`: an APIGroup; None for a group that is not there.
+pub fn api_group(group: &str) -> Option<Value> {
+    if group.is_empty() || !groups().contains(&group) {
+        return None;
+    }
+    let mut body = group_body(group);
+    body["kind"] = "APIGroup".into();
+    body["apiVersion"] = "v1".into();
+    Some(body)
+}
+
+/// `GET /api/v1` and `GET /apis/G/V`: an APIResourceList; None for a version that is not there.
+pub fn api_resources(group: &str, version: &str) -> Option<Value> {
+    let mut resources = Vec::new();
+    for kind in kinds(group, version) {
+        let mut resource = json!({
+            "name": kind.plural,
+            "singularName": kind.singular,
+            "namespaced": kind.namespaced,
+            "kind": kind.kind,
+            "verbs": kind.verbs,
+        });
+        add_names(&mut resource, kind);
+        resources.push(resource);
+        for subresource in kind.subresources {
+            resources.push(json!({
+                "name": format!("{}/{}", kind.plural, subresource.name),
+                "singularName": "",
+                "namespaced": kind.namespaced,
+                "kind": subresource.kind,
+                "verbs": subresource.verbs,
+            }));
+        }
+    }
+    if resources.is_empty() {
+        return None;
+    }
+    Some(json!({
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": group_version(group, version),
+        "resources": resources,
+    }))
+}
+
+/// `GET /api` (`core`) or `/apis` with `Accept: …;as=APIGroupDiscoveryList;v=v2`.
+pub fn aggregated(core: bool) -> Value {
+    let mut items = Vec::new();
+    for group in groups().into_iter().filter(|group| group.is_empty() == core) {
+        let versions: Vec<Value> = versions(group)
+            .into_iter()
+            .map(|version| {
+                let resources: Vec<Value> = kinds(group, version).map(aggregated_resource).collect();
+                json!({"version": version, "resources": resources, "freshness": "Current"})
+            })
+            .collect();
+        let metadata = if core { json!({}) } else { json!({"name": group}) };
+        items.push(json!({"metadata": metadata, "versions": versions}));
+    }
+    json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": items,
+    })
+}
+
+/// `GET /version`.
+pub fn version() -> Value {
+    json!({
+        "major": KUBERNETES.0,
+        "minor": KUBERNETES.1,
+        "gitVersion": git_version(),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("linux/{}", architecture()),
+    })
+}
+
 /// `v1.37.0+midge<version>`, as nodes and `/version` say it.
 pub fn git_version() -> String {
-    todo!()
+    let (major, minor, patch) = KUBERNETES;
+    format!("v{major}.{minor}.{patch}+midge{}", crate::VERSION)
+}
+
+/// Go's names, which Kubernetes uses.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    }
+}
+
+fn aggregated_resource(kind: &Kind) -> Value {
+    let response = |name: &str| json!({"group": kind.group, "version": kind.version, "kind": name});
+    let mut resource = json!({
+        "resource": kind.plural,
+        "responseKind": response(kind.kind),
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": kind.singular,
+        "verbs": kind.verbs,
+    });
+    add_names(&mut resource, kind);
+    if !kind.subresources.is_empty() {
+        resource["subresources"] = kind
+            .subresources
+            .iter()
+            .map(|sub| json!({"subresource": sub.name, "responseKind": response(sub.kind), "verbs": sub.verbs}))
+            .collect();
+    }
+    resource
+}
+
+fn add_names(resource: &mut Value, kind: &Kind) {
+    for (key, names) in [("shortNames", kind.short_names), ("categories", kind.categories)] {
+        if !names.is_empty() {
+            resource[key] = names.into();
+        }
+    }
+}
+
+fn group_body(group: &str) -> Value {
+    let versions: Vec<Value> = versions(group)
+        .into_iter()
+        .map(|version| json!({"groupVersion": group_version(group, version), "version": version}))
+        .collect();
+    let mut body = Map::new();
+    body.insert("name".to_owned(), group.into());
+    if let Some(preferred) = versions.first() {
+        body.insert("preferredVersion".to_owned(), preferred.clone());
+    }
+    body.insert("versions".to_owned(), versions.into());
+    Value::Object(body)
+}
+
+fn group_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+fn kinds(group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter().copied().filter(move |kind| kind.group == group && kind.version == version)
+}
+
+/// Groups in the order of their first kind.
+fn groups() -> Vec<&'static str> {
+    let mut groups = Vec::new();
+    for kind in KINDS {
+        if !groups.contains(&kind.group) {
+            groups.push(kind.group);
+        }
+    }
+    groups
+}
+
+/// A group's versions, the preferred one first.
+fn versions(group: &str) -> Vec<&'static str> {
+    let mut versions = Vec::new();
+    for kind in KINDS.iter().filter(|kind| kind.group == group) {
+        if !versions.contains(&kind.version) {
+            versions.push(kind.version);
+        }
+    }
+    versions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_tell_of_the_same_resources() {
+        let legacy = api_resources("", "v1").unwrap();
+        let names: Vec<&str> =
+            legacy["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
+        assert!(names.contains(&"pods") && names.contains(&"pods/log") && names.contains(&"nodes/status"));
+        let core = aggregated(true);
+        let resources = core["items"][0]["versions"][0]["resources"].as_array().unwrap();
+        assert_eq!(resources.len(), names.iter().filter(|name| !name.contains('/')).count());
+        assert_eq!(core["items"][0]["metadata"], json!({}));
+        let others = aggregated(false);
+        assert_eq!(others["items"][0]["metadata"]["name"], "coordination.k8s.io");
+        assert_eq!(others["items"][0]["versions"][0]["resources"][0]["scope"], "Namespaced");
+    }
+
+    #[test]
+    fn groups_and_what_is_not_there() {
+        assert_eq!(api_groups()["groups"].as_array().unwrap().len(), 1);
+        let group = api_group("coordination.k8s.io").unwrap();
+        assert_eq!(group["preferredVersion"]["groupVersion"], "coordination.k8s.io/v1");
+        assert!(api_group("").is_none() && api_group("apps").is_none());
+        assert!(api_resources("", "v2").is_none() && api_resources("apps", "v1").is_none());
+        assert!(git_version().starts_with("v1.37.0+midge"));
+    }
 }

@@ -271,3 +271,28 @@ pub static LEASE: &Kind = &Kind {
     strategy: &strategy::LeaseStrategy,
     ..CORE
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_found_by_url_and_by_kind() {
+        for kind in KINDS {
+            assert_eq!(Kind::find(kind.group, kind.version, kind.plural), Some(*kind));
+            assert_eq!(Kind::of(&kind.api_version(), kind.kind), Some(*kind));
+            assert_eq!(kind.list_kind, format!("{}List", kind.kind));
+        }
+        assert_eq!(Kind::of("apps/v1", "Pod"), None);
+    }
+
+    #[test]
+    fn keys_and_prefixes() {
+        assert_eq!(POD.key("default", "web"), "pods/default/web");
+        assert_eq!(NODE.key("ignored", "pi-1"), "nodes/pi-1");
+        assert_eq!(LEASE.key("a", "b"), "leases.coordination.k8s.io/a/b");
+        assert_eq!(POD.prefix(Some("default")), "pods/default/");
+        assert_eq!(POD.prefix(None), "pods/");
+        assert_eq!(NODE.prefix(Some("ignored")), "nodes/");
+    }
+}

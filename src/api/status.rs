@@ -1,10 +1,15 @@
 //! `Status`: how the API says that a request failed, and why.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
 
 use super::Kind;
+
+mod cause;
+
+pub use cause::{Cause, CauseReason};
 
 /// Why a request failed, in one word; each stands for one HTTP code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,121 +69,6 @@ impl Reason {
     fn parse(word: &str) -> Reason {
         REASONS.iter().find(|row| row.1 == word).map_or(Reason::Unknown, |row| row.0)
     }
-}
-
-/// What is wrong with one field.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cause {
-    pub reason: CauseReason,
-    /// Upstream's error body, e.g. `Required value: must be set`; without the field.
-    pub message: String,
-    /// `spec.containers[0].image`; "" where no field is meant.
-    pub field: String,
-}
-
-/// metav1 `CauseType`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CauseReason {
-    Required,
-    Duplicate,
-    Invalid,
-    NotSupported,
-    Forbidden,
-    NotFound,
-    TooLong,
-    TooMany,
-    TypeInvalid,
-    /// A cause that is about no field; it has no word of its own on the wire.
-    Other,
-}
-
-const CAUSES: &[(CauseReason, &str)] = &[
-    (CauseReason::Required, "FieldValueRequired"),
-    (CauseReason::Duplicate, "FieldValueDuplicate"),
-    (CauseReason::Invalid, "FieldValueInvalid"),
-    (CauseReason::NotSupported, "FieldValueNotSupported"),
-    (CauseReason::Forbidden, "FieldValueForbidden"),
-    (CauseReason::NotFound, "FieldValueNotFound"),
-    (CauseReason::TooLong, "FieldValueTooLong"),
-    (CauseReason::TooMany, "FieldValueTooMany"),
-    (CauseReason::TypeInvalid, "FieldValueTypeInvalid"),
-    (CauseReason::Other, ""),
-];
-
-impl CauseReason {
-    pub fn as_str(self) -> &'static str {
-        CAUSES.iter().find(|row| row.0 == self).map_or("", |row| row.1)
-    }
-}
-
-/// Constructors, worded as upstream's `field.Error`. `value` is shown as JSON.
-impl Cause {
-    pub fn required(field: impl Into<String>, detail: &str) -> Cause {
-        Cause::of(CauseReason::Required, field, body("Required value", None, detail))
-    }
-    pub fn invalid(field: impl Into<String>, value: impl Into<Value>, detail: &str) -> Cause {
-        Cause::of(CauseReason::Invalid, field, body("Invalid value", Some(value.into()), detail))
-    }
-    pub fn type_invalid(field: impl Into<String>, value: impl Into<Value>, detail: &str) -> Cause {
-        Cause::of(CauseReason::TypeInvalid, field, body("Invalid value", Some(value.into()), detail))
-    }
-    pub fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Cause {
-        Cause::of(CauseReason::Duplicate, field, body("Duplicate value", Some(value.into()), ""))
-    }
-    pub fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Cause {
-        Cause::of(CauseReason::NotFound, field, body("Not found", Some(value.into()), ""))
-    }
-    pub fn forbidden(field: impl Into<String>, detail: &str) -> Cause {
-        Cause::of(CauseReason::Forbidden, field, body("Forbidden", None, detail))
-    }
-    /// `supported` is listed in the order given.
-    pub fn not_supported(field: impl Into<String>, value: impl Into<Value>, supported: &[&str]) -> Cause {
-        let list = supported.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-        let detail = if list.is_empty() { String::new() } else { format!("supported values: {list}") };
-        Cause::of(CauseReason::NotSupported, field, body("Unsupported value", Some(value.into()), &detail))
-    }
-    pub fn too_long(field: impl Into<String>, bytes: usize) -> Cause {
-        Cause::of(CauseReason::TooLong, field, format!("Too long: may not be more than {bytes} bytes"))
-    }
-    pub fn too_many(field: impl Into<String>, count: usize, limit: usize) -> Cause {
-        Cause::of(CauseReason::TooMany, field, format!("Too many: {count}: must have at most {limit} items"))
-    }
-    fn of(reason: CauseReason, field: impl Into<String>, message: String) -> Cause {
-        Cause { reason, message, field: field.into() }
-    }
-    fn to_json(&self) -> Value {
-        let mut map = Map::new();
-        for (key, text) in
-            [("reason", self.reason.as_str()), ("message", &self.message), ("field", &self.field)]
-        {
-            if !text.is_empty() {
-                map.insert(key.to_owned(), text.into());
-            }
-        }
-        Value::Object(map)
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.field.as_str() {
-            "" => f.write_str(&self.message),
-            field => write!(f, "{field}: {}", self.message),
-        }
-    }
-}
-
-fn body(what: &str, value: Option<Value>, detail: &str) -> String {
-    let mut text = what.to_owned();
-    if let Some(value) = value {
-        text.push_str(": ");
-        text.push_str(&value.to_string());
-    }
-    if !detail.is_empty() {
-        text.push_str(": ");
-        text.push_str(detail);
-    }
-    text
 }
 
 /// What a Status is about (metav1 `StatusDetails`). Empty strings are left out.
@@ -253,12 +143,9 @@ impl Status {
         )
     }
     pub fn invalid(kind: &Kind, name: &str, causes: Vec<Cause>) -> Status {
-        let mut texts = Vec::with_capacity(causes.len());
-        for text in causes.iter().map(Cause::to_string) {
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
+        let mut seen = BTreeSet::new();
+        let texts: Vec<String> =
+            causes.iter().map(Cause::to_string).filter(|text| seen.insert(text.clone())).collect();
         let list =
             if let [only] = texts.as_slice() { only.clone() } else { format!("[{}]", texts.join(", ")) };
         let whose = if kind.group.is_empty() {
@@ -373,7 +260,7 @@ impl Status {
                 group: field("/details/group"),
                 kind: field("/details/kind"),
                 uid: field("/details/uid"),
-                causes: causes.map_or_else(Vec::new, |causes| causes.iter().map(cause_from_json).collect()),
+                causes: causes.map_or_else(Vec::new, |causes| causes.iter().map(Cause::from_json).collect()),
                 retry_after_seconds: u32::try_from(retry).unwrap_or(u32::MAX),
             })
         });
@@ -399,13 +286,6 @@ impl Details {
         }
         Value::Object(map)
     }
-}
-
-fn cause_from_json(value: &Value) -> Cause {
-    let field = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
-    let word = field("reason");
-    let reason = CAUSES.iter().find(|row| row.1 == word).map_or(CauseReason::Other, |row| row.0);
-    Cause { reason, message: field("message"), field: field("field") }
 }
 
 /// The body of a request that has nothing else to say, such as a finished delete.

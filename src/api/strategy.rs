@@ -1,5 +1,7 @@
 //! What a kind adds to the generic handlers: computed defaults and rules.
 
+use serde_json::Value;
+
 use super::{Cause, Kind, Object};
 
 mod config;
@@ -9,12 +11,13 @@ mod node;
 mod pod;
 
 pub use config::{ConfigMapStrategy, SecretStrategy};
+pub use metadata::carry as carry_metadata;
 pub use namespace::NamespaceStrategy;
 pub use node::{EventStrategy, LeaseStrategy, NodeStrategy};
 pub use pod::PodStrategy;
 
-/// The rules of one kind. The registry calls, in this order: `schema::default`, `prepare_*`,
-/// [`validate`]. Every method has a default, which suits a kind without rules.
+/// The rules of one kind. The registry calls, in this order: `schema::default`, on an update
+/// [`carry_metadata`], `prepare_*`, [`validate`]. Every method has a default, which suits a kind without rules.
 pub trait Strategy: Sync {
     /// Puts a new object into its first state: a client's status is dropped, computed defaults are set.
     fn prepare_create(&self, new: &mut Object) {
@@ -44,9 +47,17 @@ pub struct PlainStrategy;
 
 impl Strategy for PlainStrategy {}
 
+/// List items in one object, over all its lists. Some rules compare every item with every other, and
+/// each bad item costs a message: a body full of `{},{},{}` must not keep a small board busy.
+const ITEMS_LIMIT: usize = 5000;
+
 /// All rules: metadata's, which hold for every kind, then the kind's. Empty when the object is valid.
 /// The registry has set name, namespace and uid before.
 pub fn validate(kind: &Kind, new: &Object, old: Option<&Object>) -> Vec<Cause> {
+    let items = count_items(new.as_value());
+    if items > ITEMS_LIMIT {
+        return vec![Cause::too_many("", items, ITEMS_LIMIT)];
+    }
     let mut causes = metadata::validate(kind, new, old);
     causes.extend(kind.strategy.validate(new, old));
     causes
@@ -57,6 +68,15 @@ pub fn restore(new: &mut Object, old: &Object, pointer: &str) {
     match old.at(pointer) {
         Some(value) => new.set(pointer, value.clone()),
         None => drop(new.remove(pointer)),
+    }
+}
+
+/// Depth is bounded by the parser.
+fn count_items(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.len() + items.iter().map(count_items).sum::<usize>(),
+        Value::Object(map) => map.values().map(count_items).sum(),
+        _ => 0,
     }
 }
 
@@ -74,3 +94,6 @@ fn keep_all_but_status(new: &mut Object, old: &Object) {
         None => drop(new.remove("/status")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,18 @@
-//! Table output (`meta.k8s.io/v1` Table): the columns that kubectl prints.
+//! Table output (`meta.k8s.io/v1` Table): what kubectl prints for `get`.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::{Kind, Object};
+
+mod columns;
+mod node;
+mod pod;
+
+pub use columns::{CONFIG_MAP, EVENT, LEASE, NAME_AND_AGE, NAMESPACE, SECRET, SERVICE_ACCOUNT};
+pub use node::NODE;
+pub use pod::POD;
 
 /// One column. Priority 0 is always printed, 1 with `-o wide`.
 pub struct Column {
@@ -18,6 +26,25 @@ pub struct Column {
     pub cell: fn(&Object, SystemTime) -> Value,
 }
 
+impl Column {
+    /// A text column that is always printed.
+    const fn text(
+        name: &'static str,
+        description: &'static str,
+        cell: fn(&Object, SystemTime) -> Value,
+    ) -> Column {
+        Column { name, kind: "string", format: "", description, priority: 0, cell }
+    }
+
+    const fn wide(self) -> Column {
+        Column { priority: 1, ..self }
+    }
+
+    const fn integer(self) -> Column {
+        Column { kind: "integer", ..self }
+    }
+}
+
 /// What rows carry beside their cells (`includeObject` of the request).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IncludeObject {
@@ -27,9 +54,21 @@ pub enum IncludeObject {
     Object,
 }
 
+impl IncludeObject {
+    /// The query parameter's value; "" is the default.
+    pub fn parse(text: &str) -> Option<IncludeObject> {
+        match text {
+            "" | "Metadata" => Some(IncludeObject::Metadata),
+            "None" => Some(IncludeObject::None),
+            "Object" => Some(IncludeObject::Object),
+            _ => None,
+        }
+    }
+}
+
 /// A Table of the objects. `list_metadata` is the list's `metadata` (resourceVersion, continue, …); for
-/// a single object or a watch event the object's resourceVersion belongs there. A watch sends the
-/// definitions once: `headers` is false for later events.
+/// a single object or a watch event it holds the object's resourceVersion. A watch sends the column
+/// definitions with its first event: `headers` is false for later ones.
 pub fn render(
     kind: &Kind,
     objects: &[Object],
@@ -38,15 +77,89 @@ pub fn render(
     list_metadata: Value,
     headers: bool,
 ) -> Value {
-    let _ = (kind, objects, now, include, list_metadata, headers);
-    todo!()
+    let rows: Vec<Value> = objects.iter().map(|object| row(kind, object, now, include)).collect();
+    let definitions: Vec<Value> =
+        if headers { kind.columns.iter().map(definition).collect() } else { Vec::new() };
+    json!({
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": list_metadata,
+        "columnDefinitions": definitions,
+        "rows": rows,
+    })
 }
-pub const NAME_AND_AGE: &[Column] = &[];
-pub const NODE: &[Column] = &[];
-pub const NAMESPACE: &[Column] = &[];
-pub const POD: &[Column] = &[];
-pub const EVENT: &[Column] = &[];
-pub const CONFIG_MAP: &[Column] = &[];
-pub const SECRET: &[Column] = &[];
-pub const SERVICE_ACCOUNT: &[Column] = &[];
-pub const LEASE: &[Column] = &[];
+
+/// One row; the server writes long lists row by row with it.
+pub fn row(kind: &Kind, object: &Object, now: SystemTime, include: IncludeObject) -> Value {
+    let cells: Vec<Value> = kind.columns.iter().map(|column| (column.cell)(object, now)).collect();
+    let mut row = Map::new();
+    row.insert("cells".to_owned(), cells.into());
+    match include {
+        IncludeObject::None => {}
+        IncludeObject::Metadata => {
+            let metadata = object.at("/metadata").cloned().unwrap_or_else(|| json!({}));
+            row.insert("object".to_owned(), partial(metadata));
+        }
+        IncludeObject::Object => {
+            row.insert("object".to_owned(), object.as_value().clone());
+        }
+    }
+    Value::Object(row)
+}
+
+fn partial(metadata: Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+}
+
+fn definition(column: &Column) -> Value {
+    json!({
+        "name": column.name,
+        "type": column.kind,
+        "format": column.format,
+        "description": column.description,
+        "priority": column.priority,
+    })
+}
+
+/// The text, or a stand-in when it is empty.
+fn or(text: &str, empty: &str) -> Value {
+    if text.is_empty() { empty.into() } else { text.into() }
+}
+
+/// How long ago, as kubectl says it; `<unknown>` for no time.
+pub fn age(then: Option<SystemTime>, now: SystemTime) -> String {
+    match then {
+        None => "<unknown>".to_owned(),
+        Some(then) => match now.duration_since(then) {
+            Ok(passed) => human_duration(passed),
+            // Clocks differ by a little; more than that is worth a look.
+            Err(ahead) if ahead.duration() < Duration::from_secs(2) => "0s".to_owned(),
+            Err(_) => "<invalid>".to_owned(),
+        },
+    }
+}
+
+/// Two to three digits' worth of a duration (apimachinery `HumanDuration`): `119s`, `4m30s`, `3h`, `2d5h`.
+pub fn human_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    let days = hours / 24;
+    let pair = |big: u64, unit: char, small: u64, small_unit: char| match small {
+        0 => format!("{big}{unit}"),
+        small => format!("{big}{unit}{small}{small_unit}"),
+    };
+    match () {
+        () if seconds < 120 => format!("{seconds}s"),
+        () if minutes < 10 => pair(minutes, 'm', seconds % 60, 's'),
+        () if minutes < 180 => format!("{minutes}m"),
+        () if hours < 8 => pair(hours, 'h', minutes % 60, 'm'),
+        () if hours < 48 => format!("{hours}h"),
+        () if days < 8 => pair(days, 'd', hours % 24, 'h'),
+        () if days < 365 * 2 => format!("{days}d"),
+        () if days < 365 * 8 => pair(days / 365, 'y', days % 365, 'd'),
+        () => format!("{}y", days / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests;
