@@ -1,6 +1,9 @@
 //! Pod sandboxes with the real CNI plugins, in a network namespace of their own for each test. Needs
 //! root, Debian's containernetworking-plugins, iproute2, iptables, util-linux and busybox.
 
+// What is allowed in tests counts for functions with #[test] only.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use midge::agent::sandbox::{Error, Options, Sandbox, SandboxSpec, Sandboxes};
 use midge::cni::{BridgeOptions, Config, Plugins};
 use midge::sys::{cgroup, mount, netlink};

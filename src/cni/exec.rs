@@ -1,6 +1,7 @@
 //! Running one plugin (specification, section 2).
 
 use super::Error;
+use crate::sys::host;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWriteExt, future};
 use serde_json::Value;
 use smol::Timer;
@@ -103,10 +104,9 @@ impl Plugins {
                 command.env_remove(name);
             }
         }
-        if std::env::var_os("PATH").is_none() {
-            command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        }
+        // The bridge plugin runs iptables.
         command
+            .env("PATH", host::program_path())
             .env("CNI_COMMAND", run.command)
             .env("CNI_CONTAINERID", run.container_id)
             .env("CNI_NETNS", &run.netns)
