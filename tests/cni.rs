@@ -7,6 +7,7 @@
 use midge::agent::sandbox::{Error, Options, Sandbox, SandboxSpec, Sandboxes};
 use midge::cni::{BridgeOptions, Config, Plugins};
 use midge::sys::{cgroup, mount, netlink};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream};
@@ -345,4 +346,39 @@ async fn told(changes: &mut netlink::Changes, patience: Duration) -> bool {
         Ok(false)
     };
     futures_lite::future::or(change, timeout).await.unwrap()
+}
+
+#[test]
+fn pods_that_start_at_once_get_addresses_of_their_own() {
+    let Some(host) = Host::new("once") else { return };
+    let sandboxes = host.sandboxes(host.bridge("10.99.6.0/24"));
+    let uids: Vec<String> = (0..8).map(|number| number.to_string()).collect();
+    let executor = smol::LocalExecutor::new();
+    let started = Instant::now();
+    let ips = smol::block_on(executor.run(async {
+        let tasks: Vec<_> = uids
+            .iter()
+            .map(|uid| {
+                let sandboxes = &sandboxes;
+                executor.spawn(async move { sandboxes.ensure(&pod(uid)).await.unwrap().ips })
+            })
+            .collect();
+        let mut ips = Vec::new();
+        for task in tasks {
+            ips.extend(task.await);
+        }
+        ips
+    }));
+    eprintln!("{} pods in {:?}", uids.len(), started.elapsed());
+    let distinct: BTreeSet<_> = ips.iter().collect();
+    assert_eq!(distinct.len(), uids.len());
+    smol::block_on(async {
+        let one = Instant::now();
+        sandboxes.ensure(&pod("one-more")).await.unwrap();
+        eprintln!("one pod in {:?}", one.elapsed());
+        for uid in sandboxes.list().unwrap() {
+            sandboxes.remove(&uid).await.unwrap();
+        }
+    });
+    assert_eq!(host.leftovers(), [] as [&str; 0]);
 }
