@@ -415,7 +415,8 @@ fn failed_writes_change_nothing_and_later_ones_succeed() {
     for (number, fault) in faults.into_iter().enumerate() {
         let disk = Fake::default();
         let store = disk.open();
-        let kept = put(&store, "a", "1", Synced).unwrap();
+        put(&store, "a", "1", Synced).unwrap();
+        let kept = put(&store, "early", "1", Lazy).unwrap();
         let mut watch = store.watch("", kept).unwrap();
         disk.with(fault);
         for _ in 0..2 {
@@ -424,7 +425,7 @@ fn failed_writes_change_nothing_and_later_ones_succeed() {
             assert!(matches!(put(&store, "new", "1", Synced), Err(Error::Write { .. })));
             assert!(matches!(block_on(store.delete("a", Expect::Any, Synced)), Err(Error::Write { .. })));
         }
-        assert_eq!((dump(&store), store.revision()), ("a=1".to_owned(), kept), "fault {number}");
+        assert_eq!((dump(&store), store.revision()), ("a=1 early=1".to_owned(), kept), "fault {number}");
         assert!(watch.try_next().unwrap().is_none());
         // What needs no disk goes on.
         let beat = put(&store, "lease", "1", Memory).unwrap();
@@ -436,7 +437,7 @@ fn failed_writes_change_nothing_and_later_ones_succeed() {
         put(&store, "b", "3", Synced).unwrap();
         // A rewritten journal has the heartbeat, too.
         let durable = disk.reread();
-        assert_eq!(durable.replace("lease=1 ", ""), "a=1 b=3 status=1", "fault {number}");
+        assert_eq!(durable.replace("lease=1 ", ""), "a=1 b=3 early=1 status=1", "fault {number}");
         drop(store);
         assert_eq!(disk.reread(), durable);
     }
