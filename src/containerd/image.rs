@@ -105,7 +105,9 @@ impl Client {
 
     /// Sets these labels on an image record and leaves its other ones.
     pub async fn label_image(&self, name: &str, labels: &Labels) -> Result<(), Error> {
-        let image = wire::Image { name: name.into(), labels: labels.clone(), target: None };
+        // Masked out, and yet it must be there: containerd 1.7 and 2.1 crash without it.
+        let target = Some(WireDescriptor::default());
+        let image = wire::Image { name: name.into(), labels: labels.clone(), target };
         let request = wire::ImageMessage { image: Some(image), update_mask: FieldMask::labels(labels) };
         self.unary::<_, Empty>(wire::UPDATE, &request).await.map(drop)
     }
