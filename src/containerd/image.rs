@@ -3,7 +3,7 @@
 use super::call::{Method, found};
 use super::document::{self, Document};
 use super::types::{Empty, FieldMask, WireDescriptor};
-use super::{Client, Descriptor, Error, Labels, Platform};
+use super::{Client, Descriptor, Error, Labels, Platform, reference};
 
 /// An image record: a name that points at a manifest or an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,13 @@ pub struct ImageConfig {
     pub stop_signal: String,
     /// Paths that the image declares as volumes.
     pub volumes: Vec<String>,
+}
+
+impl Image {
+    /// What Kubernetes shows as a container's image id: `docker.io/library/busybox@sha256:…`.
+    pub fn id(&self) -> String {
+        format!("{}@{}", reference::repository(&self.name), self.digest)
+    }
 }
 
 impl Client {
