@@ -19,6 +19,7 @@ mod handlers;
 mod kubeconfig;
 pub mod links;
 mod logs;
+mod logs;
 pub mod namespaces;
 mod options;
 mod path;
