@@ -3,6 +3,8 @@
 //! The test starts its own binary as the child that writes; the child says each acknowledged write on
 //! its standard output.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -38,8 +38,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             lazy_delay: Duration::from_secs(30),
-            ring_events: 2048,
-            ring_bytes: 1 << 20,
+            ring_events: 1024,
+            ring_bytes: 512 << 10,
             compact_factor: 4,
             compact_minimum: 256 << 10,
         }
@@ -95,7 +95,14 @@ impl Journal {
                 }
                 (Box::new(file), loaded)
             }
-            None => create(&mut disk).map_err(failed)?,
+            None => {
+                let created = create(&mut disk).map_err(failed)?;
+                // The folders above may be as new as the file. One that may not be read is not ours.
+                for parent in folder.ancestors().skip(1).take(3).filter(|path| !path.as_os_str().is_empty()) {
+                    drop(sys::file::sync_folder(parent));
+                }
+                created
+            }
         };
         let mut journal = Self::start(loaded, Box::new(disk), log, options).map_err(failed)?;
         journal._lock = Some(lock);
@@ -214,7 +221,7 @@ pub(super) fn lock(folder: &Path) -> Result<sys::lock::Lock, Error> {
     let failed = |source| Error::Open { path: folder.to_owned(), source };
     sys::file::create_private_folder(folder).map_err(failed)?;
     sys::lock::exclusive(&folder.join("lock")).map_err(|error| match error {
-        sys::lock::Error::Held { .. } => Error::Locked { path: folder.to_owned() },
+        sys::lock::Error::Held { process, .. } => Error::Locked { path: folder.to_owned(), process },
         sys::lock::Error::Open { path, source } | sys::lock::Error::Lock { path, source } => {
             Error::Open { path, source }
         }

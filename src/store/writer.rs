@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use smol::channel::Sender;
 use smol::lock::SemaphoreGuardArc;
 
 use super::disk::{Disk, Log};
@@ -36,6 +37,8 @@ pub(super) struct State {
     pub revision: Revision,
 }
 
+type Answer = Result<Entry, Error>;
+
 pub(super) enum Message {
     Write(Write),
     Stop,
@@ -48,7 +51,7 @@ pub(super) struct Write {
     pub value: Option<Arc<[u8]>>,
     pub expect: Expect,
     pub durability: Durability,
-    pub answer: smol::channel::Sender<Result<Entry, Error>>,
+    pub answer: Sender<Answer>,
     /// Bounds the queue.
     pub _permit: SemaphoreGuardArc,
 }
@@ -72,7 +75,7 @@ struct Staged {
 struct Batch {
     staged: HashMap<Arc<str>, Staged>,
     events: Vec<Event>,
-    answers: Vec<(smol::channel::Sender<Result<Entry, Error>>, Result<Entry, Error>)>,
+    answers: Vec<(Sender<Answer>, Answer)>,
 }
 
 pub(super) struct Writer {
@@ -99,7 +102,6 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    #[expect(clippy::too_many_arguments, reason = "one caller, each of another type")]
     pub(super) fn new(
         state: Arc<RwLock<State>>,
         ring: Arc<Ring>,
