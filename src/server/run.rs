@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use smol::net::TcpListener;
 
+use super::attempts::Attempts;
 use super::links::{self, Links};
 use super::registry::Registry;
 use super::tokens::Tokens;
@@ -80,6 +81,7 @@ pub async fn run(
         links: links.clone(),
         tokens: tokens.clone(),
         admin: auth::Admin::new(&secret),
+        attempts: Attempts::default(),
         certificate_pem: authority.certificate_pem().to_owned(),
         watchers: watch::Watchers::default(),
         closing,

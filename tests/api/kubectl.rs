@@ -74,7 +74,10 @@ fn finding_ones_way() {
     assert!(server.kubectl("explain pod.spec.containers").ok().contains("image"));
     assert!(server.kubectl("explain pod --recursive").ok().contains("nodeName"));
     assert!(server.kubectl("get gadgets").fails().contains("the server doesn't have a resource type"));
-    server.write("odd.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: odd}\ndata: {a: b}\ndada: {}\n");
+    server.write(
+        "odd.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: odd}\ndata: {a: b}\ndada: {}\n",
+    );
     assert!(server.kubectl("apply -f odd.yaml").fails().contains("unknown field \"dada\""));
     assert!(server.kubectl("apply -f odd.yaml --validate=warn").ok().contains("unknown field"));
     server.write("cm.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\ndata: {a: b}\n");
