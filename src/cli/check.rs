@@ -104,7 +104,11 @@ fn network(conf_dir: &Path, plugins: &Plugins) -> Outcome {
         Some(path) => format!("configuration {}", path.display()),
         None => "midge's own bridge".to_string(),
     };
+    let has_own = config.is_some();
     match config.unwrap_or_else(own).check(plugins) {
+        Ok(()) if !has_own && sys::host::program("iptables").is_none() => {
+            Bad(format!("{described} needs iptables, to hide pods' addresses from the outside: install it"))
+        }
         Ok(()) => Good(described),
         Err(error) => Bad(super::error::chain(&error)),
     }
