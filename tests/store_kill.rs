@@ -43,7 +43,8 @@ fn write(store: &Journal, writer: usize) {
     let padding = "x".repeat(200);
     let process = std::process::id();
     let put = |key: &str, count: u64, durability| {
-        let value = format!("[{count},\"{padding}\"]").into_bytes();
+        // The process's id, since the very bytes of before are no change and get no revision.
+        let value = format!("[{count},{process},\"{padding}\"]").into_bytes();
         block_on(store.put(key, value, Expect::Any, durability)).unwrap()
     };
     let say = |what: &str, revision: u64, key: &str, count: u64| {
