@@ -98,15 +98,15 @@ fn of(kind: &Kind) -> Option<table::Type> {
     table::kind(&kind.api_version(), kind.kind)
 }
 
-/// Sets what the client left out and upstream sets: the table's constants, and what depends on other
-/// fields (imagePullPolicy on the image's tag, requests on limits, serviceAccount on serviceAccountName).
-/// Drops nulls, and writes quantities as strings.
+/// Sets the table's constants where the client left a field out; drops nulls, and writes quantities as
+/// strings. What depends on other fields is the strategy's, but for a pod's serviceAccount, which is
+/// serviceAccountName under another name.
 pub fn default(kind: &Kind, object: &mut Object) {
     if let Some(of) = of(kind) {
         defaults::fill(of, object.as_map_mut());
     }
     if kind == kinds::POD {
-        defaults::pod(object);
+        defaults::account(object);
     }
 }
 

@@ -15,7 +15,8 @@ use smol::lock::Semaphore;
 
 use super::disk::{Disk, Folder, Log};
 use super::line::{self, Line, VERSION};
-use super::writer::{self, Message, State, Stored, Write, Writer};
+use super::snapshot;
+use super::writer::{Message, State, Stored, Write, Writer};
 use super::{Answer, Durability, Entry, Error, Expect, List, Revision, Ring, Store, Watch};
 use crate::sys;
 
@@ -232,7 +233,7 @@ pub(super) fn lock(folder: &Path) -> Result<sys::lock::Lock, Error> {
 pub(super) fn create(disk: &mut dyn Disk) -> std::io::Result<(Box<dyn Log>, Loaded)> {
     let mut log = disk.create()?;
     let state = State::default();
-    let length = writer::write_file(log.as_mut(), &state, 0)?;
+    let length = snapshot::write_file(log.as_mut(), &state, 0)?;
     disk.install()?;
     Ok((log, Loaded { state, ceiling: 0, length }))
 }

@@ -12,7 +12,8 @@ use smol::lock::SemaphoreGuardArc;
 
 use super::disk::{Disk, Log};
 use super::error::again;
-use super::line::{Line, VERSION};
+use super::line::Line;
+use super::snapshot::{size, write_file};
 use super::{Durability, Entry, Error, Event, Expect, Options, Revision, Ring};
 
 /// How far ahead the revision ceiling is written. Lazy and memory writes use up revisions that the journal
@@ -375,29 +376,4 @@ impl Writer {
         self.flush_at = None;
         Ok(())
     }
-}
-
-/// Writes and syncs a whole journal; returns its length.
-pub(super) fn write_file(log: &mut dyn Log, state: &State, ceiling: Revision) -> io::Result<u64> {
-    let (mut text, mut length) = (Vec::new(), 0);
-    Line::Header { version: VERSION, ceiling }.write(false, &mut text);
-    for (key, stored) in &state.entries {
-        let put = Line::Put { revision: stored.revision, key: (&**key).into(), value: &stored.value };
-        put.write(true, &mut text);
-        if text.len() > 16 << 10 {
-            log.write_all(&text)?;
-            length += text.len() as u64;
-            text.clear();
-        }
-    }
-    // Not continued: it proves that all lines above were written whole.
-    Line::Ceiling(ceiling).write(false, &mut text);
-    log.write_all(&text)?;
-    log.sync()?;
-    Ok(length + text.len() as u64)
-}
-
-/// What an entry takes in the journal, roughly.
-fn size(key: &str, value: &[u8]) -> u64 {
-    (key.len() + value.len() + 56) as u64
 }
