@@ -3,4 +3,5 @@
 mod http;
 mod kubectl;
 mod server;
+mod start;
 mod watch;

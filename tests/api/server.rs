@@ -1,6 +1,6 @@
 //! A real server in this process, asked with the real kubectl and with bare HTTP.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -85,6 +85,10 @@ impl Server {
         let folder = self.folder.clone();
         drop(self);
         Self::start_in(folder)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub fn secret(&self) -> String {
