@@ -254,16 +254,14 @@ impl Core for Outbox {
         }
         let folder = self.0.pods_folder.clone();
         streams.push(self.0.executor.spawn(async move {
-            let served = if full {
+            if full {
                 let status = Status::too_many_requests("the node serves too many streams", 5);
-                stream.end(&status.to_vec()).await
-            } else {
-                match request {
-                    StreamRequest::Log(request) => logs::serve(&folder, &request, stream).await,
-                }
-            };
-            if let Err(error) = served {
-                log::debug!("stream: {error}");
+                stream.end(&status.to_vec());
+                return;
+            }
+            let StreamRequest::Log(request) = request;
+            if let Err(error) = logs::serve(&folder, &request, stream).await {
+                log::debug!("log of {}/{}: {error}", request.namespace, request.pod);
             }
         }));
     }
