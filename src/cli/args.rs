@@ -268,9 +268,9 @@ pub enum RegistryCommand {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "repair", help_triggers("-h", "--help"))]
 pub struct RegistryRepairArgs {
-    /// folder that holds everything midge keeps (default /var/lib/midge)
-    #[argh(option, arg_name = "folder")]
-    pub data_dir: Option<String>,
+    /// the registry's folder (default /var/lib/midge/server/registry)
+    #[argh(positional, arg_name = "folder")]
+    pub folder: Option<String>,
 }
 
 /// print the version
