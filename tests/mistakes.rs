@@ -103,7 +103,7 @@ fn two_servers_do_not_share_a_port_or_a_folder() {
         command.env("MIDGE_CONFIG", "/dev/null");
         Answer::of(&mut command)
     };
-    second("6443", "other").refused(1, &["6443", "in use"]);
+    second("6443", "other").refused(1, &["6443", "taken", "--https-listen-port"]);
     second("6444", "data").refused(1, &["data/server", "another"]);
 }
 

@@ -46,7 +46,7 @@ fn ask(kubeconfig: Option<String>, method: &str, path: &str, body: Option<Value>
 /// One line a token: ID, EXPIRES, USES LEFT, DESCRIPTION.
 fn list(answer: &Value) {
     super::print(&format!("{:<8} {:<21} {:<10} DESCRIPTION", "ID", "EXPIRES", "USES-LEFT"));
-    for token in answer["items"].as_array().into_iter().flatten() {
+    for token in answer["tokens"].as_array().into_iter().flatten() {
         let uses = token["usesLeft"].as_u64().map_or("any".to_string(), |uses| uses.to_string());
         let expires = match text(token, "expires") {
             "" => "never",
