@@ -139,3 +139,41 @@ pub struct LogRequest {
     pub since_time: Option<String>,
     pub limit_bytes: Option<u64>,
 }
+
+/// Whether midge `other` may be at the other end of a link: the same major version, and a minor version at
+/// most one apart, so that a fleet upgrades node by node.
+pub fn works_with(other: &str) -> bool {
+    compatible(crate::VERSION, other)
+}
+
+fn compatible(one: &str, other: &str) -> bool {
+    let parse = |version: &str| -> Option<(u32, u32)> {
+        let mut parts = version.split(['.', '-', '+']);
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    };
+    match (parse(one), parse(other)) {
+        (Some(one), Some(other)) => one.0 == other.0 && one.1.abs_diff(other.1) <= 1,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        for (one, other, works) in [
+            ("0.1.0", "0.2.9", true),
+            ("0.2.0", "0.1.0-rc1", true),
+            ("0.1.0", "0.3.0", false),
+            ("1.0.0", "0.9.0", false),
+            ("0.1.0", "", false),
+            ("0.1.0", "x.y", false),
+            ("0.1.0", "99999999999.1", false),
+        ] {
+            assert_eq!(compatible(one, other), works, "{one} {other}");
+        }
+        assert!(works_with(crate::VERSION));
+    }
+}

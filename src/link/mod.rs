@@ -16,7 +16,7 @@ pub use codec::DecodeError;
 pub use connection::{Closed, Connection, End, Link, Patience, Received, close};
 pub use message::{
     CONNECT_PATH, Hello, HelloPod, LogRequest, MAX_MESSAGE, PROTOCOL, PodRef, Put, Remove, SUBPROTOCOL,
-    StreamRequest, ToAgent, ToServer, Welcome,
+    StreamRequest, ToAgent, ToServer, Welcome, works_with,
 };
 pub use shared::MAX_STREAMS;
 pub use stream::{Chunk, Stream, StreamError};

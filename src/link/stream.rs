@@ -103,15 +103,17 @@ impl Stream {
 
     /// Ends the stream: all that was written arrives before it. `status` is empty for success, otherwise
     /// a Status object as JSON.
-    pub fn end(self, status: &[u8]) {
+    pub async fn end(self, status: &[u8]) -> Result<(), StreamError> {
         let mut state = self.shared.lock();
-        if state.closed.is_none() {
-            if let Some(entry) = state.stream(self.id).filter(|entry| entry.peer_end.is_none()) {
-                entry.queue_end(status);
-                state.driver.wake();
-            }
+        let lost = state.closed.is_some();
+        let Some(entry) = state.stream(self.id).filter(|_| !lost) else { return Err(StreamError::LinkLost) };
+        if matches!(entry.peer_end, Some(PeerEnd::Over)) {
+            return Err(StreamError::Ended);
         }
-        // Dropping the handle then finds the stream detached, or cuts it.
+        entry.queue_end(status);
+        state.driver.wake();
+        Ok(())
+        // The handle that is dropped now finds its stream detached and leaves it to the driver.
     }
 
     /// Waits until the peer has ended or dropped the stream, or the link is lost: for a writer that has

@@ -138,7 +138,7 @@ fn ca_params() -> CertificateParams {
 }
 
 /// Both files or none, whatever happens meanwhile: they are written beside `folder`, which is then renamed.
-/// `folder` must be missing or empty.
+/// In a folder that holds other files already, a power cut between the two leaves the key alone.
 fn write_folder(folder: &Path, certificate: &str, key: &str) -> Result<(), Error> {
     let mut name = folder.file_name().unwrap_or_default().to_os_string();
     name.push(".new");
@@ -152,7 +152,13 @@ fn write_folder(folder: &Path, certificate: &str, key: &str) -> Result<(), Error
     for (name, text) in [("ca.key", key), ("ca.crt", certificate)] {
         write_atomic(&beside.join(name), text.as_bytes(), 0o600).map_err(failed)?;
     }
-    fs::rename(&beside, folder).map_err(failed)?;
+    if fs::rename(&beside, folder).is_err() {
+        for name in ["ca.key", "ca.crt"] {
+            fs::rename(beside.join(name), folder.join(name)).map_err(failed)?;
+        }
+        sync_folder(folder).map_err(failed)?;
+        fs::remove_dir(&beside).map_err(failed)?;
+    }
     folder.parent().map_or(Ok(()), sync_folder).map_err(failed)
 }
 
