@@ -211,7 +211,7 @@ fn a_newer_format_is_refused() {
 #[test]
 fn lazy_and_memory_writes_cost_no_disk_but_revisions_never_repeat() {
     let folder = Folder::new("lazy");
-    let options = Options { lazy_delay: Duration::from_millis(300), ..Options::default() };
+    let options = Options { lazy_delay: Duration::from_secs(1), ..Options::default() };
     let store = Journal::open_with(&folder.0, options).unwrap();
     put(&store, "node", "0", Synced).unwrap();
     let quiet = folder.bytes();
@@ -220,12 +220,17 @@ fn lazy_and_memory_writes_cost_no_disk_but_revisions_never_repeat() {
     }
     put(&store, "node", "0", Lazy).unwrap();
     put(&store, "node", "0", Synced).unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(1300));
     assert!(folder.bytes() == quiet, "heartbeats and writes without a change write nothing");
     put(&store, "pod", "1", Lazy).unwrap();
     let last = put(&store, "pod", "2", Lazy).unwrap();
     assert!(folder.bytes() == quiet, "lazy");
-    std::thread::sleep(Duration::from_millis(700));
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(100));
+        if folder.bytes() != quiet {
+            break;
+        }
+    }
     let later = folder.bytes();
     let added = String::from_utf8(later[quiet.len()..].to_vec()).unwrap();
     assert_eq!(added.lines().count(), 1, "{added}");
@@ -365,6 +370,8 @@ impl Write for FakeLog {
 
 impl Log for FakeLog {
     fn sync(&mut self) -> io::Result<()> {
+        // As disks do, it takes a while: writes gather meanwhile.
+        std::thread::sleep(Duration::from_millis(1));
         self.0.with(|inner| {
             inner.syncs += 1;
             if inner.fail_sync { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
