@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::table::{Default, Form, Shape, Type};
-use crate::api::Object;
+use crate::api::{Object, quantity::Quantity};
 
 /// Fills an object of type `of` in, down to its last struct, with the table's constants.
 pub fn fill(of: Type, map: &mut Map<String, Value>) {
@@ -38,8 +38,12 @@ fn fill_value(shape: Shape, value: &mut Value) {
         (Form::Struct(of), Value::Object(map)) => fill(of, map),
         (Form::List(item), Value::Array(items)) => items.iter_mut().for_each(|value| fill_value(item, value)),
         (Form::Map(item), Value::Object(map)) => map.values_mut().for_each(|value| fill_value(item, value)),
-        // Upstream writes a quantity as a string, whatever it was sent as; readers rely on it.
-        (Form::Quantity, value @ Value::Number(_)) => *value = value.to_string().into(),
+        // Upstream writes a quantity in its canonical text, whatever it was sent as; readers rely on it.
+        (Form::Quantity, value @ (Value::Number(_) | Value::String(_))) => {
+            if let Ok(quantity) = Quantity::from_json(value) {
+                *value = quantity.to_string().into();
+            }
+        }
         // In a map of strings, null is the empty string to Go's decoder.
         (Form::String, value @ Value::Null) => *value = "".into(),
         _ => {}

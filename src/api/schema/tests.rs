@@ -62,7 +62,7 @@ fn a_pod_gets_upstreams_defaults() {
         "serviceAccount": "x", "nodeName": null,
         "containers": [
             {"name": "a", "image": "busybox", "ports": [{"containerPort": 80}],
-             "resources": {"limits": {"cpu": 1}}},
+             "resources": {"limits": {"cpu": 0.5, "memory": "1024Ki"}}},
             {"name": "b", "image": "registry:5000/b:1.2", "imagePullPolicy": "", "terminationMessagePath": "/x"},
         ],
     }));
@@ -74,7 +74,7 @@ fn a_pod_gets_upstreams_defaults() {
         "schedulerName": "default-scheduler", "securityContext": {}, "terminationGracePeriodSeconds": 30,
         "containers": [
             {"name": "a", "image": "busybox", "ports": [{"containerPort": 80, "protocol": "TCP"}],
-             "resources": {"limits": {"cpu": "1"}},
+             "resources": {"limits": {"cpu": "500m", "memory": "1Mi"}},
              "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"},
             {"name": "b", "image": "registry:5000/b:1.2", "imagePullPolicy": "", "resources": {},
              "terminationMessagePath": "/x", "terminationMessagePolicy": "File"},
@@ -171,6 +171,15 @@ fn missing_fields_and_values_outside_the_set() {
          spec.restartPolicy: Unsupported value: \"Sometimes\": \
          supported values: \"Always\", \"Never\", \"OnFailure\"]"
     );
+}
+
+#[test]
+fn a_flood_is_answered_with_a_little() {
+    let containers = vec![json!({"foo": 1, "tty": true}); 50_000];
+    let pod = pod(json!({"containers": containers}));
+    let problems = validate(POD, &pod);
+    assert_eq!((problems.causes.len(), problems.unknown.len()), (MAX_PROBLEMS, MAX_PROBLEMS));
+    assert_eq!(unsupported(POD, &pod).len(), MAX_PROBLEMS);
 }
 
 #[test]
