@@ -101,7 +101,8 @@ fn waiting() {
     let mut wait = server.kubectl_background("wait --for=condition=Ready pod/web --timeout=10s", "wait");
     std::thread::sleep(std::time::Duration::from_millis(300));
     let ready = r#"{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}"#;
-    server.kubectl(&format!("patch pod web --subresource=status -p {ready}")).ok();
+    let merge = [("content-type", "application/merge-patch+json")];
+    server.ask("PATCH", "/api/v1/namespaces/default/pods/web/status", &merge, ready).is(200);
     wait.ends();
     wait.until("condition met");
     let mut wait = server.kubectl_background("delete pod web", "deleted");
