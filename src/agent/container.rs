@@ -67,6 +67,26 @@ pub struct Live {
 }
 
 impl Live {
+    /// As it is right after its start, until it is observed.
+    pub fn started(name: &str, attempt: &Attempt) -> Live {
+        Live {
+            id: attempt.id.clone(),
+            name: name.to_owned(),
+            attempt: attempt.number,
+            image: attempt.image.clone(),
+            image_id: attempt.image_id.clone(),
+            stop_signal: SIGTERM,
+            created_at: None,
+            task: Some(Task {
+                id: attempt.id.clone(),
+                pid: 0,
+                status: TaskStatus::Running,
+                code: 0,
+                exited_at: None,
+            }),
+        }
+    }
+
     pub fn runs(&self) -> bool {
         let status = self.task.as_ref().map(|task| task.status);
         status.is_some_and(|status| !matches!(status, TaskStatus::Stopped | TaskStatus::Created))

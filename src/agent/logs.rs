@@ -29,8 +29,7 @@ pub async fn serve(pods_folder: &Path, request: &LogRequest, stream: Stream) -> 
         Ok(log) => log.send(pods_folder, request, &stream).await?,
         Err(status) => Some(status),
     };
-    stream.end(&status.map_or(Vec::new(), |status| status.to_vec()));
-    Ok(())
+    stream.end(&status.map_or(Vec::new(), |status| status.to_vec())).await
 }
 
 /// The attempt whose log is asked for.

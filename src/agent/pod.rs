@@ -50,6 +50,8 @@ pub struct Pod {
     /// The record as it is on disk.
     pub saved: Record,
     pub sandbox: Option<Sandbox>,
+    /// It was removed since the pod has ended. One without any namespace of its own would be seen for ever.
+    pub sandbox_removed: bool,
     pub live: Vec<Live>,
     /// Containers that can't start, by name.
     pub waits: BTreeMap<String, Wait>,
