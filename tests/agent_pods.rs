@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ struct Node {
     agent: Option<Agent>,
     containerd: Containerd,
     config: Config,
+    pod_range: String,
     statuses: BTreeMap<String, Value>,
     gone: Vec<String>,
     events: Vec<String>,
@@ -39,6 +41,8 @@ struct Agent {
 
 impl Node {
     fn new() -> Node {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let containerd = Containerd::start();
         let folder = containerd.folder().to_path_buf();
         let config = Config {
@@ -58,14 +62,15 @@ impl Node {
             cni_conf_dir: folder.join("net.d"),
             resolv_conf: "/etc/resolv.conf".into(),
             cgroup_parent: format!("/{}", containerd.namespace()),
-            bridge: format!("mg{}", std::process::id()),
+            bridge: format!("mg{}-{number}", std::process::id() % 1_000_000),
             executable: env!("CARGO_BIN_EXE_midge").into(),
         };
         std::fs::create_dir_all(config.images_folder()).unwrap();
         let archive = config.images_folder().join("web.tar");
         image::docker_archive(&archive, &[Image::busybox("web:1", &["sh"])], false);
         let (statuses, gone, events) = Default::default();
-        let mut node = Node { agent: None, containerd, config, statuses, gone, events };
+        let pod_range = format!("10.98.{}.0/24", 7 + number);
+        let mut node = Node { agent: None, containerd, config, pod_range, statuses, gone, events };
         node.start();
         node
     }
@@ -80,7 +85,9 @@ impl Node {
                 sender.send(outbox).unwrap();
                 future::pending::<Result<Infallible, session::Error>>()
             };
-            let shutdown = async move { drop(stopped.recv().await) };
+            let shutdown = async move {
+                let _ = stopped.recv().await;
+            };
             let agent = agent::run_with(config, Arc::clone(&executor), link, shutdown);
             block_on(executor.run(agent)).unwrap();
         });
@@ -88,7 +95,7 @@ impl Node {
         outbox.receive(ToAgent::Welcome(Welcome {
             node_key: None,
             node_uid: "node".into(),
-            pod_cidr: "10.98.7.0/24".into(),
+            pod_cidr: self.pod_range.clone(),
             cluster_dns: String::new(),
             cluster_domain: "cluster.local".into(),
             time: 0,
@@ -222,7 +229,7 @@ fn a_pods_life() {
     node.put("web", &web);
     node.until("running", |node| node.phase("web") == "Running" && node.container("web")["ready"] == true);
     let status = node.statuses["web"].clone();
-    assert!(status["podIP"].as_str().unwrap().starts_with("10.98.7."));
+    assert!(status["podIP"].as_str().unwrap().starts_with("10.98."));
     assert_eq!(status["hostIP"], "192.0.2.1");
     let deadline = Instant::now() + Duration::from_secs(10);
     while !node.log("web", "client", 0).contains(" stdout F web\n") {
@@ -284,7 +291,7 @@ fn a_pods_life() {
         assert_eq!(entries(&node.config.run_dir.join(folder)), [] as [PathBuf; 0], "{folder}");
     }
     let leases = entries(&node.config.run_dir.join("leases").join(&node.config.bridge));
-    let addresses = leases.iter().filter(|path| path.to_string_lossy().contains("10.98.7."));
+    let addresses = leases.iter().filter(|path| path.to_string_lossy().contains("10.98."));
     assert_eq!(addresses.filter(|path| !path.to_string_lossy().contains("last_reserved")).count(), 0);
     let deadline = Instant::now() + Duration::from_secs(5);
     while !node.containerd.shims().is_empty() {

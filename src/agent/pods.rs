@@ -227,8 +227,7 @@ impl Pods {
     fn event(&self, uid: &str, event: &Event) {
         let pod = self.pods.get(uid).and_then(|pod| pod.desired.as_ref());
         if let Some(pod) = pod {
-            log::debug!("pod {}/{}: {}", pod.reference.namespace, pod.reference.name, event.message);
-            self.outbox.event(event.object(&pod.reference, &self.node_name, SystemTime::now()));
+            say(&self.outbox, &self.node_name, &pod.reference, event);
         }
     }
 
@@ -351,20 +350,27 @@ impl Pods {
                     pod.work = Some(self.executor.spawn(work.run()));
                 }
             }
+            let reference = pod.desired.as_ref().map(|desired| desired.reference.clone());
+            // Before the status: whoever sees that finds its reason.
+            for (event, reference) in events.iter().zip(reference.iter().cycle()) {
+                say(&self.outbox, &self.node_name, reference, event);
+            }
             if let (Some(object), Some(reference)) =
-                (object, pod.desired.as_ref().map(|desired| desired.reference.clone()))
+                (object, reference)
             {
                 let (status, changes_at) = pod.status(&object, &host_ips, now);
                 retry_at = changes_at.into_iter().fold(retry_at, SystemTime::min);
                 save(pod, &folder).await;
                 self.outbox.set_status(&reference, status);
             }
-            for event in events {
-                self.event(&uid, &event);
-            }
         }
         retry_at
     }
+}
+
+fn say(outbox: &Outbox, node_name: &str, pod: &PodRef, event: &Event) {
+    log::debug!("pod {}/{}: {}", pod.namespace, pod.name, event.message);
+    outbox.event(event.object(pod, node_name, SystemTime::now()));
 }
 
 /// Writes the pod's record if it has changed.
