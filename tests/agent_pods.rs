@@ -72,6 +72,7 @@ impl Node {
         let pod_range = format!("10.98.{}.0/24", 7 + number);
         let mut node = Node { agent: None, containerd, config, pod_range, statuses, gone, events };
         node.start();
+        node.welcome();
         node
     }
 
@@ -92,6 +93,12 @@ impl Node {
             block_on(executor.run(agent)).unwrap();
         });
         let outbox: Outbox = outbox.recv_timeout(Duration::from_secs(10)).unwrap();
+        self.agent = Some(Agent { outbox, stop, thread });
+    }
+
+    /// The server's first words.
+    fn welcome(&self) {
+        let outbox = &self.agent.as_ref().unwrap().outbox;
         outbox.receive(ToAgent::Welcome(Welcome {
             node_key: None,
             node_uid: "node".into(),
@@ -102,7 +109,6 @@ impl Node {
             server_version: String::new(),
         }));
         outbox.reconnected();
-        self.agent = Some(Agent { outbox, stop, thread });
     }
 
     fn stop(&mut self) {
@@ -263,6 +269,7 @@ fn a_pods_life() {
     assert_eq!(node.tasks().iter().filter(|task| before.contains(task)).count(), 2);
     node.statuses.clear();
     node.start();
+    node.welcome();
     node.until("adopted", |node| node.phase("web") == "Running" && node.phase("crash") == "Running");
     assert_eq!(*node.container("web"), known);
     assert!(node.container("crash")["restartCount"].as_u64().unwrap() >= 2);
@@ -315,4 +322,44 @@ fn what_nobody_wants_is_collected() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(entries(&node.config.run_dir.join("netns")), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn after_a_reboot_pods_start_without_a_server() {
+    let mut node = Node::new();
+    node.put("web", &pod("web", "Always", &[("web", "echo up; exec sleep 1000")]));
+    node.put("once", &pod("once", "Never", &[("once", "exec sleep 1000")]));
+    node.until("running", |node| node.phase("web") == "Running" && node.phase("once") == "Running");
+    node.stop();
+    let pids: Vec<u32> = node.tasks().iter().map(|task| task.pid).collect();
+    node.containerd.down();
+    let shims = node.containerd.shims().into_iter().map(|pid| u32::try_from(pid).unwrap());
+    // Shims first: they would note how their containers ended.
+    for pid in shims.collect::<Vec<_>>().into_iter().chain(pids) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let state = node.containerd.folder().join("state");
+    for target in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
+        if Path::new(target).starts_with(&node.config.run_dir) || Path::new(target).starts_with(&state) {
+            rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH).unwrap();
+        }
+    }
+    for folder in [&node.config.run_dir, &state, &Path::new("/run/containerd/runc").join(node.containerd.namespace())] {
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+    node.containerd.up();
+    node.statuses.clear();
+    node.start();
+    node.until("running again", |node| node.phase("web") == "Running" && node.phase("once") == "Failed"
+        && node.container("web")["ready"] == true);
+    let web = node.container("web");
+    assert_eq!((&web["restartCount"], &web["lastState"]["terminated"]["exitCode"]), (&json!(1), &json!(255)));
+    assert_eq!(node.container("once")["state"]["terminated"]["reason"], "ContainerStatusUnknown");
+    for uid in ["web", "once"] {
+        node.put(uid, &deleted(pod(uid, "Always", &[("web", "")])));
+    }
+    node.until("gone", |node| node.gone.len() == 2);
+    assert_eq!(node.containers(), 0);
 }

@@ -68,10 +68,15 @@ pub struct Pods {
     unreadable: Vec<String>,
     resync_at: SystemTime,
     observe_delay: Duration,
-    on_network: Box<dyn Fn(&Cluster, &Context) + Send>,
+    on_network: OnNetwork,
     oom: Arc<Mutex<Vec<String>>>,
     _events: smol::Task<()>,
 }
+
+/// Takes what the server says of the cluster into use.
+pub type OnNetwork = Box<dyn Fn(&Cluster, &Context) + Send>;
+/// Makes the context of the loop's work, with the channel that the work reports to.
+pub type MakeContext = Box<dyn FnOnce(channel::Sender<(String, Outcome)>) -> Context + Send>;
 
 /// What the loop is made of.
 pub struct Parts {
@@ -83,9 +88,8 @@ pub struct Parts {
     pub folder: PathBuf,
     pub cluster: Cluster,
     /// Called when the server says something new of the cluster, for instance the node's pod range.
-    pub on_network: Box<dyn Fn(&Cluster, &Context) + Send>,
-    /// Makes the context of the loop's work with the channel that it reports to.
-    pub context: Box<dyn FnOnce(channel::Sender<(String, Outcome)>) -> Context + Send>,
+    pub on_network: OnNetwork,
+    pub context: MakeContext,
     pub wake: Wake,
 }
 
@@ -291,7 +295,12 @@ impl Pods {
         if now >= self.resync_at || self.resync_at > now + 2 * RESYNC {
             self.resync_at = now + RESYNC;
             match self.context.sandboxes.list() {
-                Ok(uids) => seen.extend(uids.into_iter().filter(|uid| !seen.contains_key(uid)).map(|uid| (uid, Vec::new())).collect::<Vec<_>>()),
+                Ok(uids) => seen.extend(
+                    uids.into_iter()
+                        .filter(|uid| !seen.contains_key(uid))
+                        .map(|uid| (uid, Vec::new()))
+                        .collect::<Vec<_>>(),
+                ),
                 Err(error) => log::warn!("{}", chain(&error)),
             }
         }
@@ -341,7 +350,11 @@ impl Pods {
                         actions: plan.actions,
                         pod: object.clone(),
                         sandbox: pod.sandbox.clone(),
-                        containers: pod.live.iter().map(|live| (live.id.clone(), live.stop_signal, live.name.clone())).collect(),
+                        containers: pod
+                            .live
+                            .iter()
+                            .map(|live| (live.id.clone(), live.stop_signal, live.name.clone()))
+                            .collect(),
                         signalled: pod.signalled.keys().cloned().collect(),
                         host_ips: host_ips.clone(),
                         cluster: self.cluster.clone(),
@@ -355,9 +368,7 @@ impl Pods {
             for (event, reference) in events.iter().zip(reference.iter().cycle()) {
                 say(&self.outbox, &self.node_name, reference, event);
             }
-            if let (Some(object), Some(reference)) =
-                (object, reference)
-            {
+            if let (Some(object), Some(reference)) = (object, reference) {
                 let (status, changes_at) = pod.status(&object, &host_ips, now);
                 retry_at = changes_at.into_iter().fold(retry_at, SystemTime::min);
                 save(pod, &folder).await;

@@ -25,18 +25,40 @@ use crate::sys::file;
 #[derive(Debug)]
 pub enum Outcome {
     Event(Event),
-    Signalled { id: String, kill: bool },
+    Signalled {
+        id: String,
+        kill: bool,
+    },
     SandboxReady(Sandbox),
-    SandboxFailed { message: String },
+    SandboxFailed {
+        message: String,
+    },
     SandboxRemoved,
-    Started { name: String, attempt: Attempt, back_off: Duration },
-    NotStarted { name: String, attempt: Attempt, message: String, back_off: Duration },
-    Waits { name: String, reason: &'static str, message: String },
+    Started {
+        name: String,
+        attempt: Attempt,
+        back_off: Duration,
+    },
+    NotStarted {
+        name: String,
+        attempt: Attempt,
+        message: String,
+        back_off: Duration,
+    },
+    Waits {
+        name: String,
+        reason: &'static str,
+        message: String,
+    },
     /// A removal failed, or containerd can't be reached.
-    Failed { message: String },
+    Failed {
+        message: String,
+    },
     TornDown,
     /// The last one of each piece of work; `failed` if one of the others was [`Outcome::Failed`].
-    Done { failed: bool },
+    Done {
+        failed: bool,
+    },
 }
 
 /// What all work of the agent shares.
@@ -172,9 +194,10 @@ impl Work {
     async fn create_sandbox(&mut self) -> bool {
         let Some(pod) = &self.pod else { return false };
         let made = match self.context.sandboxes.ensure(&sandbox_spec(pod)).await {
-            Ok(sandbox) => self.write_etc(pod, &sandbox).map(|()| sandbox).map_err(|error| {
-                format!("failed to write the pod's hosts and resolver files: {error}")
-            }),
+            Ok(sandbox) => self
+                .write_etc(pod, &sandbox)
+                .map(|()| sandbox)
+                .map_err(|error| format!("failed to write the pod's hosts and resolver files: {error}")),
             Err(error) => Err(chain(&error)),
         };
         match made {
