@@ -346,7 +346,7 @@ impl fmt::Display for Error {
             Error::Containerd(error) => error.fmt(f),
             Error::Network(error) => error.fmt(f),
             Error::Desired(error) => error.fmt(f),
-            Error::Session(error) => write!(f, "{error:?}"),
+            Error::Session(error) => error.fmt(f),
         }
     }
 }
@@ -360,7 +360,7 @@ impl std::error::Error for Error {
             Error::Containerd(error) => error.source(),
             Error::Network(error) => error.source(),
             Error::Desired(error) => error.source(),
-            Error::Session(_) => None,
+            Error::Session(error) => error.source(),
         }
     }
 }

@@ -1,14 +1,42 @@
 //! The agent's end of the link: dial, join, stay connected.
+//!
+//! ```text
+//! no CA yet → /cacerts, unverified → its hash is the token's? → pinned from here on
+//! pinned → GET /v1-midge/connect with node key (or token) → Hello → Welcome → key saved → both directions
+//! lost → full jitter, or at once when the network changed → the next server
+//! ```
+
+mod clock;
+mod dial;
+mod error;
+mod identity;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use futures_lite::Stream;
+use futures_lite::{Stream, StreamExt, future};
+use smol::Timer;
 
+pub use error::Error;
+
+use self::dial::Failure;
+use self::identity::Identity;
 use crate::Executor;
 use crate::http::Url;
-use crate::link::{self, HelloPod, StreamRequest, ToAgent, ToServer};
-use crate::token::JoinToken;
+use crate::link::{
+    self, Closed, Connection, Hello, HelloPod, PROTOCOL, Received, StreamRequest, ToAgent, ToServer, Welcome, close,
+};
+use crate::token::{JoinToken, random};
+
+/// The longest pause between two dials.
+const MAX_PAUSE: Duration = Duration::from_secs(8);
+/// How long a server may take for its Welcome.
+const WELCOME: Duration = Duration::from_secs(15);
+/// How long the link has to prove itself after a change of the network.
+const PROBE: Duration = Duration::from_secs(3);
 
 /// Who an agent is, and whom it dials.
 #[derive(Clone, Debug)]
@@ -17,7 +45,7 @@ pub struct Options {
     /// Tried in turn. At least one.
     pub servers: Vec<Url>,
     pub token: Option<JoinToken>,
-    /// `<data>/agent`: holds `node-key` (0600) and `server-ca.crt`.
+    /// `<data>/agent`: holds `node-key` and `server-ca.crt` (0600 both).
     pub folder: PathBuf,
     pub boot_id: String,
     /// Set the machine's clock from the server's, if it is plainly wrong (before 2026): for boards
@@ -42,10 +70,6 @@ pub trait Core: Send + Sync {
     fn open(&self, request: StreamRequest, stream: link::Stream);
 }
 
-/// Why a session can never succeed. `Display` names the way out.
-#[derive(Debug)]
-pub struct Error {}
-
 /// Stays connected: dials, joins if it must, redials for ever. Ends only with an error: a permanent refusal
 /// before the node ever joined, or a revoked node key. `changes` yields when the network changed: then the
 /// link is probed, and redialled at once if it is dead.
@@ -55,6 +79,226 @@ pub async fn run(
     changes: impl Stream<Item = ()> + Send + Unpin,
     executor: Executor,
 ) -> Result<Infallible, Error> {
-    let _ = (options, core, changes, executor);
-    todo!()
+    let identity = identity::load(&options).await?;
+    let session = Session { identity, core, executor, turn: 0, warned: String::new(), refusals: 0, options };
+    session.run(changes).await
+}
+
+struct Session<C> {
+    options: Options,
+    core: C,
+    executor: Executor,
+    identity: Identity,
+    /// Whose turn it is to be dialled.
+    turn: usize,
+    /// The last warning: it is not repeated.
+    warned: String,
+    /// Permanent refusals in a row.
+    refusals: usize,
+}
+
+impl<C: Core> Session<C> {
+    async fn run(mut self, mut changes: impl Stream<Item = ()> + Send + Unpin) -> Result<Infallible, Error> {
+        let mut ever_connected = false;
+        let mut failures = 0_u32;
+        loop {
+            let url = self.options.servers[self.turn % self.options.servers.len()].clone();
+            let outcome = Box::pin(self.dial(&url)).await;
+            self.turn = self.turn.wrapping_add(1);
+            match outcome {
+                Ok((connection, welcome)) => {
+                    ever_connected = true;
+                    self.refusals = 0;
+                    self.warned.clear();
+                    log::info!("connected to {url} (midge {})", welcome.server_version);
+                    let begun = Instant::now();
+                    let why = self.converse(&connection, welcome, &mut changes).await;
+                    drop(connection);
+                    match why {
+                        Closed::Peer { code: close::REVOKED, .. } => return Err(self.revoked()),
+                        Closed::Peer { code: close::REPLACED, reason } => {
+                            // Two agents with one key: taking turns at once would never end.
+                            log::warn!("the link was closed: {reason}; is another agent running with this node's key?");
+                            failures = failures.max(6);
+                        }
+                        why => log::warn!("link lost: {}", told(&why)),
+                    }
+                    // A link that held is no failure; one that is lost again and again is.
+                    failures = if begun.elapsed() > Duration::from_secs(10) { 0 } else { failures + 1 };
+                }
+                Err(Failure::Revoked { message }) if ever_connected || self.options.token.is_none() => {
+                    log::error!("{message}");
+                    return Err(self.revoked());
+                }
+                Err(Failure::Revoked { message }) => {
+                    log::warn!("{message}; joining anew with the join token");
+                    self.identity.forget();
+                    continue;
+                }
+                Err(Failure::Permanent(error)) if !self.identity.joined() => {
+                    self.refusals += 1;
+                    // Each server has its say: one of them may be another cluster's.
+                    if self.refusals >= self.options.servers.len() {
+                        return Err(error);
+                    }
+                    self.warn(&error);
+                    failures += 1;
+                }
+                Err(Failure::Permanent(error)) => {
+                    self.warn(&error);
+                    failures += 1;
+                }
+                Err(Failure::Passing(error)) => {
+                    self.refusals = 0;
+                    self.warn(&error);
+                    failures += 1;
+                }
+            }
+            // The other servers first, without a pause.
+            if failures as usize % self.options.servers.len() != 0 {
+                continue;
+            }
+            let changed = async {
+                if changes.next().await.is_none() {
+                    future::pending::<()>().await;
+                }
+                true
+            };
+            let paused = async {
+                Timer::after(pause(failures)).await;
+                false
+            };
+            if future::or(changed, paused).await {
+                failures = 0;
+            }
+        }
+    }
+
+    fn revoked(&self) -> Error {
+        Error::Revoked { node: self.options.node_name.clone() }
+    }
+
+    /// Once for each new reason, not for each attempt.
+    fn warn(&mut self, error: &Error) {
+        let text = told(error);
+        if self.warned != text {
+            log::warn!("{text}; trying again until it works");
+            self.warned = text;
+        }
+    }
+
+    /// From a server's address to a link that both ends agree on, and the node's key saved.
+    async fn dial(&mut self, url: &Url) -> Result<(Connection, Welcome), Failure> {
+        let connection = dial::connect(&self.options, &mut self.identity, url, &self.executor).await?;
+        let lost = |why: Closed| Failure::Passing(Error::Link { server: url.to_string(), source: why });
+        let hello = Hello {
+            protocol: PROTOCOL,
+            version: crate::VERSION.to_owned(),
+            boot_id: self.options.boot_id.clone(),
+            pods: self.core.hello(),
+        };
+        connection.link().send(ToServer::Hello(hello).encode()).await.map_err(lost)?;
+        let first = async {
+            loop {
+                if let Received::Message(message) = connection.next().await? {
+                    return Ok(message);
+                }
+            }
+        };
+        let late = async {
+            Timer::after(WELCOME).await;
+            Err(Closed::Silence(WELCOME))
+        };
+        let message = match future::or(first, late).await {
+            Ok(message) => message,
+            Err(Closed::Peer { code: close::VERSION, reason }) => {
+                return Err(Failure::Permanent(Error::Refused {
+                    server: url.to_string(),
+                    code: 400,
+                    message: reason,
+                }));
+            }
+            Err(Closed::Peer { code: close::REVOKED, reason }) => return Err(Failure::Revoked { message: reason }),
+            Err(why) => return Err(lost(why)),
+        };
+        let Ok(Some(ToAgent::Welcome(mut welcome))) = ToAgent::decode(&message) else {
+            return Err(lost(Closed::Protocol("something else than a Welcome")));
+        };
+        if self.options.set_clock {
+            clock::correct(welcome.time);
+        }
+        if let Some(key) = welcome.node_key.take() {
+            self.identity.save(&self.options.folder, key).await.map_err(Failure::Passing)?;
+            connection.link().send(ToServer::KeySaved.encode()).await.map_err(lost)?;
+            log::info!("joined as node {}", self.options.node_name);
+        }
+        Ok((connection, welcome))
+    }
+
+    /// Both directions at once, so that neither end waits for the other for ever.
+    async fn converse(
+        &self,
+        connection: &Connection,
+        welcome: Welcome,
+        changes: &mut (impl Stream<Item = ()> + Send + Unpin),
+    ) -> Closed {
+        self.core.receive(ToAgent::Welcome(welcome));
+        self.core.reconnected();
+        let link = connection.link();
+        let hear = async {
+            loop {
+                let message = match connection.next().await {
+                    Ok(Received::Message(message)) => message,
+                    Ok(Received::Open(request, stream)) => {
+                        self.core.open(request, stream);
+                        continue;
+                    }
+                    Ok(Received::Alive) => continue,
+                    Err(why) => return why,
+                };
+                match ToAgent::decode(&message) {
+                    // Only the first one counts.
+                    Ok(Some(ToAgent::Welcome(_)) | None) => log::debug!("a message was skipped"),
+                    Ok(Some(message)) => self.core.receive(message),
+                    Err(error) => {
+                        link.close(close::PROTOCOL, &error.to_string());
+                        return link.closed().await;
+                    }
+                }
+            }
+        };
+        let say = async {
+            loop {
+                if let Err(why) = link.send(self.core.next().await.encode()).await {
+                    return why;
+                }
+            }
+        };
+        let probe = async {
+            while changes.next().await.is_some() {
+                log::debug!("the network changed: probing the link");
+                link.probe(PROBE);
+            }
+            future::pending().await
+        };
+        future::or(hear, future::or(say, probe)).await
+    }
+}
+
+/// Full jitter: anything up to a bound that doubles, so that a fleet does not return in step.
+fn pause(failures: u32) -> Duration {
+    let bound = Duration::from_millis(250 << failures.min(6)).min(MAX_PAUSE);
+    let random = random::<4>().map_or(u32::MAX / 2, u32::from_ne_bytes);
+    bound.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+/// An error with its sources, on one line.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }

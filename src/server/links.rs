@@ -1,24 +1,48 @@
 //! The agents' links, the server's end.
 //!
 //! ```text
-//! GET /v1-midge/connect → Links::connect: authenticate → 101 → one task a link
-//! store watch (pods, nodes) → Links::run → what differs → the node's link
+//! GET /v1-midge/connect → admit (who is it?) → 101 → session (one task a link)
+//! registry watch: pods → dirty set of the node's link → session → Put, Remove
+//!                 nodes → a deleted one's key is revoked, its link closed
+//! link lost → away, with a deadline → Ready becomes Unknown
 //! ```
 
-use std::sync::Arc;
+mod admit;
+mod keys;
+mod node;
+mod pods;
+mod session;
+#[cfg(test)]
+mod tests;
+mod throttle;
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use futures_lite::future;
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::header::{self, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use smol::channel::{Receiver, Sender, bounded};
+use smol::{Task, Timer};
 
+use self::throttle::Throttle;
 use super::config::Cidr;
-use super::registry::Registry;
+use super::registry::{From, Registry, Selectors, WatchEvent};
 use super::tokens::Tokens;
 use crate::Executor;
-use crate::api::status::Status;
-use crate::http::Body;
+use crate::api::Status;
+use crate::api::kinds::{NODE, POD};
 use crate::http::server::Peer;
-use crate::link::{Stream, StreamRequest};
+use crate::http::{Body, body, unwrap_upgraded};
+use crate::link::{Closed, Connection, End, Link, Patience, SUBPROTOCOL, Stream, StreamRequest, close};
 use crate::store::Store;
+
+/// How long after the end of a link its node counts as ready: an agent whose network changed is back within it.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What agents are told, and what their nodes get.
 #[derive(Clone, Debug)]
@@ -30,7 +54,45 @@ pub struct Options {
 }
 
 /// The links of one server.
-pub struct Links {}
+pub struct Links {
+    options: Options,
+    registry: Arc<Registry>,
+    store: Arc<dyn Store>,
+    tokens: Arc<Tokens>,
+    executor: Executor,
+    state: Mutex<State>,
+    throttle: Throttle,
+    /// Wakes what waits for `State::away`.
+    away: (Sender<()>, Receiver<()>),
+    /// Held while a pod range is chosen and written.
+    ranges: smol::lock::Mutex<()>,
+    closing: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    links: HashMap<String, Entry>,
+    next_id: u64,
+    /// What nodes without a link were told last, for when they come back.
+    known: HashMap<String, pods::Known>,
+    /// When nodes without a link are to be marked, and why.
+    away: HashMap<String, (Instant, String)>,
+}
+
+/// One link.
+struct Entry {
+    id: u64,
+    link: Link,
+    news: Arc<News>,
+    task: Option<Task<()>>,
+}
+
+/// Pods that changed since the session looked; bounded by the number of pods.
+#[derive(Debug)]
+struct News {
+    dirty: Mutex<BTreeSet<pods::Name>>,
+    wake: Sender<()>,
+}
 
 impl Links {
     pub fn new(
@@ -40,37 +102,280 @@ impl Links {
         tokens: Arc<Tokens>,
         executor: Executor,
     ) -> Arc<Links> {
-        let _ = (options, registry, store, tokens, executor);
-        todo!()
+        Arc::new(Self {
+            options,
+            registry,
+            store,
+            tokens,
+            executor,
+            state: Mutex::default(),
+            throttle: Throttle::default(),
+            away: bounded(1),
+            ranges: smol::lock::Mutex::new(()),
+            closing: AtomicBool::new(false),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the nodes told and their conditions true; runs for as long as the server does.
     pub async fn run(self: Arc<Self>) {
-        todo!()
+        future::or(self.watch_pods(), future::or(self.watch_nodes(), self.watch_away())).await;
     }
 
     /// Answers `GET /v1-midge/connect`: `101` and a link, or a Status that says why not.
     pub async fn connect(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
-        let _ = (request, peer);
-        todo!()
+        let admitted = match self.admit(&request, peer).await {
+            Ok(admitted) => admitted,
+            Err(status) => return refusal(&status),
+        };
+        let accept = admitted.accept.clone();
+        let links = self.clone();
+        let upgrade = hyper::upgrade::on(request);
+        // Detached until the link is registered; it waits for the answer below to be written.
+        let begin = async move {
+            let upgraded = future::or(async { upgrade.await.ok() }, async {
+                Timer::after(Duration::from_secs(10)).await;
+                None
+            });
+            let Some((io, ahead)) = upgraded.await.and_then(unwrap_upgraded) else { return };
+            links.begin(io, ahead, admitted).await;
+        };
+        self.executor.spawn(begin).detach();
+        let mut response = Response::new(body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        if let Ok(accept) = HeaderValue::try_from(accept) {
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        }
+        response
+    }
+
+    /// Registers a link instead of the node's older one, and starts its session.
+    async fn begin(self: &Arc<Self>, io: crate::http::Io, ahead: Bytes, admitted: admit::Admitted) {
+        let connection = Connection::start(io, ahead, End::Server, Patience::SERVER, &self.executor).await;
+        let (wake, woken) = bounded(1);
+        let news = Arc::new(News { dirty: Mutex::default(), wake });
+        let link = connection.link().clone();
+        let node = admitted.node.clone();
+        let mut state = self.state();
+        if self.closing.load(Ordering::Relaxed) {
+            return;
+        }
+        state.next_id += 1;
+        let id = state.next_id;
+        let session = session::Session {
+            links: self.clone(),
+            connection,
+            admitted,
+            news: news.clone(),
+            known: pods::Known::default(),
+        };
+        let links = self.clone();
+        let name = node.clone();
+        let task = self.executor.spawn(async move {
+            let (why, known) = Box::pin(session.run(woken)).await;
+            links.ended(&name, id, &why, known);
+        });
+        if let Some(older) = state.links.insert(node, Entry { id, link, news, task: Some(task) }) {
+            older.link.close(close::REPLACED, "the node has connected again");
+            if let Some(task) = older.task {
+                task.detach();
+            }
+        }
+    }
+
+    /// A session is over.
+    fn ended(&self, node: &str, id: u64, why: &Closed, known: pods::Known) {
+        let mut state = self.state();
+        if state.links.get(node).is_none_or(|entry| entry.id != id) {
+            return;
+        }
+        if let Some(Entry { task: Some(task), .. }) = state.links.remove(node) {
+            // This runs in it.
+            task.detach();
+        }
+        if self.closing.load(Ordering::Relaxed) {
+            return;
+        }
+        log::info!("node {node}: link lost: {why}");
+        let (grace, message) = match why {
+            Closed::Silence(after) => (Duration::ZERO, format!("no word from the agent for {} s", after.as_secs())),
+            why => (GRACE, format!("the agent's link was lost: {why}")),
+        };
+        state.known.insert(node.to_owned(), known);
+        state.away.insert(node.to_owned(), (Instant::now() + grace, message));
+        drop(state);
+        let _ = self.away.0.try_send(());
     }
 
     /// Opens a stream to a node, for instance a container's log.
     ///
     /// Errors: 503 when the node is not connected or has as many streams as it may.
     pub async fn open(&self, node: &str, request: &StreamRequest) -> Result<Stream, Status> {
-        let _ = (node, request);
-        todo!()
+        let link = self.state().links.get(node).map(|entry| entry.link.clone());
+        let Some(link) = link else {
+            return Err(Status::service_unavailable(format!("node {node} is not connected")));
+        };
+        link.open(request)
+            .ok_or_else(|| Status::service_unavailable(format!("node {node} has as many streams as it may")))
     }
 
     /// Whether the node's link is up.
     pub fn connected(&self, node: &str) -> bool {
-        let _ = node;
-        todo!()
+        self.state().links.contains_key(node)
     }
 
-    /// Tells every agent that the server ends (they redial at once), and closes the links.
+    /// Tells every agent that the server ends (they redial), and closes the links.
     pub async fn close(&self) {
-        todo!()
+        self.closing.store(true, Ordering::Relaxed);
+        let links: Vec<Link> = self.state().links.values().map(|entry| entry.link.clone()).collect();
+        for link in &links {
+            link.close(close::GOING_AWAY, "the server stops");
+        }
+        for link in links {
+            link.closed().await;
+        }
+        self.state().links.clear();
     }
+
+    /// Tells the links which pods changed.
+    async fn watch_pods(&self) {
+        loop {
+            let watch = self.registry.watch(POD, None, Selectors::default(), From::Now);
+            let mut watch = match watch {
+                Ok(watch) => watch,
+                Err(error) => {
+                    log::error!("failed to watch pods: {error}");
+                    Timer::after(Duration::from_secs(1)).await;
+                    continue;
+                }
+            };
+            // A watch that fell behind may have missed deletions: every link compares anew.
+            self.state().links.values().for_each(|entry| entry.news.everything());
+            while let Ok(event) = watch.next().await {
+                if self.state().links.is_empty() {
+                    continue;
+                }
+                let Ok(pod) = event.item().object() else { continue };
+                let node = pod.str_at("/spec/nodeName");
+                if let Some(entry) = self.state().links.get(node) {
+                    entry.news.changed(pods::Name::of(&pod));
+                }
+            }
+        }
+    }
+
+    /// Revokes the keys of deleted nodes and closes their links.
+    async fn watch_nodes(&self) {
+        let started = Instant::now();
+        loop {
+            let mut watch = match self.registry.watch(NODE, None, Selectors::default(), From::Now) {
+                Ok(watch) => watch,
+                Err(error) => {
+                    log::error!("failed to watch nodes: {error}");
+                    Timer::after(Duration::from_secs(1)).await;
+                    continue;
+                }
+            };
+            for node in self.saved_keys() {
+                if self.registry.item(NODE, "", &node).is_err() {
+                    self.revoke(&node).await;
+                }
+            }
+            while let Ok(event) = watch.next().await {
+                let Ok(node) = event.item().object() else { continue };
+                match event {
+                    WatchEvent::Deleted(_) => self.revoke(node.name()).await,
+                    // A node that was ready when the server stopped gets the time of a silent link to return.
+                    WatchEvent::Added(_) if !self.connected(node.name()) && !node::is_marked(&node) => {
+                        let deadline = started + Patience::SERVER.silence;
+                        let why = String::from("the agent has not connected since the server started");
+                        self.state().away.entry(node.name().to_owned()).or_insert((deadline, why));
+                        let _ = self.away.0.try_send(());
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    async fn revoke(&self, node: &str) {
+        // The key first: what the link's end makes the agent do must find it gone.
+        self.delete_key(node).await;
+        {
+            let mut state = self.state();
+            state.known.remove(node);
+            state.away.remove(node);
+            if let Some(entry) = state.links.get(node) {
+                log::info!("node {node} was deleted: its link is closed, its key revoked");
+                entry.link.close(close::REVOKED, "the node was deleted");
+            }
+        }
+        self.delete_lease(node).await;
+    }
+
+    /// Marks nodes whose agents stay away.
+    async fn watch_away(&self) {
+        loop {
+            let now = Instant::now();
+            let (due, next) = {
+                let mut state = self.state();
+                let State { links, away, .. } = &mut *state;
+                away.retain(|node, _| !links.contains_key(node));
+                let due: Vec<(String, String)> = away
+                    .iter()
+                    .filter(|(_, (deadline, _))| *deadline <= now)
+                    .map(|(node, (_, why))| (node.clone(), why.clone()))
+                    .collect();
+                due.iter().for_each(|(node, _)| drop(away.remove(node)));
+                (due, away.values().map(|(deadline, _)| *deadline).min())
+            };
+            for (node, why) in due {
+                self.mark_away(&node, &why, SystemTime::now()).await;
+            }
+            let timer = async {
+                match next {
+                    Some(deadline) => drop(Timer::at(deadline).await),
+                    None => future::pending().await,
+                }
+            };
+            let news = async {
+                let _ = self.away.1.recv().await;
+            };
+            future::or(timer, news).await;
+        }
+    }
+}
+
+impl News {
+    fn changed(&self, pod: pods::Name) {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(pod);
+        let _ = self.wake.try_send(());
+    }
+
+    /// The mark for "compare all".
+    fn everything(&self) {
+        self.changed(pods::Name::default());
+    }
+
+    fn take(&self) -> BTreeSet<pods::Name> {
+        std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn refusal(status: &Status) -> Response<Body> {
+    let mut response = Response::new(body::full(status.to_vec()));
+    *response.status_mut() = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(seconds) = status.retry_after_seconds() {
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }

@@ -1,0 +1,326 @@
+//! A node's object: made when it joins, kept true while its link is up, marked when it stays away.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use super::Links;
+use crate::api::kinds::{LEASE, NODE};
+use crate::api::{Object, Status, time};
+use crate::server::config::Cidr;
+use crate::server::events::{self, Type};
+use crate::server::registry::{Change, DeleteOptions, Page, Selectors, Subresource, WriteOptions};
+use crate::store::Durability;
+
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+const LEASES: &str = "kube-node-lease";
+/// Labels that are the machine's, whatever a user writes into them.
+const OWN_LABELS: [&str; 3] = ["kubernetes.io/arch", "kubernetes.io/os", "kubernetes.io/hostname"];
+/// The most conditions, addresses or taints that an agent may say.
+const MAX_LIST: usize = 64;
+/// What a link without a word for so long ends; seconds.
+const LEASE_SECONDS: u32 = 40;
+
+const fn write(durability: Durability) -> WriteOptions {
+    WriteOptions { subresource: Subresource::Internal, durability, dry_run: false }
+}
+
+/// Whether the node is marked as one that nothing is known of.
+pub(super) fn is_marked(node: &Object) -> bool {
+    ready(node).is_some_and(|condition| condition["status"] == "Unknown")
+}
+
+fn ready(node: &Object) -> Option<&Value> {
+    node.array_at("/status/conditions").iter().find(|condition| condition["type"] == "Ready")
+}
+
+impl Links {
+    /// The node's object with its range of pod addresses. One that joins is made; `None`: it was deleted.
+    pub(super) async fn ensure_node(&self, name: &str, joins: bool) -> Result<Option<Object>, Status> {
+        let current = match self.registry.get(NODE, "", name) {
+            Ok(node) if !node.str_at("/spec/podCIDR").is_empty() => return Ok(Some(node)),
+            Ok(node) => Some(node),
+            Err(status) if status.code == 404 && joins => None,
+            Err(status) if status.code == 404 => return Ok(None),
+            Err(status) => return Err(status),
+        };
+        // Two nodes that join at once must not get the same range.
+        let _chosen = self.ranges.lock().await;
+        let range = self.free_range()?;
+        if range.is_none() {
+            log::error!("node {name}: no address range is left for its pods: {} is full", self.options.cluster_cidr);
+        }
+        let set = |node: &mut Object| {
+            if let (Some(range), "") = (&range, node.str_at("/spec/podCIDR")) {
+                node.set("/spec/podCIDR", range.as_str());
+                node.set("/spec/podCIDRs", json!([range]));
+            }
+        };
+        let options = write(Durability::Synced);
+        if current.is_some() {
+            let change = |node: &mut Object| {
+                set(node);
+                Ok(Change::Write)
+            };
+            return self.registry.modify(NODE, "", name, options, change).await.map(Some);
+        }
+        let mut node = Object::new(NODE, "", name);
+        set(&mut node);
+        self.registry.create(NODE, node, options).await.map(Some)
+    }
+
+    /// The first /24 of the cluster's range (or all of it, if it is smaller) that no node has.
+    fn free_range(&self) -> Result<Option<String>, Status> {
+        let nodes = self.registry.list(NODE, None, &Selectors::default(), &Page::default())?;
+        let mut taken = BTreeSet::new();
+        for item in nodes.items {
+            taken.insert(item.object()?.str_at("/spec/podCIDR").to_owned());
+        }
+        Ok(ranges(self.options.cluster_cidr).map(|range| range.to_string()).find(|range| !taken.contains(range)))
+    }
+
+    /// Stores what an agent says of its node. Labels and taints that a user may change count only on joining.
+    pub(super) async fn apply_node(&self, name: &str, said: &Object, now: SystemTime) -> Result<(), Status> {
+        if said.name() != name {
+            return Err(Status::bad_request("the agent spoke of another node"));
+        }
+        let mut was_ready = true;
+        let applied = self.registry.modify(NODE, "", name, write(Durability::Lazy), |node| {
+            was_ready = ready(node).is_some_and(|condition| condition["status"] == "True");
+            merge(node, said, now);
+            Ok(Change::Write)
+        });
+        let node = match applied.await {
+            // It was deleted: the link is about to be closed.
+            Err(status) if status.code == 404 => return Ok(()),
+            node => node?,
+        };
+        let is_ready = ready(&node).is_some_and(|condition| condition["status"] == "True");
+        if is_ready != was_ready {
+            let (reason, kind) = if is_ready { ("NodeReady", Type::Normal) } else { ("NodeNotReady", Type::Warning) };
+            self.tell_of(&node, kind, reason, &format!("Node {name} status is now: {reason}")).await;
+        }
+        Ok(())
+    }
+
+    /// Marks a node whose agent stays away: every condition becomes Unknown, new pods go elsewhere.
+    pub(super) async fn mark_away(&self, name: &str, why: &str, now: SystemTime) {
+        let mut changed = false;
+        let marked = self.registry.modify(NODE, "", name, write(Durability::Lazy), |node| {
+            if is_marked(node) || self.connected(name) {
+                return Ok(Change::Keep);
+            }
+            changed = true;
+            mark(node, why, now);
+            Ok(Change::Write)
+        });
+        match marked.await {
+            Ok(node) if changed => {
+                log::warn!("node {name} is not ready: {why}");
+                let text = format!("Node {name} status is now: NodeNotReady: {why}");
+                self.tell_of(&node, Type::Warning, "NodeNotReady", &text).await;
+            }
+            Ok(_) => {}
+            Err(status) if status.code == 404 => {}
+            Err(status) => log::error!("failed to mark node {name} as not ready: {}", status.message),
+        }
+    }
+
+    async fn tell_of(&self, node: &Object, kind: Type, reason: &str, message: &str) {
+        let told = events::record(&self.registry, node, kind, reason, message, "midge-server").await;
+        if let Err(status) = told {
+            log::debug!("failed to record an event: {}", status.message);
+        }
+    }
+
+    /// Notes in memory that the node was heard of: its Lease, which never costs a write to disk.
+    pub(super) async fn renew_lease(&self, node: &Object) {
+        let now = time::format_micro(SystemTime::now());
+        let name = node.name();
+        let options = write(Durability::Memory);
+        let renewed = self.registry.modify(LEASE, LEASES, name, options, |lease| {
+            lease.set("/spec/renewTime", now.as_str());
+            Ok(Change::Write)
+        });
+        let outcome = match renewed.await {
+            Err(status) if status.code == 404 => {
+                let mut lease = Object::new(LEASE, LEASES, name);
+                lease.set(
+                    "/metadata/ownerReferences",
+                    json!([{"apiVersion": "v1", "kind": "Node", "name": name, "uid": node.uid()}]),
+                );
+                let spec = json!({"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now});
+                lease.set("/spec", spec);
+                self.registry.create(LEASE, lease, options).await
+            }
+            renewed => renewed,
+        };
+        if let Err(status) = outcome {
+            log::debug!("node {name}: failed to renew its lease: {}", status.message);
+        }
+    }
+
+    pub(super) async fn delete_lease(&self, node: &str) {
+        match self.registry.delete(LEASE, LEASES, node, DeleteOptions::default()).await {
+            Err(status) if status.code != 404 => log::debug!("failed to delete a lease: {}", status.message),
+            _ => {}
+        }
+    }
+}
+
+/// The /24s of a range, in order; a range smaller than that is one.
+fn ranges(cluster: Cidr) -> impl Iterator<Item = Cidr> {
+    let prefix = cluster.prefix.max(24);
+    let count = 1_u32 << (prefix - cluster.prefix).min(24);
+    let (first, step) = (u32::from(cluster.address), 1_u32 << (32 - u32::from(prefix)).min(31));
+    (0..count).map(move |index| {
+        Cidr { address: Ipv4Addr::from(first.wrapping_add(index.wrapping_mul(step))), prefix }
+    })
+}
+
+fn merge(node: &mut Object, said: &Object, now: SystemTime) {
+    // What was made on joining has no machine yet.
+    let joins = node.at("/status/nodeInfo").is_none();
+    let mut labels = node.labels().cloned().unwrap_or_default();
+    for (key, value) in said.labels().into_iter().flatten() {
+        if joins && !labels.contains_key(key) || OWN_LABELS.contains(&key.as_str()) {
+            labels.insert(key.clone(), value.clone());
+        }
+    }
+    node.set("/metadata/labels", labels);
+    let mut taints: Vec<Value> = node.array_at("/spec/taints").to_vec();
+    taints.retain(|taint| taint["key"] != UNREACHABLE);
+    if joins {
+        taints.extend(said.array_at("/spec/taints").iter().take(MAX_LIST).cloned());
+    }
+    set_taints(node, taints);
+    for field in ["capacity", "allocatable", "nodeInfo", "addresses", "images"] {
+        let pointer = format!("/status/{field}");
+        if let Some(value) = said.at(&pointer) {
+            node.set(&pointer, value.clone());
+        }
+    }
+    let mut conditions: Vec<Value> = said.array_at("/status/conditions").iter().take(MAX_LIST).cloned().collect();
+    if !conditions.iter().any(|condition| condition["type"] == "Ready") {
+        conditions.push(json!({
+            "type": "Ready", "status": "True", "reason": "KubeletReady",
+            "message": "the agent is connected and posts its status",
+        }));
+    }
+    stamp(&mut conditions, node.array_at("/status/conditions"), now);
+    node.set("/status/conditions", conditions);
+}
+
+fn mark(node: &mut Object, why: &str, now: SystemTime) {
+    let mut conditions: Vec<Value> = node.array_at("/status/conditions").to_vec();
+    if !conditions.iter().any(|condition| condition["type"] == "Ready") {
+        conditions.push(json!({"type": "Ready"}));
+    }
+    for condition in &mut conditions {
+        condition["status"] = "Unknown".into();
+        condition["reason"] = "NodeStatusUnknown".into();
+        condition["message"] = why.into();
+    }
+    // The heartbeat stays what it was: the last word.
+    let heard: Vec<Value> = conditions.iter().map(|condition| condition["lastHeartbeatTime"].clone()).collect();
+    stamp(&mut conditions, node.array_at("/status/conditions"), now);
+    for (condition, heard) in conditions.iter_mut().zip(heard) {
+        if !heard.is_null() {
+            condition["lastHeartbeatTime"] = heard;
+        }
+    }
+    node.set("/status/conditions", conditions);
+    let mut taints: Vec<Value> = node.array_at("/spec/taints").to_vec();
+    taints.retain(|taint| taint["key"] != UNREACHABLE);
+    taints.push(json!({"key": UNREACHABLE, "effect": "NoSchedule", "timeAdded": time::format(now)}));
+    set_taints(node, taints);
+}
+
+fn set_taints(node: &mut Object, taints: Vec<Value>) {
+    if taints.is_empty() {
+        node.remove("/spec/taints");
+    } else {
+        node.set("/spec/taints", taints);
+    }
+}
+
+/// Times of conditions are the server's: a board may have no clock. A condition that says the same keeps
+/// them, so that the object stays the same and is not written.
+fn stamp(conditions: &mut [Value], before: &[Value], now: SystemTime) {
+    let now = time::format(now);
+    for condition in conditions.iter_mut().filter(|condition| condition.is_object()) {
+        let old = before.iter().find(|old| old["type"] == condition["type"]);
+        let same = |field: &str| old.is_some_and(|old| old[field] == condition[field]);
+        let same_status = same("status");
+        let same_text = same("reason") && same("message");
+        let time = |field: &str, keep: bool| match old.filter(|_| keep) {
+            Some(old) if old[field].is_string() => old[field].clone(),
+            _ => Value::from(now.as_str()),
+        };
+        let (transition, heartbeat) =
+            (time("lastTransitionTime", same_status), time("lastHeartbeatTime", same_status && same_text));
+        condition["lastTransitionTime"] = transition;
+        condition["lastHeartbeatTime"] = heartbeat;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn object(value: Value) -> Object {
+        Object::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn ranges_of_a_cluster() {
+        let list = |text: &str| ranges(text.parse().unwrap()).map(|range| range.to_string()).collect::<Vec<_>>();
+        assert_eq!(list("10.42.0.0/23"), ["10.42.0.0/24", "10.42.1.0/24"]);
+        assert_eq!(list("10.42.0.0/26"), ["10.42.0.0/26"]);
+        assert_eq!(list("10.42.0.0/16").len(), 256);
+        assert_eq!(ranges("0.0.0.0/0".parse().unwrap()).count(), 1 << 24);
+    }
+
+    #[test]
+    fn users_labels_and_taints_stay() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let said = object(json!({
+            "metadata": {"name": "pi", "labels": {"kubernetes.io/arch": "arm64", "zone": "cellar"}},
+            "spec": {"taints": [{"key": "gpu", "effect": "NoSchedule"}]},
+            "status": {"nodeInfo": {"kernelVersion": "6.1"}, "capacity": {"cpu": "4"},
+                "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]},
+        }));
+        let mut node = object(json!({"metadata": {"name": "pi", "labels": {"zone": "attic"}}}));
+        merge(&mut node, &said, now);
+        assert_eq!(node.label("kubernetes.io/arch"), Some("arm64"));
+        assert_eq!(node.label("zone"), Some("attic"));
+        assert_eq!(node.array_at("/spec/taints").len(), 1);
+        // Said again: the same object, not written.
+        let before = node.clone();
+        merge(&mut node, &said, now + Duration::from_secs(99));
+        assert_eq!(node, before);
+        // A user's changes stay.
+        node.set("/metadata/labels/kubernetes.io~1arch", "amd64");
+        node.set("/metadata/labels/zone", "roof");
+        node.remove("/spec/taints");
+        merge(&mut node, &said, now);
+        assert_eq!(node.label("kubernetes.io/arch"), Some("arm64"));
+        assert_eq!(node.label("zone"), Some("roof"));
+        assert_eq!(node.at("/spec/taints"), None);
+
+        let later = now + Duration::from_secs(60);
+        mark(&mut node, "no word", later);
+        assert!(is_marked(&node));
+        let ready = &node.array_at("/status/conditions")[0];
+        assert_eq!(ready["reason"], "NodeStatusUnknown");
+        assert_eq!(ready["lastHeartbeatTime"], time::format(now).as_str());
+        assert_eq!(ready["lastTransitionTime"], time::format(later).as_str());
+        assert_eq!(node.array_at("/spec/taints")[0]["key"], UNREACHABLE);
+        merge(&mut node, &said, later);
+        assert!(!is_marked(&node));
+        assert_eq!(node.at("/spec/taints"), None);
+    }
+}

@@ -1,0 +1,207 @@
+//! What a node has been told of its pods, and what it says of them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Links;
+use crate::api::kinds::POD;
+use crate::api::selector::FieldSelector;
+use crate::api::{Object, Status, object};
+use crate::link::{HelloPod, PodRef, Put, Remove, ToAgent};
+use crate::server::registry::{Change, DeleteOptions, Item, Page, Selectors, Subresource, WriteOptions};
+use crate::store::Durability;
+use crate::token::sha256;
+
+/// A pod's key. The default one stands for all pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+}
+
+impl Name {
+    pub(super) fn of(pod: &Object) -> Self {
+        Self {
+            namespace: pod.namespace().to_owned(),
+            name: pod.name().to_owned(),
+            uid: pod.uid().to_owned(),
+        }
+    }
+}
+
+/// What a node was told last of each of its pods, by uid.
+#[derive(Debug, Default)]
+pub(super) struct Known(BTreeMap<String, Told>);
+
+#[derive(Debug)]
+struct Told {
+    revision: u64,
+    /// Of all but the status, which the node itself says.
+    digest: u64,
+}
+
+fn digest(pod: &Object) -> u64 {
+    let mut rest = pod.clone();
+    rest.remove("/status");
+    rest.remove("/metadata/resourceVersion");
+    let mut first = [0; 8];
+    first.copy_from_slice(&sha256(&rest.to_vec())[..8]);
+    u64::from_be_bytes(first)
+}
+
+impl Known {
+    /// What remains true of it after a reconnect: what the agent still has.
+    pub(super) fn retain(&mut self, pods: &[HelloPod]) {
+        self.0.retain(|uid, told| pods.iter().any(|pod| pod.uid == *uid && pod.revision == told.revision));
+        for pod in pods {
+            self.0.entry(pod.uid.clone()).or_insert(Told { revision: pod.revision, digest: 0 });
+        }
+    }
+
+    pub(super) fn uids(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// The message that brings the node up to date with the pod, if it needs one.
+    fn put(&mut self, item: &Item, pod: &Object) -> Option<ToAgent> {
+        let digest = digest(pod);
+        if let Some(told) = self.0.get_mut(pod.uid()) {
+            if told.revision == item.revision {
+                told.digest = digest;
+            }
+            if told.digest == digest {
+                return None;
+            }
+        }
+        self.0.insert(pod.uid().to_owned(), Told { revision: item.revision, digest });
+        let put = Put {
+            kind: String::from("Pod"),
+            namespace: pod.namespace().to_owned(),
+            name: pod.name().to_owned(),
+            uid: pod.uid().to_owned(),
+            revision: item.revision,
+        };
+        Some(ToAgent::Put(put, object::with_resource_version(&item.value, item.revision)))
+    }
+
+    /// The message that makes the node forget a pod. Sent even if nothing is known of it: what was told
+    /// on an earlier link may have arrived.
+    pub(super) fn remove(&mut self, uid: &str) -> ToAgent {
+        self.0.remove(uid);
+        ToAgent::Remove(Remove { kind: String::from("Pod"), uid: uid.to_owned() })
+    }
+
+    fn has(&self, uid: &str) -> bool {
+        self.0.contains_key(uid)
+    }
+}
+
+/// Writes of what a node says: it can say it again.
+const SAID: WriteOptions =
+    WriteOptions { subresource: Subresource::Internal, durability: Durability::Lazy, dry_run: false };
+/// The most bytes of a status.
+const MAX_STATUS: usize = 256 << 10;
+
+impl Links {
+    /// The node's pods as stored.
+    pub(super) fn node_pods(&self, node: &str) -> Result<Vec<(Item, Object)>, Status> {
+        let fields = FieldSelector::parse(POD, &format!("spec.nodeName={node}"))?;
+        let selectors = Selectors { fields, ..Selectors::default() };
+        let list = self.registry.list(POD, None, &selectors, &Page::default())?;
+        list.items.into_iter().map(|item| item.object().map(|pod| (item, pod))).collect()
+    }
+
+    /// What all of a node's pods need for the node to be up to date.
+    pub(super) fn compare_all(&self, node: &str, known: &mut Known) -> Result<Vec<ToAgent>, Status> {
+        let pods = self.node_pods(node)?;
+        let gone = known.uids().into_iter().filter(|uid| !pods.iter().any(|(_, pod)| pod.uid() == uid));
+        let mut messages: Vec<ToAgent> = gone.collect::<Vec<_>>().iter().map(|uid| known.remove(uid)).collect();
+        messages.extend(pods.iter().filter_map(|(item, pod)| known.put(item, pod)));
+        Ok(messages)
+    }
+
+    /// What one changed pod needs.
+    pub(super) fn compare(&self, node: &str, known: &mut Known, name: &Name) -> Result<Option<ToAgent>, Status> {
+        let item = match self.registry.item(POD, &name.namespace, &name.name) {
+            Ok(item) => item,
+            Err(status) if status.code == 404 => {
+                return Ok(known.has(&name.uid).then(|| known.remove(&name.uid)));
+            }
+            Err(status) => return Err(status),
+        };
+        let pod = item.object()?;
+        if pod.uid() != name.uid || pod.str_at("/spec/nodeName") != node {
+            return Ok(known.has(&name.uid).then(|| known.remove(&name.uid)));
+        }
+        Ok(known.put(&item, &pod))
+    }
+
+    /// Stores a status. What is no longer there, or another node's, is passed over.
+    pub(super) async fn apply_status(&self, node: &str, pod: &PodRef, status: &[u8]) -> Result<(), Status> {
+        if status.len() > MAX_STATUS {
+            return Err(Status::bad_request(format!("a status of {} bytes is too large", status.len())));
+        }
+        let status: Value = serde_json::from_slice(status)
+            .map_err(|error| Status::bad_request(format!("a status that is not JSON: {error}")))?;
+        if !status.is_object() {
+            return Err(Status::bad_request("a status that is no object"));
+        }
+        let applied = self.registry.modify(POD, &pod.namespace, &pod.name, SAID, |current| {
+            if current.uid() != pod.uid || current.str_at("/spec/nodeName") != node {
+                return Ok(Change::Keep);
+            }
+            let mut status = status.clone();
+            keep_servers_part(current, &mut status);
+            current.set("/status", status);
+            Ok(Change::Write)
+        });
+        match applied.await {
+            Err(status) if status.code != 404 => Err(status),
+            _ => Ok(()),
+        }
+    }
+
+    /// The pod has ended on its node: the object goes. Returns whether the node is to be told that nothing is left.
+    pub(super) async fn apply_gone(&self, node: &str, pod: &PodRef) -> Result<bool, Status> {
+        let current = match self.registry.get(POD, &pod.namespace, &pod.name) {
+            Err(status) if status.code == 404 => return Ok(true),
+            current => current?,
+        };
+        if current.uid() != pod.uid || current.str_at("/spec/nodeName") != node {
+            return Ok(true);
+        }
+        if current.deletion_timestamp().is_none() {
+            // The agent ended it for a deletion that this registry does not know of.
+            log::warn!("node {node} ended pod {}/{} that is not being deleted", pod.namespace, pod.name);
+            return Ok(true);
+        }
+        let options =
+            DeleteOptions { grace_seconds: Some(0), uid: Some(pod.uid.clone()), ..DeleteOptions::default() };
+        match self.registry.delete(POD, &pod.namespace, &pod.name, options).await {
+            // The watch tells the node.
+            Ok(_) => Ok(false),
+            Err(status) if matches!(status.code, 404 | 409) => Ok(true),
+            Err(status) => Err(status),
+        }
+    }
+}
+
+/// The agent says the whole status, but for what is the server's: the QoS class and the scheduler's condition.
+fn keep_servers_part(current: &Object, status: &mut Value) {
+    if let Some(class) = current.at("/status/qosClass") {
+        status["qosClass"] = class.clone();
+    }
+    let scheduled = |conditions: &[Value]| {
+        conditions.iter().find(|condition| condition["type"] == "PodScheduled").cloned()
+    };
+    let Some(own) = scheduled(current.array_at("/status/conditions")) else { return };
+    if !status["conditions"].is_array() {
+        status["conditions"] = Value::Array(Vec::new());
+    }
+    if let Some(conditions) = status["conditions"].as_array_mut() {
+        conditions.retain(|condition| condition["type"] != "PodScheduled");
+        conditions.push(own);
+    }
+}
