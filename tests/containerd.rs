@@ -171,7 +171,7 @@ fn an_import_that_was_cut_off_blocks_nothing() {
         for milliseconds in [1, 2, 4, 8, 16, 32, 64] {
             let options = options(false);
             let import = import::archive(&client, &archive, &options);
-            let timer = async { drop(smol::Timer::after(Duration::from_millis(milliseconds)).await) };
+            let timer = smol::Timer::after(Duration::from_millis(milliseconds));
             cut += u32::from(
                 smol::future::or(async { import.await.is_err() }, async {
                     timer.await;
@@ -183,6 +183,14 @@ fn an_import_that_was_cut_off_blocks_nothing() {
         assert!(cut > 1);
         let names = import::archive(&client, &archive, &options(false)).await.unwrap();
         assert!(client.image(&names[0], &Platform::host()).await.unwrap().is_some());
+
+        // One that a process which is gone has left, and one of somebody else's.
+        for lease in ["midge-1-abc", "other"] {
+            containerd.ctr(&["leases", "create", "--id", lease]);
+        }
+        client.delete_abandoned_leases().await.unwrap();
+        let left = containerd.ctr(&["leases", "list", "--quiet"]);
+        assert!(left.contains("other") && !left.contains("midge-1-abc"), "{left}");
     });
 }
 
@@ -235,7 +243,9 @@ fn decides_whether_an_image_is_present() {
         for policy in ["Never", "IfNotPresent", "Always", ""] {
             assert_eq!(first.ensure("web", policy).await.unwrap().config.cmd, ["one"]);
         }
-        let digest = first.ensure("web", "").await.unwrap().digest;
+        let found = first.ensure("web", "").await.unwrap();
+        let digest = found.digest.clone();
+        assert_eq!(found.id(), format!("docker.io/library/web@{digest}"));
         assert_eq!(first.ensure(&format!("web@{digest}"), "").await.unwrap().digest, digest);
         let error = first.ensure("other", "").await.unwrap_err();
         assert!(

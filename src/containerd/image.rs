@@ -3,7 +3,7 @@
 use super::call::{Method, found};
 use super::document::{self, Document};
 use super::types::{Empty, FieldMask, WireDescriptor};
-use super::{Client, Descriptor, Error, Labels, Platform};
+use super::{Client, Descriptor, Error, Labels, Platform, reference};
 
 /// An image record: a name that points at a manifest or an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,13 @@ pub struct ImageConfig {
     pub stop_signal: String,
     /// Paths that the image declares as volumes.
     pub volumes: Vec<String>,
+}
+
+impl Image {
+    /// What Kubernetes shows as a container's image id: `docker.io/library/busybox@sha256:…`.
+    pub fn id(&self) -> String {
+        format!("{}@{}", reference::repository(&self.name), self.digest)
+    }
 }
 
 impl Client {
@@ -105,7 +112,9 @@ impl Client {
 
     /// Sets these labels on an image record and leaves its other ones.
     pub async fn label_image(&self, name: &str, labels: &Labels) -> Result<(), Error> {
-        let image = wire::Image { name: name.into(), labels: labels.clone(), target: None };
+        // Masked out, and yet it must be there: containerd 1.7 and 2.1 crash without it.
+        let target = Some(WireDescriptor::default());
+        let image = wire::Image { name: name.into(), labels: labels.clone(), target };
         let request = wire::ImageMessage { image: Some(image), update_mask: FieldMask::labels(labels) };
         self.unary::<_, Empty>(wire::UPDATE, &request).await.map(drop)
     }

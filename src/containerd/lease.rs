@@ -26,7 +26,7 @@ impl Client {
         let now = SystemTime::now();
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         // Unique among this machine's processes, over restarts too.
-        let id = format!("midge-{}-{:x}", std::process::id(), since.as_nanos());
+        let id = format!("{}{:x}", own_prefix(), since.as_nanos());
         let mut labels = Labels::new();
         if let Ok(end) = OffsetDateTime::from(now + expiry).format(&Rfc3339) {
             labels.insert("containerd.io/gc.expire".into(), end);
@@ -42,12 +42,32 @@ impl Client {
         found(self.unary_within::<_, Empty>(wire::DELETE, &request, COLLECT_LIMIT).await)?;
         Ok(())
     }
+
+    /// Deletes leases that an earlier process of midge left in this namespace when it was cut off, and with
+    /// them what they hold: no other process of midge may work in the namespace.
+    pub async fn delete_abandoned_leases(&self) -> Result<(), Error> {
+        let answer: wire::ListResponse = self.unary(wire::LIST, &Empty {}).await?;
+        for wire::Lease { id } in answer.leases {
+            if id.starts_with(PREFIX) && !id.starts_with(&own_prefix()) {
+                log::info!("ending lease `{id}` of an import that was cut off");
+                self.delete_lease(&Lease { id }, false).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const PREFIX: &str = "midge-";
+
+fn own_prefix() -> String {
+    format!("{PREFIX}{}-", std::process::id())
 }
 
 mod wire {
     use super::{Labels, Method};
 
     pub const CREATE: Method = Method("/containerd.services.leases.v1.Leases/Create");
+    pub const LIST: Method = Method("/containerd.services.leases.v1.Leases/List");
     pub const DELETE: Method = Method("/containerd.services.leases.v1.Leases/Delete");
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -68,6 +88,12 @@ mod wire {
     pub struct CreateResponse {
         #[prost(message, optional, tag = "1")]
         pub lease: Option<Lease>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct ListResponse {
+        #[prost(message, repeated, tag = "1")]
+        pub leases: Vec<Lease>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

@@ -95,6 +95,18 @@ impl Containerd {
         }
     }
 
+    /// Runs `ctr` on this containerd, in its namespace. Returns what it prints.
+    pub fn ctr(&self, arguments: &[&str]) -> String {
+        let output = Command::new("ctr")
+            .args(["--namespace", &self.namespace, "--address"])
+            .arg(self.socket())
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "ctr {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// What it logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()

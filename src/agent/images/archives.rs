@@ -16,6 +16,8 @@ pub struct Archives {
     folder: PathBuf,
     /// By file name; forgotten on restart.
     known: BTreeMap<String, Known>,
+    /// What an import left that was cut off in an earlier life of the agent is removed.
+    cleared: bool,
 }
 
 /// What became of an archive at a stamp.
@@ -34,7 +36,7 @@ struct Archive {
 
 impl Archives {
     pub fn new(folder: &Path) -> Archives {
-        Archives { folder: folder.into(), known: BTreeMap::new() }
+        Archives { folder: folder.into(), known: BTreeMap::new(), cleared: false }
     }
 
     pub fn folder(&self) -> &Path {
@@ -48,6 +50,12 @@ impl Archives {
 
     /// Imports what is new or changed. Returns the names of these images.
     pub async fn import(&mut self, client: &Client, platform: &Platform, snapshotter: &str) -> Vec<String> {
+        if !self.cleared {
+            match client.delete_abandoned_leases().await {
+                Ok(()) => self.cleared = true,
+                Err(error) => log::warn!("failed to clear up after earlier imports: {}", chain(&error)),
+            }
+        }
         let (folder, suffix) = (self.folder.clone(), snapshotter.to_string());
         let found = match smol::unblock(move || list(&folder, &suffix)).await {
             Ok(found) => found,
