@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn says_why_it_is_not_ready() {
-        let node = describe(&NodeOptions { not_ready: Some("containerd does not answer".into()), ..options() });
+        let node =
+            describe(&NodeOptions { not_ready: Some("containerd does not answer".into()), ..options() });
         assert_eq!(node.str_at("/status/conditions/3/status"), "False");
         assert_eq!(node.str_at("/status/conditions/3/message"), "containerd does not answer");
     }

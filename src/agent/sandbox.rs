@@ -66,16 +66,36 @@ pub struct Sandboxes {
 #[derive(Debug)]
 pub enum Error {
     /// Not one that can name a file.
-    InvalidUid { uid: String },
-    NoNetwork { uid: String },
-    Namespaces { uid: String, source: namespace::Error },
-    Network { uid: String, source: cni::Error },
+    InvalidUid {
+        uid: String,
+    },
+    NoNetwork {
+        uid: String,
+    },
+    Namespaces {
+        uid: String,
+        source: namespace::Error,
+    },
+    Network {
+        uid: String,
+        source: cni::Error,
+    },
     /// The plugins succeeded and gave none.
-    NoAddress { uid: String },
-    Cgroup { uid: String, source: cgroup::Error },
+    NoAddress {
+        uid: String,
+    },
+    Cgroup {
+        uid: String,
+        source: cgroup::Error,
+    },
     /// What an earlier sandbox of the pod left can't be removed, so that there can be no new one.
-    Leftovers { uid: String, errors: Vec<Error> },
-    List { source: Box<dyn std::error::Error + Send + Sync> },
+    Leftovers {
+        uid: String,
+        errors: Vec<Error>,
+    },
+    List {
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 const INTERFACE: &str = "eth0";
@@ -125,7 +145,9 @@ impl Sandboxes {
         let network = self.network();
         if !spec.host_network {
             let known = network.as_ref().ok_or_else(|| Error::NoNetwork { uid: spec.uid.clone() })?;
-            known.check(&self.options.plugins).map_err(|source| Error::Network { uid: spec.uid.clone(), source })?;
+            known
+                .check(&self.options.plugins)
+                .map_err(|source| Error::Network { uid: spec.uid.clone(), source })?;
         }
         self.remove(&spec.uid).await.map_err(|errors| Error::Leftovers { uid: spec.uid.clone(), errors })?;
         match self.make(spec, network).await {
@@ -149,8 +171,12 @@ impl Sandboxes {
             .map_err(|source| Error::Namespaces { uid: uid.clone(), source })?;
         let mut ips = Vec::new();
         if let (Some(netns), Some(network)) = (&pins.net, network) {
-            let args =
-                [("K8S_POD_NAMESPACE", &*spec.namespace), ("K8S_POD_NAME", &spec.name), ("K8S_POD_INFRA_CONTAINER_ID", uid), ("K8S_POD_UID", uid)];
+            let args = [
+                ("K8S_POD_NAMESPACE", &*spec.namespace),
+                ("K8S_POD_NAME", &spec.name),
+                ("K8S_POD_INFRA_CONTAINER_ID", uid),
+                ("K8S_POD_UID", uid),
+            ];
             let attachment = Attachment { args: &args, ..self.attachment(uid, netns) };
             let attached = network.add(&self.options.plugins, &attachment).await;
             let attached = attached.map_err(|source| Error::Network { uid: uid.clone(), source })?;
@@ -169,7 +195,8 @@ impl Sandboxes {
         check_uid(uid).map_err(|error| vec![error])?;
         let mut errors = Vec::new();
         let netns = self.options.run_dir.join("netns").join(uid);
-        let deleted = cni::del(&self.options.plugins, &self.attachment(uid, &netns), self.network().as_deref()).await;
+        let deleted =
+            cni::del(&self.options.plugins, &self.attachment(uid, &netns), self.network().as_deref()).await;
         let network_gone = deleted.is_ok();
         for source in deleted.err().unwrap_or_default() {
             errors.push(Error::Network { uid: uid.into(), source });
@@ -190,8 +217,12 @@ impl Sandboxes {
 
     /// The uids of pods that have anything of a sandbox here, sorted.
     pub fn list(&self) -> Result<Vec<String>, Error> {
-        let mut uids = namespace::names(&self.options.run_dir).map_err(|source| Error::List { source: source.into() })?;
-        uids.extend(cni::cached_ids(&self.options.cache_dir).map_err(|source| Error::List { source: source.into() })?);
+        let mut uids = namespace::names(&self.options.run_dir)
+            .map_err(|source| Error::List { source: source.into() })?;
+        uids.extend(
+            cni::cached_ids(&self.options.cache_dir)
+                .map_err(|source| Error::List { source: source.into() })?,
+        );
         let groups = self.options.cgroups.children(&self.options.cgroup_parent);
         let groups = groups.map_err(|source| Error::List { source: source.into() })?;
         uids.extend(groups.iter().filter_map(|name| Some(name.strip_prefix("pod")?.to_string())));
@@ -257,7 +288,10 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::InvalidUid { .. } | Error::NoNetwork { .. } | Error::NoAddress { .. } | Error::Leftovers { .. } => None,
+            Error::InvalidUid { .. }
+            | Error::NoNetwork { .. }
+            | Error::NoAddress { .. }
+            | Error::Leftovers { .. } => None,
             Error::Namespaces { source, .. } => Some(source),
             Error::Network { source, .. } => Some(source),
             Error::Cgroup { source, .. } => Some(source),

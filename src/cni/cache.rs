@@ -34,7 +34,11 @@ impl Record {
             cni_version: config.version.clone(),
             plugins: config.plugins.clone(),
             args: attachment.cni_args(),
-            runtime: attachment.runtime.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
+            runtime: attachment
+                .runtime
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.clone()))
+                .collect(),
             result: None,
         }
     }

@@ -71,13 +71,17 @@ impl Config {
         if text.len() as u64 > LARGEST {
             return Err(invalid("it is larger than 1 MiB"));
         }
-        let value: Value =
-            serde_json::from_slice(text).map_err(|source| Error::ParseConfig { path: path.into(), source })?;
+        let value: Value = serde_json::from_slice(text)
+            .map_err(|source| Error::ParseConfig { path: path.into(), source })?;
         let Value::Object(mut map) = value else { return Err(invalid("it is no JSON object")) };
-        let version = version(&map)
-            .map_err(|version| Error::UnsupportedVersion { path: path.into(), version: version.to_string() })?;
+        let version = version(&map).map_err(|version| Error::UnsupportedVersion {
+            path: path.into(),
+            version: version.to_string(),
+        })?;
         let name = map.get("name").and_then(Value::as_str).filter(|name| is_identifier(name));
-        let name = name.ok_or_else(|| invalid("its `name` is missing or has other than letters, digits, `.`, `_`, `-`"))?;
+        let name = name.ok_or_else(|| {
+            invalid("its `name` is missing or has other than letters, digits, `.`, `_`, `-`")
+        })?;
         let (name, version) = (name.to_string(), version.to_string());
         let listed = match map.remove("plugins") {
             Some(Value::Array(plugins)) => plugins,

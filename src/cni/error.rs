@@ -137,12 +137,18 @@ impl fmt::Display for Error {
             Error::TooMuchOutput { plugin, limit } => {
                 write!(f, "CNI plugin `{plugin}` answered with more than {limit} bytes")
             }
-            Error::ParseResult { plugin, .. } => write!(f, "CNI plugin `{plugin}` answered with no JSON result"),
+            Error::ParseResult { plugin, .. } => {
+                write!(f, "CNI plugin `{plugin}` answered with no JSON result")
+            }
             Error::InvalidResult { plugin, reason } => {
                 write!(f, "CNI plugin `{plugin}` answered with an invalid result: {reason}")
             }
-            Error::ReadCache { path, .. } => write!(f, "failed to read the network result `{}`", path.display()),
-            Error::WriteCache { path, .. } => write!(f, "failed to keep the network result `{}`", path.display()),
+            Error::ReadCache { path, .. } => {
+                write!(f, "failed to read the network result `{}`", path.display())
+            }
+            Error::WriteCache { path, .. } => {
+                write!(f, "failed to keep the network result `{}`", path.display())
+            }
         }
     }
 }

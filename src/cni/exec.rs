@@ -1,6 +1,7 @@
 //! Running one plugin (specification, section 2).
 
 use super::Error;
+use crate::sys::host;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWriteExt, future};
 use serde_json::Value;
 use smol::Timer;
@@ -58,7 +59,8 @@ impl Plugins {
     /// The program of the plugin `kind`.
     pub fn find(&self, kind: &str) -> Result<PathBuf, Error> {
         let can_run = |path: &PathBuf| {
-            std::fs::metadata(path).is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
+            std::fs::metadata(path)
+                .is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
         };
         let found = self.folders.iter().map(|folder| folder.join(kind)).find(can_run);
         found.ok_or_else(|| Error::PluginMissing { plugin: kind.into(), folders: self.folders.clone() })
@@ -68,8 +70,10 @@ impl Plugins {
     pub(super) async fn run(&self, kind: &str, run: Run<'_>) -> Result<Vec<u8>, Error> {
         let program = self.find(kind)?;
         let command = run.command;
-        let mut child =
-            self.command(&program, &run)?.spawn().map_err(|source| Error::Start { plugin: kind.into(), source })?;
+        let mut child = self
+            .command(&program, &run)?
+            .spawn()
+            .map_err(|source| Error::Start { plugin: kind.into(), source })?;
         let timer = Timer::after(self.deadline);
         let timeout = async {
             timer.await;
@@ -82,7 +86,8 @@ impl Plugins {
             let _ = child.status().await;
             return Err(Error::TimedOut { plugin: kind.into(), command, seconds: self.deadline.as_secs() });
         };
-        let (status, stdout, stderr) = talked.map_err(|source| Error::Talk { plugin: kind.into(), source })?;
+        let (status, stdout, stderr) =
+            talked.map_err(|source| Error::Talk { plugin: kind.into(), source })?;
         let Some(stdout) = stdout else {
             return Err(Error::TooMuchOutput { plugin: kind.into(), limit: MOST_STDOUT });
         };
@@ -99,10 +104,9 @@ impl Plugins {
                 command.env_remove(name);
             }
         }
-        if std::env::var_os("PATH").is_none() {
-            command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        }
+        // The bridge plugin runs iptables.
         command
+            .env("PATH", host::program_path())
             .env("CNI_COMMAND", run.command)
             .env("CNI_CONTAINERID", run.container_id)
             .env("CNI_NETNS", &run.netns)
@@ -154,7 +158,11 @@ async fn read(from: Option<impl AsyncRead + Unpin>, most: usize) -> io::Result<(
 }
 
 fn judge(
-    kind: &str, command: &'static str, status: ExitStatus, stdout: Vec<u8>, stderr: &[u8],
+    kind: &str,
+    command: &'static str,
+    status: ExitStatus,
+    stdout: Vec<u8>,
+    stderr: &[u8],
 ) -> Result<Vec<u8>, Error> {
     let plugin = kind.to_string();
     if status.success() {
@@ -166,7 +174,9 @@ fn judge(
     let error: Value = serde_json::from_slice(&stdout).unwrap_or_default();
     let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default().to_string();
     match error.get("code").and_then(Value::as_u64) {
-        Some(code) => Err(Error::Refused { plugin, command, code, message: text("msg"), details: text("details") }),
+        Some(code) => {
+            Err(Error::Refused { plugin, command, code, message: text("msg"), details: text("details") })
+        }
         None => {
             let stderr = String::from_utf8_lossy(stderr).trim().replace('\n', "; ");
             Err(Error::Failed { plugin, command, code: status.code(), stderr })

@@ -74,7 +74,11 @@ impl Config {
 /// Runs every plugin's DEL in reverse order with the configuration, arguments and result that ADD was
 /// given, and forgets them when all have succeeded. Goes on past failures and returns all of them.
 /// Fine when nothing was added. `today` is used when what was recorded can't be understood.
-pub async fn del(plugins: &Plugins, attachment: &Attachment<'_>, today: Option<&Config>) -> Result<(), Vec<Error>> {
+pub async fn del(
+    plugins: &Plugins,
+    attachment: &Attachment<'_>,
+    today: Option<&Config>,
+) -> Result<(), Vec<Error>> {
     attachment.check().map_err(|error| vec![error])?;
     let path = attachment.cache_path();
     let read = cache::read(&path).map_err(|error| vec![error])?;
@@ -109,7 +113,10 @@ pub fn cached_ids(cache_dir: &Path) -> Result<Vec<String>, Error> {
 }
 
 async fn run_add(
-    config: &Config, plugins: &Plugins, attachment: &Attachment<'_>, record: &Record,
+    config: &Config,
+    plugins: &Plugins,
+    attachment: &Attachment<'_>,
+    record: &Record,
 ) -> Result<(Attached, Value), Error> {
     let mut outcome: Option<(Attached, Value)> = None;
     for plugin in &config.plugins {
@@ -117,8 +124,8 @@ async fn run_add(
         let input = derive(config, plugin, &record.runtime, previous);
         let answer = run_one(plugins, plugin, "ADD", attachment, &record.args, &input).await?;
         let named = || kind(plugin).to_string();
-        let result: Value =
-            serde_json::from_slice(&answer).map_err(|source| Error::ParseResult { plugin: named(), source })?;
+        let result: Value = serde_json::from_slice(&answer)
+            .map_err(|source| Error::ParseResult { plugin: named(), source })?;
         let attached =
             Attached::parse(&result).map_err(|reason| Error::InvalidResult { plugin: named(), reason })?;
         outcome = Some((attached, result));
@@ -128,11 +135,16 @@ async fn run_add(
 }
 
 async fn run_one(
-    plugins: &Plugins, plugin: &Map<String, Value>, command: &'static str, attachment: &Attachment<'_>, args: &str,
+    plugins: &Plugins,
+    plugin: &Map<String, Value>,
+    command: &'static str,
+    attachment: &Attachment<'_>,
+    args: &str,
     input: &Map<String, Value>,
 ) -> Result<Vec<u8>, Error> {
     let named = kind(plugin);
-    let stdin = serde_json::to_vec(input).map_err(|error| Error::Talk { plugin: named.into(), source: error.into() })?;
+    let stdin = serde_json::to_vec(input)
+        .map_err(|error| Error::Talk { plugin: named.into(), source: error.into() })?;
     // DEL after a reboot: the namespace is gone, which plugins are told by an empty name.
     let netns = if is_namespace(attachment.netns) { attachment.netns.into() } else { Default::default() };
     let (container_id, ifname) = (attachment.container_id, attachment.ifname);
@@ -145,14 +157,19 @@ fn kind(plugin: &Map<String, Value>) -> &str {
 
 /// Section 3, "Deriving runtime configuration from plugin configuration".
 fn derive(
-    config: &Config, plugin: &Map<String, Value>, runtime: &Map<String, Value>, previous: Option<&Value>,
+    config: &Config,
+    plugin: &Map<String, Value>,
+    runtime: &Map<String, Value>,
+    previous: Option<&Value>,
 ) -> Map<String, Value> {
     let mut derived = plugin.clone();
     derived.insert("cniVersion".into(), config.version.as_str().into());
     derived.insert("name".into(), config.name.as_str().into());
     let declared = derived.remove("capabilities");
-    let wanted = |name: &str| declared.as_ref().and_then(|d| d.get(name)).and_then(Value::as_bool) == Some(true);
-    let values: Map<_, _> = runtime.iter().filter(|(name, _)| wanted(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let wanted =
+        |name: &str| declared.as_ref().and_then(|d| d.get(name)).and_then(Value::as_bool) == Some(true);
+    let values: Map<_, _> =
+        runtime.iter().filter(|(name, _)| wanted(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
     if !values.is_empty() {
         derived.insert("runtimeConfig".into(), Value::Object(values));
     }
@@ -170,10 +187,12 @@ impl Attachment<'_> {
             return invalid("container id", self.container_id);
         }
         let reserved = |c: char| c == '/' || c == ':' || c.is_whitespace();
-        if matches!(self.ifname, "" | "." | "..") || self.ifname.len() > 15 || self.ifname.contains(reserved) {
+        if matches!(self.ifname, "" | "." | "..") || self.ifname.len() > 15 || self.ifname.contains(reserved)
+        {
             return invalid("interface name", self.ifname);
         }
-        match self.args.iter().flat_map(|(name, value)| [name, value]).find(|text| text.contains([';', '='])) {
+        match self.args.iter().flat_map(|(name, value)| [name, value]).find(|text| text.contains([';', '=']))
+        {
             Some(text) => invalid("CNI_ARGS value", text),
             None => Ok(()),
         }

@@ -34,7 +34,8 @@ impl Attached {
             Some(Value::Array(items)) => Ok(items.as_slice()),
             Some(_) => Err("`interfaces` or `ips` is no list"),
         };
-        let text = |item: &Value, name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default().to_string();
+        let text =
+            |item: &Value, name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default().to_string();
         let interfaces = list("interfaces")?.iter().map(|item| Interface {
             name: text(item, "name"),
             mac: text(item, "mac"),
