@@ -67,6 +67,26 @@ pub struct Live {
 }
 
 impl Live {
+    /// As it is right after its start, until it is observed.
+    pub fn started(name: &str, attempt: &Attempt) -> Live {
+        Live {
+            id: attempt.id.clone(),
+            name: name.to_owned(),
+            attempt: attempt.number,
+            image: attempt.image.clone(),
+            image_id: attempt.image_id.clone(),
+            stop_signal: SIGTERM,
+            created_at: None,
+            task: Some(Task {
+                id: attempt.id.clone(),
+                pid: 0,
+                status: TaskStatus::Running,
+                code: 0,
+                exited_at: None,
+            }),
+        }
+    }
+
     pub fn runs(&self) -> bool {
         let status = self.task.as_ref().map(|task| task.status);
         status.is_some_and(|status| !matches!(status, TaskStatus::Stopped | TaskStatus::Created))
@@ -165,7 +185,8 @@ pub fn was_oom_killed(pod_cgroup: &str, id: &str) -> bool {
     // memory.events of version 2, memory.oom_control of version 1 (since Linux 4.13).
     ["", "memory", "unified"].iter().any(|hierarchy| {
         ["memory.events", "memory.oom_control"].iter().any(|name| {
-            let path = Path::new("/sys/fs/cgroup").join(hierarchy).join(group.trim_start_matches('/')).join(name);
+            let path =
+                Path::new("/sys/fs/cgroup").join(hierarchy).join(group.trim_start_matches('/')).join(name);
             let text = fs::read_to_string(path).unwrap_or_default();
             let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
             count.is_some_and(|count| count.trim() != "0")
@@ -224,8 +245,9 @@ impl Runtime {
             report.event(Event::warning("LimitNotEnforced", warning).of(start.name));
         }
         let log = log_path(&folder, start.name, start.attempt);
-        prepare_files(&log, &termination_log, start.attempt)
-            .map_err(|error| fail(report, "CreateContainerError", format!("failed to prepare `{}`: {error}", folder.display())))?;
+        prepare_files(&log, &termination_log, start.attempt).map_err(|error| {
+            fail(report, "CreateContainerError", format!("failed to prepare `{}`: {error}", folder.display()))
+        })?;
 
         let stop_signal = match text("stopSignal") {
             "" => &image.config.stop_signal,
@@ -282,7 +304,9 @@ impl Runtime {
         };
         match started {
             Ok(_) => {
-                report.event(Event::normal("Started", format!("Started container {}", start.name)).of(start.name));
+                report.event(
+                    Event::normal("Started", format!("Started container {}", start.name)).of(start.name),
+                );
                 Ok(attempt)
             }
             Err(error) => {
@@ -298,7 +322,11 @@ impl Runtime {
         }
     }
 
-    async fn create(&self, record: ContainerSpec, parent: &str) -> Result<Vec<containerd::Mount>, containerd::Error> {
+    async fn create(
+        &self,
+        record: ContainerSpec,
+        parent: &str,
+    ) -> Result<Vec<containerd::Mount>, containerd::Error> {
         let id = record.id.clone();
         self.client.create_container(record).await?;
         self.client.prepare_snapshot(&self.snapshotter, &id, parent, &Labels::new()).await
@@ -350,7 +378,8 @@ fn prepare_files(log: &Path, termination_log: &Path, attempt: u32) -> io::Result
     let Some(folder) = log.parent() else { return Ok(()) };
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u32>().ok());
+        let number =
+            path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u32>().ok());
         if number.is_some_and(|number| number.saturating_add(1) < attempt) {
             fs::remove_file(path)?;
         }
@@ -397,9 +426,9 @@ fn logger_uri(executable: &Path, log: &Path) -> String {
 /// `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`; SIGTERM for what is none.
 fn signal_number(name: &str) -> u32 {
     const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-        "WINCH", "IO", "PWR", "SYS",
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+        "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
     if let Ok(number) = name.parse() {
         return if (1..=64).contains(&number) { number } else { SIGTERM };
@@ -442,9 +471,15 @@ mod tests {
 
     #[test]
     fn signals_and_uris() {
-        for (name, number) in
-            [("", 15), ("SIGQUIT", 3), ("quit", 3), ("9", 9), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("SIGNO", 15)]
-        {
+        for (name, number) in [
+            ("", 15),
+            ("SIGQUIT", 3),
+            ("quit", 3),
+            ("9", 9),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("SIGNO", 15),
+        ] {
             assert_eq!(signal_number(name), number, "{name}");
         }
         let uri = logger_uri(Path::new("/usr/local/bin/midge"), Path::new("/data dir/a&b=c.log"));

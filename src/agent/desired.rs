@@ -133,7 +133,8 @@ pub fn load(pods_folder: &Path) -> Result<Loaded, Error> {
             Ok(text) => match Pod::parse(&text, 0) {
                 Ok(pod) if pod.reference.uid == uid => loaded.pods.push(pod),
                 parsed => {
-                    let why = parsed.err().map_or("it holds another pod".to_owned(), |error| error.to_string());
+                    let why =
+                        parsed.err().map_or("it holds another pod".to_owned(), |error| error.to_string());
                     log::error!("`{}` is left alone: {why}", path.display());
                     loaded.unreadable.push(uid);
                 }

@@ -14,13 +14,21 @@ use crate::api::Object;
 use crate::sys::file;
 
 /// Writes the files into `<folder>/etc`. They are made anew with each sandbox, so nothing is synced.
-pub fn write(folder: &Path, pod: &Object, hostname: &str, ips: &[IpAddr], cluster: &Cluster, host_resolv_conf: &Path) -> io::Result<()> {
+pub fn write(
+    folder: &Path,
+    pod: &Object,
+    hostname: &str,
+    ips: &[IpAddr],
+    cluster: &Cluster,
+    host_resolv_conf: &Path,
+) -> io::Result<()> {
     let etc = folder.join("etc");
     file::create_private_folder(&etc)?;
     // Containers of any user read them, through their own mounts.
     let host = |path: &Path| fs::read_to_string(path).unwrap_or_default();
     let host_network = pod.bool_at("/spec/hostNetwork");
-    let hosts = if host_network { host(Path::new("/etc/hosts")) } else { hosts(pod, hostname, ips, &cluster.domain) };
+    let hosts =
+        if host_network { host(Path::new("/etc/hosts")) } else { hosts(pod, hostname, ips, &cluster.domain) };
     let resolv_conf = resolv_conf(pod, cluster, &host(host_resolv_conf));
     let hostname = format!("{hostname}\n");
     for (name, text) in [("hosts", hosts), ("hostname", hostname), ("resolv.conf", resolv_conf)] {
@@ -91,7 +99,8 @@ fn resolv_conf(pod: &Object, cluster: &Cluster, host: &str) -> String {
     }
     if !searches.is_empty() {
         // The last `search` line counts: resolv.conf(5).
-        let before = text.lines().rev().find_map(|line| line.strip_prefix("search ")).unwrap_or("").to_owned();
+        let before =
+            text.lines().rev().find_map(|line| line.strip_prefix("search ")).unwrap_or("").to_owned();
         let all: Vec<&str> = before.split_whitespace().chain(searches).collect();
         let _ = writeln!(text, "search {}", all.join(" "));
     }
@@ -119,10 +128,10 @@ mod tests {
 
     #[test]
     fn who_answers_names() {
-        let cluster = Cluster { dns: "10.43.0.10".into(), domain: "cluster.local".into(), ..Cluster::default() };
+        let cluster =
+            Cluster { dns: "10.43.0.10".into(), domain: "cluster.local".into(), ..Cluster::default() };
         let host = "nameserver 192.0.2.53";
-        let cluster_first =
-            "search shop.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.43.0.10\noptions ndots:5\n";
+        let cluster_first = "search shop.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.43.0.10\noptions ndots:5\n";
         for (spec, cluster, expected) in [
             (json!({}), &cluster, cluster_first),
             (json!({}), &Cluster::default(), "nameserver 192.0.2.53\n"),

@@ -29,8 +29,7 @@ pub async fn serve(pods_folder: &Path, request: &LogRequest, stream: Stream) -> 
         Ok(log) => log.send(pods_folder, request, &stream).await?,
         Err(status) => Some(status),
     };
-    stream.end(&status.map_or(Vec::new(), |status| status.to_vec()));
-    Ok(())
+    stream.end(&status.map_or(Vec::new(), |status| status.to_vec())).await
 }
 
 /// The attempt whose log is asked for.
@@ -98,12 +97,13 @@ impl Log {
             None => 0,
         };
         let seconds_ago = |seconds| SystemTime::now().checked_sub(Duration::from_secs(seconds));
-        let since = match &request.since_time {
-            Some(text) => Some(time::parse(text).ok_or_else(|| {
-                Status::bad_request(format!("sinceTime `{text}` is not an RFC 3339 time"))
-            })?),
-            None => request.since_seconds.and_then(seconds_ago),
-        };
+        let since =
+            match &request.since_time {
+                Some(text) => Some(time::parse(text).ok_or_else(|| {
+                    Status::bad_request(format!("sinceTime `{text}` is not an RFC 3339 time"))
+                })?),
+                None => request.since_seconds.and_then(seconds_ago),
+            };
         Ok(Log {
             file,
             number,
@@ -118,7 +118,12 @@ impl Log {
     }
 
     /// Until the end, or the end of the container if it is followed.
-    async fn send(mut self, pods_folder: &Path, request: &LogRequest, stream: &Stream) -> Result<Option<Status>, StreamError> {
+    async fn send(
+        mut self,
+        pods_folder: &Path,
+        request: &LogRequest,
+        stream: &Stream,
+    ) -> Result<Option<Status>, StreamError> {
         let folder = pods_folder.join(&request.uid);
         let mut ended = false;
         loop {
@@ -182,7 +187,9 @@ impl Log {
 impl Format {
     fn line(&mut self, line: &[u8], since: &str, out: &mut Vec<u8>) {
         let mut parts = line.splitn(4, |byte| *byte == b' ');
-        let (Some(stamp), Some(_stream), Some(tag)) = (parts.next(), parts.next(), parts.next()) else { return };
+        let (Some(stamp), Some(_stream), Some(tag)) = (parts.next(), parts.next(), parts.next()) else {
+            return;
+        };
         let text = parts.next().unwrap_or(b"");
         if stamp < since.as_bytes() {
             return;
@@ -260,8 +267,14 @@ mod tests {
         let pod = r#"{"metadata":{"uid":"u-1","name":"web"},"spec":{"containers":[{"name":"web"}]}}"#;
         fs::write(folder.join("pod.json"), pod).unwrap();
         let mut record = Record::default();
-        let attempt =
-            Attempt { number: 1, id: "c1".into(), image: "i".into(), image_id: "i".into(), started: None, exit: None };
+        let attempt = Attempt {
+            number: 1,
+            id: "c1".into(),
+            image: "i".into(),
+            image_id: "i".into(),
+            started: None,
+            exit: None,
+        };
         record.containers.entry("web".into()).or_default().current = Some(attempt);
         record.save(&folder).unwrap();
         let request =
@@ -311,7 +324,8 @@ mod tests {
         let log: String = (0..4000).map(|number| format!("{} stdout F line {number}\n", stamp(1))).collect();
         for lines in [0, 1, 2, 3000, 4000, 9000] {
             let text = read("tail", &log, &LogRequest { tail: Some(lines), ..request() }).unwrap();
-            let expected: String = (4000 - lines.min(4000)..4000).map(|number| format!("line {number}\n")).collect();
+            let expected: String =
+                (4000 - lines.min(4000)..4000).map(|number| format!("line {number}\n")).collect();
             assert_eq!(text, expected, "{lines}");
         }
     }

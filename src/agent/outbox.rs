@@ -256,7 +256,8 @@ impl Core for Outbox {
         streams.push(self.0.executor.spawn(async move {
             if full {
                 let status = Status::too_many_requests("the node serves too many streams", 5);
-                stream.end(&status.to_vec());
+                // Its reader may have gone.
+                let _ = stream.end(&status.to_vec()).await;
                 return;
             }
             let StreamRequest::Log(request) = request;

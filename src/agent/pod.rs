@@ -36,7 +36,13 @@ impl Wait {
     }
 
     /// The next wait after this one: longer.
-    fn after(before: Option<&Wait>, (first, most): (Duration, Duration), reason: &'static str, message: String, now: SystemTime) -> Wait {
+    fn after(
+        before: Option<&Wait>,
+        (first, most): (Duration, Duration),
+        reason: &'static str,
+        message: String,
+        now: SystemTime,
+    ) -> Wait {
         let delay = container::next_delay(before.map_or(Duration::ZERO, |wait| wait.delay), first, most);
         Wait { since: now, delay, reason, message }
     }
@@ -50,6 +56,8 @@ pub struct Pod {
     /// The record as it is on disk.
     pub saved: Record,
     pub sandbox: Option<Sandbox>,
+    /// It was removed since the pod has ended. One without any namespace of its own would be seen for ever.
+    pub sandbox_removed: bool,
     pub live: Vec<Live>,
     /// Containers that can't start, by name.
     pub waits: BTreeMap<String, Wait>,
@@ -123,8 +131,11 @@ impl Pod {
                     record.started(adopted(live), back_off);
                 }
             }
-            let Some(current) = record.current.as_mut().filter(|current| current.exit.is_none()) else { continue };
-            let task = self.live.iter().find(|live| live.id == current.id).and_then(|live| live.task.as_ref());
+            let Some(current) = record.current.as_mut().filter(|current| current.exit.is_none()) else {
+                continue;
+            };
+            let task =
+                self.live.iter().find(|live| live.id == current.id).and_then(|live| live.task.as_ref());
             let running = self.live.iter().any(|live| live.id == current.id && live.runs());
             if running {
                 continue;
@@ -234,7 +245,12 @@ impl Pod {
 
     /// The status to report, and when it will read differently by itself. Keeps the conditions' times in
     /// the record.
-    pub fn status(&mut self, pod: &Object, host_ips: &[IpAddr], now: SystemTime) -> (Vec<u8>, Option<SystemTime>) {
+    pub fn status(
+        &mut self,
+        pod: &Object,
+        host_ips: &[IpAddr],
+        now: SystemTime,
+    ) -> (Vec<u8>, Option<SystemTime>) {
         let running = self.live.iter().filter(|live| live.runs()).map(|live| live.name.clone()).collect();
         let mut changes_at = None;
         let mut waiting = BTreeMap::new();
@@ -269,7 +285,8 @@ fn adopted(live: &Live) -> Attempt {
 }
 
 fn image_of<'a>(pod: &'a Object, name: &str) -> &'a str {
-    let text = |container: &'a serde_json::Value, key: &str| container.get(key).and_then(|text| text.as_str());
+    let text =
+        |container: &'a serde_json::Value, key: &str| container.get(key).and_then(|text| text.as_str());
     let containers = pod.array_at("/spec/containers");
     let named = containers.iter().find(|container| text(container, "name") == Some(name));
     named.and_then(|container| text(container, "image")).unwrap_or("")

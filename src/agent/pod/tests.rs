@@ -96,5 +96,8 @@ fn earlier_attempts_are_strays() {
 fn a_failed_pull_is_shown_then_its_back_off() {
     let wait = Wait { since: at(100), delay: BACK_OFF_FIRST, reason: "ErrImagePull", message: "no".into() };
     assert_eq!(shown(&wait, "web:1", at(101)).1, Some(at(105)));
-    assert_eq!(shown(&wait, "web:1", at(105)).0.message, "Back-off pulling image \"web:1\": ErrImagePull: no");
+    assert_eq!(
+        shown(&wait, "web:1", at(105)).0.message,
+        "Back-off pulling image \"web:1\": ErrImagePull: no"
+    );
 }
