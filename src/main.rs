@@ -7,10 +7,9 @@ use std::process::ExitCode;
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // containerd starts this binary as a container's logger, which must read its pipes at once.
-    match midge::agent::logger::log_path(&arguments) {
-        Some(path) => midge::agent::logger::main(path),
-        None => midge::cli::run(arguments),
+    // containerd starts this program as each container's logger, which must read its pipes at once.
+    match midge::agent::logger::main(std::env::args_os()) {
+        Some(code) => code,
+        None => midge::cli::run(std::env::args_os().skip(1)),
     }
 }

@@ -176,7 +176,8 @@ impl Node {
     fn tasks(&self) -> Vec<Task> {
         let executor = Executor::default();
         block_on(executor.run(async {
-            let client = Client::connect(&self.containerd.socket(), self.containerd.namespace(), &executor).await;
+            let client =
+                Client::connect(&self.containerd.socket(), self.containerd.namespace(), &executor).await;
             client.unwrap().tasks().await.unwrap()
         }))
     }
@@ -184,7 +185,8 @@ impl Node {
     fn containers(&self) -> usize {
         let executor = Executor::default();
         block_on(executor.run(async {
-            let client = Client::connect(&self.containerd.socket(), self.containerd.namespace(), &executor).await;
+            let client =
+                Client::connect(&self.containerd.socket(), self.containerd.namespace(), &executor).await;
             client.unwrap().containers(&[]).await.unwrap().len()
         }))
     }
@@ -201,9 +203,7 @@ impl Drop for Node {
 }
 
 fn pod(uid: &str, policy: &str, containers: &[(&str, &str)]) -> Value {
-    let container = |(name, script): &(&str, &str)| {
-        json!({"name": name, "image": "web:1", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", script]})
-    };
+    let container = |(name, script): &(&str, &str)| json!({"name": name, "image": "web:1", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", script]});
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"uid": uid, "name": uid, "namespace": "default", "resourceVersion": "1"},
@@ -229,7 +229,10 @@ fn a_pods_life() {
         "Always",
         &[
             ("server", "echo hello > /tmp/index.html; exec httpd -f -p 8080 -h /tmp"),
-            ("client", "until wget -qO- http://127.0.0.1:8080/index.html; do sleep 0.1; done; hostname; exec sleep 1000"),
+            (
+                "client",
+                "until wget -qO- http://127.0.0.1:8080/index.html; do sleep 0.1; done; hostname; exec sleep 1000",
+            ),
         ],
     );
     node.put("web", &web);
@@ -283,15 +286,20 @@ fn a_pods_life() {
     missing["spec"]["containers"][0]["image"] = "nobody.example/has:it".into();
     missing["spec"]["containers"][0]["imagePullPolicy"] = "Never".into();
     node.put("missing", &missing);
-    node.until("failed", |node| node.phase("once") == "Failed" && node.phase("missing") == "Pending"
-        && node.container("missing")["state"]["waiting"]["reason"] == "ErrImageNeverPull");
+    node.until("failed", |node| {
+        node.phase("once") == "Failed"
+            && node.phase("missing") == "Pending"
+            && node.container("missing")["state"]["waiting"]["reason"] == "ErrImageNeverPull"
+    });
     let terminated = &node.container("once")["state"]["terminated"];
     assert_eq!((&terminated["exitCode"], &terminated["message"]), (&json!(4), &json!("last words\n")));
 
     for (uid, pod) in [("web", web), ("crash", crash), ("once", once), ("missing", missing)] {
         node.put(uid, &deleted(pod));
     }
-    node.until("gone", |node| ["web", "crash", "once", "missing"].iter().all(|uid| node.gone.iter().any(|gone| gone == uid)));
+    node.until("gone", |node| {
+        ["web", "crash", "once", "missing"].iter().all(|uid| node.gone.iter().any(|gone| gone == uid))
+    });
     assert_eq!((node.containers(), node.tasks().len()), (0, 0));
     assert_eq!(entries(&node.config.pods_folder()), [] as [PathBuf; 0]);
     for folder in ["netns", "ipc", "uts", "cni"] {
@@ -346,14 +354,19 @@ fn after_a_reboot_pods_start_without_a_server() {
             rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH).unwrap();
         }
     }
-    for folder in [&node.config.run_dir, &state, &Path::new("/run/containerd/runc").join(node.containerd.namespace())] {
+    for folder in
+        [&node.config.run_dir, &state, &Path::new("/run/containerd/runc").join(node.containerd.namespace())]
+    {
         std::fs::remove_dir_all(folder).unwrap();
     }
     node.containerd.up();
     node.statuses.clear();
     node.start();
-    node.until("running again", |node| node.phase("web") == "Running" && node.phase("once") == "Failed"
-        && node.container("web")["ready"] == true);
+    node.until("running again", |node| {
+        node.phase("web") == "Running"
+            && node.phase("once") == "Failed"
+            && node.container("web")["ready"] == true
+    });
     let web = node.container("web");
     assert_eq!((&web["restartCount"], &web["lastState"]["terminated"]["exitCode"]), (&json!(1), &json!(255)));
     assert_eq!(node.container("once")["state"]["terminated"]["reason"], "ContainerStatusUnknown");

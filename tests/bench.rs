@@ -95,9 +95,11 @@ fn budgets() {
 
     let idle = std::env::var("MIDGE_BENCH_IDLE").ok().and_then(|text| text.parse().ok()).unwrap_or(IDLE);
     let written = |id| io(id, "write_bytes");
-    let before = (written(server) + written(agent), cluster.agents[0].host.bytes(), ticks(server) + ticks(agent));
+    let before =
+        (written(server) + written(agent), cluster.agents[0].host.bytes(), ticks(server) + ticks(agent));
     std::thread::sleep(Duration::from_secs(idle));
-    let after = (written(server) + written(agent), cluster.agents[0].host.bytes(), ticks(server) + ticks(agent));
+    let after =
+        (written(server) + written(agent), cluster.agents[0].host.bytes(), ticks(server) + ticks(agent));
     table.row(
         "idle disk writes, server and agent",
         "0 bytes in 10 minutes",

@@ -22,7 +22,17 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
 ];
 
 /// What `plan` must not name: it neither waits nor looks at the world.
-const IMPURE: &[&str] = &["async ", ".await", "smol::", "std::fs", "std::net", "std::process", "SystemTime::now", "Instant::now", "crate::sys"];
+const IMPURE: &[&str] = &[
+    "async ",
+    ".await",
+    "smol::",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "SystemTime::now",
+    "Instant::now",
+    "crate::sys",
+];
 
 #[test]
 fn imports_go_downward_only() {

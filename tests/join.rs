@@ -44,7 +44,9 @@ fn a_host_that_is_cut_off_is_not_ready_and_comes_back_at_once() {
     let cluster = Cluster::new("cut").agent("pi-1").up();
     cluster.agents[0].host.unplug();
     let cut = Instant::now();
-    eventually("pi-1 is not Ready", Duration::from_secs(45), || (ready(&cluster, "pi-1").0 != "True").then_some(()));
+    eventually("pi-1 is not Ready", Duration::from_secs(45), || {
+        (ready(&cluster, "pi-1").0 != "True").then_some(())
+    });
     println!("NotReady after {:?}", cut.elapsed());
     let (status, reason) = ready(&cluster, "pi-1");
     assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "NodeStatusUnknown"));
@@ -52,7 +54,9 @@ fn a_host_that_is_cut_off_is_not_ready_and_comes_back_at_once() {
 
     cluster.agents[0].host.plug_in();
     let back = Instant::now();
-    eventually("pi-1 is Ready again", Duration::from_secs(5), || (ready(&cluster, "pi-1").0 == "True").then_some(()));
+    eventually("pi-1 is Ready again", Duration::from_secs(5), || {
+        (ready(&cluster, "pi-1").0 == "True").then_some(())
+    });
     println!("Ready after {:?}", back.elapsed());
 }
 

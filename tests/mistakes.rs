@@ -116,7 +116,9 @@ fn an_agent_keeps_its_data_folder_to_itself() {
 
 #[test]
 fn the_command_line_and_the_file_are_checked() {
-    let midge = |arguments: &[&str]| Answer::of(Command::new(binary()).args(arguments).env("MIDGE_CONFIG", "/dev/null"));
+    let midge = |arguments: &[&str]| {
+        Answer::of(Command::new(binary()).args(arguments).env("MIDGE_CONFIG", "/dev/null"))
+    };
     midge(&["serve"]).refused(2, &["serve"]);
     midge(&["server", "--https-listen-port", "70000"]).refused(2, &["https-listen-port", "70000"]);
     midge(&["server", "--cluster-cidr=banana"]).refused(2, &["cluster-cidr", "banana"]);

@@ -79,7 +79,14 @@ fn a_pod_runs_is_reached_read_and_leaves_nothing() {
     assert_eq!(tasks.lines().count(), 2, "{tasks}");
 
     cluster.kubectl("describe pod pair").success().says(&[
-        "Scheduled", "Pulled", "Created", "Started", "QoS Class:", "Burstable", "Container ID:", "containerd://",
+        "Scheduled",
+        "Pulled",
+        "Created",
+        "Started",
+        "QoS Class:",
+        "Burstable",
+        "Container ID:",
+        "containerd://",
     ]);
 
     cluster.kubectl("delete pod pair asker --timeout=30s").success();
@@ -150,11 +157,17 @@ fn restarts_back_off_and_exit_codes_are_told() {
 fn a_pod_that_fits_nowhere_says_why() {
     let cluster = Cluster::new("nowhere").agent("pi-1").up();
     let unplaced = [
-        ("big", "containers: [{name: a, image: x, resources: {requests: {memory: 999Gi}}}]", "Insufficient memory"),
+        (
+            "big",
+            "containers: [{name: a, image: x, resources: {requests: {memory: 999Gi}}}]",
+            "Insufficient memory",
+        ),
         ("picky", "nodeSelector: {disk: ssd}, containers: [{name: a, image: x}]", "node affinity/selector"),
     ];
     for (name, spec, reason) in unplaced {
-        cluster.apply(&format!("{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{{spec}}}}}")).success();
+        cluster
+            .apply(&format!("{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{{spec}}}}}"))
+            .success();
         eventually(reason, Duration::from_secs(10), || {
             let events = cluster.kubectl(&format!("describe pod {name}")).stdout;
             (events.contains("FailedScheduling") && events.contains(reason) && events.contains("0/1 nodes"))
@@ -182,9 +195,14 @@ fn a_pod_that_fits_nowhere_says_why() {
 fn the_grace_period_is_kept() {
     let cluster = Cluster::new("grace").agent("pi-1").up();
     let stubborn = single("stubborn", "trap \"\" TERM; while true; do sleep 1; done", "");
-    cluster.apply(&stubborn.replace("terminationGracePeriodSeconds: 1", "terminationGracePeriodSeconds: 4")).success();
-    let polite = single("polite", "trap \"echo bye; exit 0\" TERM; echo up; while true; do sleep 0.1; done", "");
-    cluster.apply(&polite.replace("terminationGracePeriodSeconds: 1", "terminationGracePeriodSeconds: 30")).success();
+    cluster
+        .apply(&stubborn.replace("terminationGracePeriodSeconds: 1", "terminationGracePeriodSeconds: 4"))
+        .success();
+    let polite =
+        single("polite", "trap \"echo bye; exit 0\" TERM; echo up; while true; do sleep 0.1; done", "");
+    cluster
+        .apply(&polite.replace("terminationGracePeriodSeconds: 1", "terminationGracePeriodSeconds: 30"))
+        .success();
     cluster.phase("stubborn", "Running");
     cluster.phase("polite", "Running");
     eventually("the trap is set", Duration::from_secs(5), || {

@@ -27,7 +27,11 @@ fn identity(cluster: &Cluster, pod: &str) -> (String, String, i64) {
     let pod = cluster.object(&format!("pod {pod}")).unwrap();
     let container = &pod["status"]["containerStatuses"][0];
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_string();
-    (text(&pod["metadata"]["uid"]), text(&container["containerID"]), container["restartCount"].as_i64().unwrap())
+    (
+        text(&pod["metadata"]["uid"]),
+        text(&container["containerID"]),
+        container["restartCount"].as_i64().unwrap(),
+    )
 }
 
 #[test]

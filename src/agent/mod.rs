@@ -72,7 +72,11 @@ pub enum Error {
 }
 
 /// Runs the node until `shutdown`, which stops no container. An error is one that waiting can't heal.
-pub async fn run(config: Config, executor: Executor, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+pub async fn run(
+    config: Config,
+    executor: Executor,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let link = session(config.clone(), executor.clone());
     run_with(config, executor, link, shutdown).await
 }

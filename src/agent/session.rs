@@ -27,7 +27,8 @@ use self::identity::Identity;
 use crate::Executor;
 use crate::http::Url;
 use crate::link::{
-    self, Closed, Connection, Hello, HelloPod, PROTOCOL, Received, StreamRequest, ToAgent, ToServer, Welcome, close,
+    self, Closed, Connection, Hello, HelloPod, PROTOCOL, Received, StreamRequest, ToAgent, ToServer, Welcome,
+    close,
 };
 use crate::token::{JoinToken, random};
 
@@ -118,7 +119,9 @@ impl<C: Core> Session<C> {
                         Closed::Peer { code: close::REVOKED, .. } => return Err(self.revoked()),
                         Closed::Peer { code: close::REPLACED, reason } => {
                             // Two agents with one key: taking turns at once would never end.
-                            log::warn!("the link was closed: {reason}; is another agent running with this node's key?");
+                            log::warn!(
+                                "the link was closed: {reason}; is another agent running with this node's key?"
+                            );
                             failures = failures.max(6);
                         }
                         why => log::warn!("link lost: {}", told(&why)),
@@ -218,7 +221,9 @@ impl<C: Core> Session<C> {
                     message: reason,
                 }));
             }
-            Err(Closed::Peer { code: close::REVOKED, reason }) => return Err(Failure::Revoked { message: reason }),
+            Err(Closed::Peer { code: close::REVOKED, reason }) => {
+                return Err(Failure::Revoked { message: reason });
+            }
             Err(why) => return Err(lost(why)),
         };
         let Ok(Some(ToAgent::Welcome(mut welcome))) = ToAgent::decode(&message) else {

@@ -7,7 +7,8 @@ use crate::{agent, sys};
 
 pub fn run(mut args: AgentArgs) -> Result<(), Error> {
     log::start(args.debug);
-    let servers = args.server.iter().map(|url| url.parse().map_err(Error::Url)).collect::<Result<Vec<_>, _>>()?;
+    let servers =
+        args.server.iter().map(|url| url.parse().map_err(Error::Url)).collect::<Result<Vec<_>, _>>()?;
     if servers.is_empty() {
         return Err(Error::Missing {
             flag: "server",
@@ -28,4 +29,3 @@ pub fn run(mut args: AgentArgs) -> Result<(), Error> {
     };
     block_on(async |executor| agent::run(config, executor, shutdown).await).map_err(Error::Agent)
 }
-

@@ -57,7 +57,9 @@ fn kernel() -> Outcome {
         return Bad(format!("{release} is too old: midge needs Linux {major}.{minor} or later"));
     }
     if !sys::host::has_file_system("overlay") && !sys::host::has_module("overlay") {
-        return Bad(format!("{release} has no overlay file system: enable CONFIG_OVERLAY_FS, or `modprobe overlay`"));
+        return Bad(format!(
+            "{release} has no overlay file system: enable CONFIG_OVERLAY_FS, or `modprobe overlay`"
+        ));
     }
     Good(format!("{release}, {}, overlay", sys::host::architecture()))
 }
@@ -131,7 +133,11 @@ fn disk(data_dir: &Path) -> Outcome {
         Err(error) => Bad(format!("{}: {error}", folder.display())),
         Ok(disk) => {
             let free = format!("{} MB free at {}", disk.available >> 20, folder.display());
-            if disk.available < LITTLE_DISK { Poor(format!("{free}: hardly an image fits")) } else { Good(free) }
+            if disk.available < LITTLE_DISK {
+                Poor(format!("{free}: hardly an image fits"))
+            } else {
+                Good(free)
+            }
         }
     }
 }

@@ -46,14 +46,22 @@ pub fn read(path: &Path, required: bool) -> Result<ConfigFile, Error> {
 
 /// Parses `text`; `path` is for error messages.
 pub fn parse(path: &Path, text: &str) -> Result<ConfigFile, Error> {
-    let malformed = |line: usize, what: &str| Error::Malformed { path: path.to_path_buf(), line, what: what.to_string() };
+    let malformed =
+        |line: usize, what: &str| Error::Malformed { path: path.to_path_buf(), line, what: what.to_string() };
     let mut settings: Vec<(String, Vec<String>)> = Vec::new();
     let mut place = Place::Outside;
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| malformed(error.marker().line(), error.info()))?;
         let line = span.start.line();
         place = match (place, event) {
-            (place, Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing) => place,
+            (
+                place,
+                Event::StreamStart
+                | Event::StreamEnd
+                | Event::DocumentStart(_)
+                | Event::DocumentEnd
+                | Event::Nothing,
+            ) => place,
             (Place::Outside, Event::MappingStart(..)) if settings.is_empty() => Place::Key,
             // An empty document is one null scalar.
             (Place::Outside, Event::Scalar(text, ..)) if text.is_empty() || text == "~" => Place::Outside,
@@ -104,7 +112,8 @@ mod tests {
 
     #[test]
     fn scalars_and_lists() {
-        let settings = parsed("# comment\nnode-name: \"pi-1\"\nnode-label:\n  - a=b\n  - c=d\ndebug: true\n").unwrap();
+        let settings =
+            parsed("# comment\nnode-name: \"pi-1\"\nnode-label:\n  - a=b\n  - c=d\ndebug: true\n").unwrap();
         let keys: Vec<_> = settings.iter().map(|(key, values)| (key.as_str(), values.join(","))).collect();
         assert_eq!(
             keys,

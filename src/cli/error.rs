@@ -1,5 +1,6 @@
 //! What a command can fail with, and the exit code that says so.
 
+use crate::agent;
 use std::path::PathBuf;
 use std::{fmt, io};
 
@@ -58,7 +59,7 @@ pub enum Error {
     Server(crate::server::Error),
     /// The handlers of SIGTERM and SIGINT could not be set.
     Signals(io::Error),
-    Agent(crate::agent::Error),
+    Agent(agent::Error),
     Store(crate::store::Error),
     NotRoot,
     /// The preflight found what keeps a node from running.
@@ -70,7 +71,8 @@ pub enum Error {
 impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Agent(error) if error.is_permanent() => REFUSED,
+            // The session gives up only where waiting can't help.
+            Error::Agent(agent::Error::Session(_)) => REFUSED,
             Error::Server(_) | Error::Agent(_) | Error::Signals(_) => FAILED,
             Error::Store(_) | Error::CheckFailed { .. } | Error::Client(_) | Error::Answer { .. } => FAILED,
             _ => REFUSED,
@@ -108,7 +110,9 @@ impl fmt::Display for Error {
             Error::Agent(_) => f.write_str("the agent stopped"),
             Error::Store(_) => f.write_str("the registry could not be repaired"),
             Error::NotRoot => f.write_str("midge runs containers, which needs root: run it as root"),
-            Error::CheckFailed { failed } => write!(f, "{failed} check(s) failed: this machine cannot be a node yet"),
+            Error::CheckFailed { failed } => {
+                write!(f, "{failed} check(s) failed: this machine cannot be a node yet")
+            }
         }
     }
 }

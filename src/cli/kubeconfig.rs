@@ -39,7 +39,8 @@ fn parse(path: &Path, text: &str) -> Result<Admin, Error> {
     let unusable = |what: &str| Error::Kubeconfig { path: path.to_path_buf(), what: what.to_string() };
     let scalars = scalars(path, text)?;
     let one = |suffix: &str| {
-        let mut found = scalars.iter().filter(|(key, _)| key.ends_with(suffix)).map(|(_, value)| value.as_str());
+        let mut found =
+            scalars.iter().filter(|(key, _)| key.ends_with(suffix)).map(|(_, value)| value.as_str());
         match (found.next(), found.next()) {
             (Some(value), None) => Ok(value),
             (None, _) => Err(unusable(&format!("has no `{suffix}`"))),
@@ -125,7 +126,8 @@ impl Admin {
         let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| Error::Answer { what: error.to_string() })?.to_bytes();
         if refused {
-            let what = Status::from_slice(&body).map_or("without a reason".to_string(), |status| status.message);
+            let what =
+                Status::from_slice(&body).map_or("without a reason".to_string(), |status| status.message);
             return Err(Error::Answer { what });
         }
         serde_json::from_slice(&body).map_err(|error| Error::Answer { what: error.to_string() })

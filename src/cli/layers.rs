@@ -57,7 +57,9 @@ pub fn merge(
         let long = format!("--{name}");
         let is_given = given.iter().any(|argument| {
             *argument == long
-                || flag.short.is_some_and(|short| argument.strip_prefix('-') == Some(short.to_string().as_str()))
+                || flag
+                    .short
+                    .is_some_and(|short| argument.strip_prefix('-') == Some(short.to_string().as_str()))
         });
         if is_given || name == "config" || name == "help" {
             continue;

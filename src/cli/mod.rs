@@ -17,6 +17,7 @@ use crate::Executor;
 use argh::{ArgsInfo, FromArgs};
 use args::{AgentArgs, Command, Midge, ServerArgs};
 use error::{Error, chain};
+use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
@@ -31,8 +32,9 @@ pub const DEFAULT_KUBECONFIG: &str = "/etc/midge/midge.yaml";
 
 /// Runs the command that `arguments`, without the program's name, ask for. Errors are printed here,
 /// once, as one line on stderr.
-pub fn run(arguments: Vec<String>) -> ExitCode {
-    let command = match parse(arguments) {
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = arguments.into_iter().map(|argument| argument.to_string_lossy().into_owned());
+    let command = match parse(arguments.collect()) {
         Ok(Parsed::Command(command)) => command,
         Ok(Parsed::Help(text)) => return print(text.trim_end()),
         Err(error) => return fail(&error),
@@ -87,7 +89,12 @@ fn parse(arguments: Vec<String>) -> Result<Parsed, Error> {
 /// Every key that a configuration file may hold: a file that server and agent share has keys of both.
 fn node_keys() -> Vec<String> {
     let (server, agent) = (ServerArgs::get_args_info(), AgentArgs::get_args_info());
-    server.flags.iter().chain(agent.flags).map(|flag| flag.long.trim_start_matches("--").to_string()).collect()
+    server
+        .flags
+        .iter()
+        .chain(agent.flags)
+        .map(|flag| flag.long.trim_start_matches("--").to_string())
+        .collect()
 }
 
 /// Runs `future` and the tasks that it spawns on this thread until it ends.
@@ -98,7 +105,10 @@ fn block_on<T>(run: impl AsyncFnOnce(Executor) -> T) -> T {
 }
 
 /// A future that is ready once `shutdown` is, and that can be had many times.
-fn shared(executor: &Executor, shutdown: impl Future<Output = ()> + Send + 'static) -> smol::channel::Receiver<()> {
+fn shared(
+    executor: &Executor,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> smol::channel::Receiver<()> {
     let (sender, receiver) = smol::channel::bounded(1);
     executor
         .spawn(async move {

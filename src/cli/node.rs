@@ -65,10 +65,15 @@ pub fn join_token_text(args: &NodeArgs) -> Result<Option<String>, Error> {
 pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
     let data_dir = data_dir(args.data_dir.as_deref())?;
     let own = Names::of(&data_dir);
-    let token = join_token_text(&args)?.map(|text| text.parse::<JoinToken>()).transpose().map_err(Error::Token)?;
+    let token =
+        join_token_text(&args)?.map(|text| text.parse::<JoinToken>()).transpose().map_err(Error::Token)?;
     let node_name = node_name(args.node_name)?;
     let node_ip = args.node_ip.map(|ip| {
-        ip.parse().map_err(|_| Error::BadValue { flag: "node-ip", value: ip.clone(), expected: "an IP address" })
+        ip.parse().map_err(|_| Error::BadValue {
+            flag: "node-ip",
+            value: ip.clone(),
+            expected: "an IP address",
+        })
     });
     Ok(Config {
         run_dir: args.run_dir.map_or(own.run_dir, PathBuf::from),
@@ -123,7 +128,8 @@ pub fn node_name(given: Option<String>) -> Result<String, Error> {
 }
 
 fn label(text: &str) -> Result<(String, String), Error> {
-    let bad = || Error::BadValue { flag: "node-label", value: text.to_string(), expected: "a label KEY=VALUE" };
+    let bad =
+        || Error::BadValue { flag: "node-label", value: text.to_string(), expected: "a label KEY=VALUE" };
     let (key, value) = text.split_once('=').ok_or_else(bad)?;
     if names::is_label_key(key).is_err() || names::is_label_value(value).is_err() {
         return Err(bad());
@@ -132,11 +138,17 @@ fn label(text: &str) -> Result<(String, String), Error> {
 }
 
 fn taint(text: &str) -> Result<Taint, Error> {
-    let bad =
-        || Error::BadValue { flag: "node-taint", value: text.to_string(), expected: "a taint KEY[=VALUE]:EFFECT" };
+    let bad = || Error::BadValue {
+        flag: "node-taint",
+        value: text.to_string(),
+        expected: "a taint KEY[=VALUE]:EFFECT",
+    };
     let (rest, effect) = text.rsplit_once(':').ok_or_else(bad)?;
     let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
-    if names::is_label_key(key).is_err() || names::is_label_value(value).is_err() || !EFFECTS.contains(&effect) {
+    if names::is_label_key(key).is_err()
+        || names::is_label_value(value).is_err()
+        || !EFFECTS.contains(&effect)
+    {
         return Err(bad());
     }
     Ok(Taint { key: key.to_string(), value: value.to_string(), effect: effect.to_string() })

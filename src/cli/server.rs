@@ -3,8 +3,8 @@
 use super::args::ServerArgs;
 use super::error::Error;
 use super::{block_on, closed, log, node, shared};
-use crate::server::{self, Config, config::Cidr};
 use crate::http::Url;
+use crate::server::{self, Config, config::Cidr};
 use crate::{agent, sys};
 use smol::future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -44,7 +44,9 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
                 Some(mut node) => {
                     node.servers = vec![own_url(ready.address)];
                     node.token = Some(ready.token);
-                    agent::run(node, executor.clone(), closed(shutdown.clone())).await.map_err(Error::Agent)?;
+                    agent::run(node, executor.clone(), closed(shutdown.clone()))
+                        .await
+                        .map_err(Error::Agent)?;
                     // The agent ended because of the shutdown: the server drains.
                     future::pending().await
                 }
@@ -89,8 +91,11 @@ fn server_config(args: &ServerArgs, token: Option<String>) -> Result<Config, Err
         config.cluster_dns = Ipv4Addr::from(u32::from(config.service_cidr.address).saturating_add(10));
     }
     if let Some(ip) = &args.cluster_dns {
-        config.cluster_dns =
-            ip.parse().map_err(|_| Error::BadValue { flag: "cluster-dns", value: ip.clone(), expected: "an IPv4 address" })?;
+        config.cluster_dns = ip.parse().map_err(|_| Error::BadValue {
+            flag: "cluster-dns",
+            value: ip.clone(),
+            expected: "an IPv4 address",
+        })?;
     }
     if let Some(domain) = &args.cluster_domain {
         config.cluster_domain = domain.clone();
@@ -99,9 +104,12 @@ fn server_config(args: &ServerArgs, token: Option<String>) -> Result<Config, Err
         config.kubeconfig = Some(path.into());
     }
     if let Some(mode) = &args.write_kubeconfig_mode {
-        config.kubeconfig_mode = u32::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o777).ok_or(
-            Error::BadValue { flag: "write-kubeconfig-mode", value: mode.clone(), expected: "a mode such as 0600" },
-        )?;
+        config.kubeconfig_mode =
+            u32::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o777).ok_or(Error::BadValue {
+                flag: "write-kubeconfig-mode",
+                value: mode.clone(),
+                expected: "a mode such as 0600",
+            })?;
     }
     Ok(config)
 }
@@ -111,5 +119,9 @@ fn address(flag: &'static str, text: &str) -> Result<IpAddr, Error> {
 }
 
 fn cidr(flag: &'static str, text: &str) -> Result<Cidr, Error> {
-    text.parse().map_err(|_| Error::BadValue { flag, value: text.to_string(), expected: "an IPv4 range such as 10.42.0.0/16" })
+    text.parse().map_err(|_| Error::BadValue {
+        flag,
+        value: text.to_string(),
+        expected: "an IPv4 range such as 10.42.0.0/16",
+    })
 }

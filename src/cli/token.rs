@@ -23,7 +23,9 @@ pub fn run(args: TokenArgs) -> Result<(), Error> {
         TokenCommand::List(args) => list(&ask(args.kubeconfig, "GET", PATH, None)?),
         TokenCommand::Delete(args) => {
             if args.ids.is_empty() {
-                return Err(Error::Usage("name the tokens to delete by their ids: see `midge token list`".to_string()));
+                return Err(Error::Usage(
+                    "name the tokens to delete by their ids: see `midge token list`".to_string(),
+                ));
             }
             for id in &args.ids {
                 ask(args.kubeconfig.clone(), "DELETE", &format!("{PATH}/{id}"), None)?;
@@ -53,7 +55,11 @@ fn list(answer: &Value) {
             moment if time::parse(moment).is_some_and(|moment| moment < SystemTime::now()) => "expired",
             moment => moment,
         };
-        super::print(&format!("{:<8} {expires:<21} {uses:<10} {}", text(token, "id"), text(token, "description")));
+        super::print(&format!(
+            "{:<8} {expires:<21} {uses:<10} {}",
+            text(token, "id"),
+            text(token, "description")
+        ));
     }
 }
 
@@ -63,7 +69,11 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 
 /// `90s`, `30m`, `24h`, `7d`, or `0` for no end.
 fn duration(text: &str) -> Result<Duration, Error> {
-    let bad = || Error::BadValue { flag: "ttl", value: text.to_string(), expected: "a time such as 30m, 24h or 7d" };
+    let bad = || Error::BadValue {
+        flag: "ttl",
+        value: text.to_string(),
+        expected: "a time such as 30m, 24h or 7d",
+    };
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -87,7 +97,8 @@ mod tests {
     fn durations() {
         assert_eq!(duration("24h").unwrap(), Duration::from_secs(86400));
         assert_eq!(duration("0").unwrap(), Duration::ZERO);
-        for bad in ["", "h", "-1h", "5", "1w", "99999999999999999999d", "18446744073709551615d", "0h", "5µ"] {
+        for bad in ["", "h", "-1h", "5", "1w", "99999999999999999999d", "18446744073709551615d", "0h", "5µ"]
+        {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

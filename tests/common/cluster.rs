@@ -5,9 +5,9 @@ use super::containerd::Containerd;
 use super::folder::Folder;
 use super::network::{Host, Network, in_netns};
 use super::process::Process;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::io::Write;
 use std::time::Duration;
 
 /// The binary under test: this build's, or the one that MIDGE_BINARY names.
@@ -225,9 +225,8 @@ impl Machine {
             .filter(|name| !interfaces_before.contains(name) && name.starts_with("veth"))
             .collect();
         assert!(left.is_empty(), "interfaces are left: {left:?}");
-        let leases = Answer::of(
-            std::process::Command::new("find").arg(&self.folder).args(["-name", "10.42.*"]),
-        );
+        let leases =
+            Answer::of(std::process::Command::new("find").arg(&self.folder).args(["-name", "10.42.*"]));
         assert_eq!(leases.success().stdout, "", "addresses are still leased");
     }
 

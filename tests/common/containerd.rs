@@ -35,7 +35,8 @@ impl Containerd {
         std::fs::write(folder.join("config.toml"), config(folder.path())).unwrap();
         let name = folder.path().file_name().unwrap().to_string_lossy();
         let namespace = name.into_owned();
-        let mut containerd = Containerd { process: None, program, launch: Box::new(launch), namespace, folder };
+        let mut containerd =
+            Containerd { process: None, program, launch: Box::new(launch), namespace, folder };
         containerd.up();
         containerd
     }
