@@ -40,7 +40,9 @@ pub enum TokenError {
     /// `K10` is there, but not 64 hex digits and `::` after it.
     Pin,
     /// A user other than `server`.
-    User { user: String },
+    User {
+        user: String,
+    },
     /// No secret after the user.
     Secret,
 }
@@ -81,7 +83,8 @@ impl FromStr for JoinToken {
         let (ca_hash, rest) = match text.strip_prefix("K10") {
             Some(pinned) => {
                 let (hash, rest) = pinned.split_once("::").ok_or(TokenError::Pin)?;
-                let hash = HEXLOWER.decode(hash.to_ascii_lowercase().as_bytes()).map_err(|_| TokenError::Pin)?;
+                let hash =
+                    HEXLOWER.decode(hash.to_ascii_lowercase().as_bytes()).map_err(|_| TokenError::Pin)?;
                 (Some(hash.try_into().map_err(|_| TokenError::Pin)?), rest)
             }
             None => (None, text),

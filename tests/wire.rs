@@ -1,5 +1,7 @@
 //! Both ends of the wire together: a real server, the agent's session, and a core that is a test's.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::collections::VecDeque;
 use std::fs;
 use std::net::SocketAddr;
@@ -12,14 +14,18 @@ use midge::Executor;
 use midge::agent::session::{self, Core, Error, Options};
 use midge::api::kinds::{NODE, POD};
 use midge::api::{Object, Status};
-use midge::http::Url;
+use midge::http::client::Client;
 use midge::http::server::Limits;
-use midge::link::{Chunk, HelloPod, LogRequest, PodRef, Stream, StreamRequest, ToAgent, ToServer};
+use midge::http::{Url, body};
+use midge::link::{
+    CONNECT_PATH, Chunk, Closed, Connection, End, Hello, HelloPod, LogRequest, Patience, PodRef, Stream,
+    StreamRequest, ToAgent, ToServer, close,
+};
 use midge::server::links::{self, Links};
 use midge::server::registry::{DeleteOptions, Registry, WriteOptions};
 use midge::server::tokens::Tokens;
 use midge::store::Journal;
-use midge::tls::{Authority, Names, ServerIdentity};
+use midge::tls::{Authority, Names, ServerIdentity, client_config_pinned};
 use midge::token::JoinToken;
 use serde_json::{Value, json};
 use smol::channel::{Receiver, Sender, unbounded};
@@ -98,7 +104,8 @@ impl Server {
             let _ = stopped.recv().await;
         };
         let limits = Limits { drain: Duration::from_millis(100), ..Limits::default() };
-        let serving = midge::http::server::serve(listener, identity, limits, executor.clone(), handler, shutdown);
+        let serving =
+            midge::http::server::serve(listener, identity, limits, executor.clone(), handler, shutdown);
         let tasks = vec![executor.spawn(serving), executor.spawn(links.clone().run())];
         Server { folder, registry, tokens, links, address, _tasks: tasks, _stop: stop }
     }
@@ -287,14 +294,21 @@ fn a_node_joins_runs_pods_and_survives_restarts_of_both_ends() {
         let reference = PodRef { uid: pod.uid().into(), namespace: "default".into(), name: "web".into() };
         let status = br#"{"phase":"Running","podIP":"10.42.0.2"}"#.to_vec();
         core.0.say.send(ToServer::PodStatus(reference.clone(), status)).await.unwrap();
-        let running = || server.registry.get(POD, "default", "web").ok().filter(|pod| pod.str_at("/status/phase") == "Running");
+        let running = || {
+            server
+                .registry
+                .get(POD, "default", "web")
+                .ok()
+                .filter(|pod| pod.str_at("/status/phase") == "Running")
+        };
         eventually("the status", running).await;
         let log = LogRequest { pod: "web".into(), ..Default::default() };
         let stream = server.links.open("pi", &StreamRequest::Log(log)).await.unwrap();
         let Chunk::Data { data, .. } = stream.read().await.unwrap() else { panic!() };
         assert_eq!(data, "log of web\n");
         assert_eq!(stream.read().await.unwrap(), Chunk::End { status: Vec::new() });
-        let away: Status = server.links.open("mars", &StreamRequest::Log(Default::default())).await.unwrap_err();
+        let away: Status =
+            server.links.open("mars", &StreamRequest::Log(Default::default())).await.unwrap_err();
         assert_eq!(away.code, 503);
 
         // The agent restarts, without a token: its key opens the link, and nothing is told anew.
@@ -374,7 +388,8 @@ fn refusals_name_the_way_out() {
         // A token for one node admits one.
         let once = server.tokens.create("", None, Some(1)).await.unwrap();
         let core = Notes::new("one");
-        let agent = session(&options("one", server.url(), Some(once.clone()), homes.join("one")), &core, &executor);
+        let agent =
+            session(&options("one", server.url(), Some(once.clone()), homes.join("one")), &core, &executor);
         core.synced().await;
         let why = try_joining("two", once, "two").await;
         assert!(why.contains("used as often"), "{why}");
@@ -435,18 +450,127 @@ fn a_node_without_its_agent_becomes_not_ready_and_ready_again() {
         let _agent = session(&joining, &core, &executor);
         let node = eventually("Ready", || server.node("pi").filter(|node| ready(node) == "True")).await;
         assert!(node.array_at("/spec/taints").is_empty());
-        let events = server.registry.list(midge::api::kinds::EVENT, None, &Default::default(), &Default::default());
+        let events =
+            server.registry.list(midge::api::kinds::EVENT, None, &Default::default(), &Default::default());
         let reasons: Vec<String> = events
             .unwrap()
             .items
             .iter()
             .map(|item| item.object().unwrap().str_at("/reason").to_owned())
             .collect();
-        assert!(reasons.contains(&"NodeNotReady".into()) && reasons.contains(&"NodeReady".into()), "{reasons:?}");
+        assert!(
+            reasons.contains(&"NodeNotReady".into()) && reasons.contains(&"NodeReady".into()),
+            "{reasons:?}"
+        );
         let folder = server.stop().await;
         fs::remove_dir_all(folder).unwrap();
         fs::remove_dir_all(home).unwrap();
         // `changes` that end are no reason to stop.
         assert!(stream::iter([()]).next().await.is_some());
+    });
+}
+
+/// An agent's end without the agent: `headers` over the good ones.
+async fn dial(
+    server: &Server,
+    headers: &[(&'static str, &str)],
+    executor: &Executor,
+) -> Result<Connection, (u16, String)> {
+    let pem = fs::read_to_string(server.folder.join("tls/ca.crt")).unwrap();
+    let tls = client_config_pinned(&pem).unwrap();
+    let mut client = Client::connect(&server.url(), tls, Duration::from_secs(5), executor).await.unwrap();
+    let mut request = hyper::Request::get(CONNECT_PATH).body(http_body_util::Full::default()).unwrap();
+    let bearer = format!("Bearer {}", server.tokens.server_token().credential.reveal());
+    let good = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-protocol", "midge.v1"),
+        ("midge-node", "bad"),
+        ("midge-version", midge::VERSION),
+        ("authorization", &bearer),
+    ];
+    for (name, value) in good.iter().chain(headers) {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    let response = client.send(request).await.unwrap();
+    let code = response.status().as_u16();
+    if code != 101 {
+        let body = body::read(response.into_body(), 9999, Duration::from_secs(5)).await.unwrap();
+        return Err((code, Status::from_slice(&body).unwrap().message));
+    }
+    // RFC 6455's own example.
+    assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    let (io, ahead) = client.upgraded(response).await.unwrap();
+    Ok(Connection::start(io, ahead, End::Agent, Patience::AGENT, executor).await)
+}
+
+async fn farewell(connection: &Connection) -> u16 {
+    loop {
+        match connection.next().await {
+            Ok(_) => {}
+            Err(Closed::Peer { code, .. }) => return code,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn what_no_agent_of_ours_sends() {
+    run(|executor| async move {
+        let server = Server::start(folder("bad"), None, &executor).await;
+        for (header, code) in [
+            (("midge-version", "0.9.0"), 400),
+            (("midge-version", ""), 400),
+            (("midge-node", "../x"), 400),
+            (("midge-node", ""), 400),
+            (("sec-websocket-protocol", "midge.v9"), 400),
+            (("upgrade", "h2c"), 400),
+            (("authorization", "Bearer "), 401),
+            (("authorization", "Basic eA=="), 401),
+            (("authorization", "Bearer node:00"), 401),
+        ] {
+            let refused = dial(&server, &[header], &executor).await.err();
+            assert_eq!(refused.map(|refused| refused.0), Some(code), "{header:?}");
+        }
+
+        let first = dial(&server, &[], &executor).await.unwrap();
+        first.link().send(ToServer::KeySaved.encode()).await.unwrap();
+        assert_eq!(farewell(&first).await, close::PROTOCOL);
+
+        let hello = |protocol| {
+            let (version, boot_id) = (midge::VERSION.to_owned(), String::new());
+            ToServer::Hello(Hello { protocol, version, boot_id, pods: Vec::new() }).encode()
+        };
+        let newer = dial(&server, &[], &executor).await.unwrap();
+        newer.link().send(hello(99)).await.unwrap();
+        assert_eq!(farewell(&newer).await, close::VERSION);
+
+        // Another node's pod, what is no JSON, an unknown type: the link goes on, and nothing is changed.
+        let pod = server.pod("web", "good").await;
+        let link = dial(&server, &[], &executor).await.unwrap();
+        link.link().send(hello(1)).await.unwrap();
+        let name = PodRef { uid: pod.uid().into(), namespace: "default".into(), name: "web".into() };
+        for message in [
+            ToServer::PodStatus(name.clone(), b"{\"phase\":\"Failed\"}".to_vec()).encode(),
+            ToServer::PodStatus(name.clone(), b"[".repeat(100_000)).encode(),
+            ToServer::PodGone(name).encode(),
+            ToServer::Node(b"{\"metadata\":{\"name\":\"good\"}}".to_vec()).encode(),
+            ToServer::Event(b"{}".to_vec()).encode(),
+            vec![15, 1, 2, 3],
+            ToServer::Node(b"{\"metadata\":{\"name\":\"bad\"},\"status\":{\"conditions\":7}}".to_vec())
+                .encode(),
+        ] {
+            link.link().send(message).await.unwrap();
+        }
+        eventually("Ready", || server.node("bad").filter(|node| ready(node) == "True")).await;
+        let after = server.registry.get(POD, "default", "web").unwrap();
+        assert_eq!(after.resource_version(), pod.resource_version());
+        assert!(server.node("good").is_none());
+        link.link().send(vec![5, b'{']).await.unwrap();
+        assert_eq!(farewell(&link).await, close::PROTOCOL);
+        let folder = server.stop().await;
+        fs::remove_dir_all(folder).unwrap();
     });
 }

@@ -33,10 +33,16 @@ pub fn stream(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) ->
 #[derive(Debug)]
 pub enum ReadError {
     /// 413.
-    TooLarge { limit: usize },
+    TooLarge {
+        limit: usize,
+    },
     /// 408: nothing came for so long.
-    TimedOut { after: Duration },
-    Receive { source: hyper::Error },
+    TimedOut {
+        after: Duration,
+    },
+    Receive {
+        source: hyper::Error,
+    },
 }
 
 impl fmt::Display for ReadError {

@@ -27,16 +27,36 @@ use crate::tls::SERVER_NAME;
 /// Why a server could not be talked to. `server` is `host:port`.
 #[derive(Debug)]
 pub enum Error {
-    Resolve { host: String, source: io::Error },
-    Connect { server: String, source: io::Error },
+    Resolve {
+        host: String,
+        source: io::Error,
+    },
+    Connect {
+        server: String,
+        source: io::Error,
+    },
     /// The server's certificate is not from the trusted CA, or not valid now.
-    Untrusted { server: String, source: io::Error },
+    Untrusted {
+        server: String,
+        source: io::Error,
+    },
     /// The TLS handshake failed otherwise, for instance because the other end speaks no TLS.
-    Handshake { server: String, source: io::Error },
-    Request { server: String, source: hyper::Error },
+    Handshake {
+        server: String,
+        source: io::Error,
+    },
+    Request {
+        server: String,
+        source: hyper::Error,
+    },
     /// The answer was no upgrade after all.
-    Upgrade { server: String },
-    TimedOut { server: String, after: Duration },
+    Upgrade {
+        server: String,
+    },
+    TimedOut {
+        server: String,
+        after: Duration,
+    },
 }
 
 impl fmt::Display for Error {
@@ -106,10 +126,9 @@ impl Client {
     /// Gives the connection below HTTP after a `101`, with what was read past the header.
     pub async fn upgraded(self, response: Response<Incoming>) -> Result<(Io, Bytes), Error> {
         let failed = |source| Error::Request { server: self.server.clone(), source };
-        let upgraded = within(self.patience, &self.server, async {
-            hyper::upgrade::on(response).await.map_err(failed)
-        })
-        .await?;
+        let upgraded =
+            within(self.patience, &self.server, async { hyper::upgrade::on(response).await.map_err(failed) })
+                .await?;
         drop(self.driver);
         super::unwrap_upgraded(upgraded).ok_or(Error::Upgrade { server: self.server })
     }

@@ -15,13 +15,23 @@ pub struct Url {
 #[derive(Debug, PartialEq, Eq)]
 pub enum UrlError {
     /// `http://`: refused by name.
-    PlainHttp { text: String },
-    Scheme { text: String },
+    PlainHttp {
+        text: String,
+    },
+    Scheme {
+        text: String,
+    },
     /// No host, or one with characters that no host has.
-    Host { text: String },
-    Port { text: String },
+    Host {
+        text: String,
+    },
+    Port {
+        text: String,
+    },
     /// User, path, query or fragment.
-    Surplus { text: String },
+    Surplus {
+        text: String,
+    },
 }
 
 impl fmt::Display for UrlError {

@@ -13,9 +13,13 @@ pub enum DecodeError {
     /// The JSON header is larger than [`MAX_HEADER`].
     HeaderTooLarge,
     /// The header is not a JSON object of the message's shape.
-    Header { message: &'static str },
+    Header {
+        message: &'static str,
+    },
     /// A payload is missing.
-    Payload { message: &'static str },
+    Payload {
+        message: &'static str,
+    },
 }
 
 impl fmt::Display for DecodeError {
@@ -213,13 +217,8 @@ mod tests {
             server_version: "0.1.0".into(),
         };
         assert!(!format!("{welcome:?}").contains("secret"));
-        let put = Put {
-            kind: "Pod".into(),
-            namespace: "n".into(),
-            name: "p".into(),
-            uid: "u".into(),
-            revision: 7,
-        };
+        let put =
+            Put { kind: "Pod".into(), namespace: "n".into(), name: "p".into(), uid: "u".into(), revision: 7 };
         for message in [
             ToAgent::Welcome(welcome),
             ToAgent::Put(put, b"{\"kind\":\"Pod\"}".to_vec()),
@@ -245,7 +244,8 @@ mod tests {
     fn bad_bytes_are_errors() {
         assert_eq!(ToServer::decode(b""), Err(DecodeError::Empty));
         let malformed = Err(DecodeError::Header { message: "PodGone" });
-        for text in [&b""[..], b"{", b"[]", b"{}", b"null", b"{\"uid\":1}", b"\xff\xfe", b"{\"uid\":\"a\"}x"] {
+        for text in [&b""[..], b"{", b"[]", b"{}", b"null", b"{\"uid\":1}", b"\xff\xfe", b"{\"uid\":\"a\"}x"]
+        {
             let bytes = [b"\x05", text].concat();
             assert_eq!(ToServer::decode(&bytes), malformed, "{}", String::from_utf8_lossy(text));
         }

@@ -140,7 +140,13 @@ pub struct Connection {
 
 impl Connection {
     /// Speaks WebSocket on `io`, after the handshake; `ahead` is what was read past it.
-    pub async fn start(io: Io, ahead: Bytes, end: End, patience: Patience, executor: &Executor) -> Connection {
+    pub async fn start(
+        io: Io,
+        ahead: Bytes,
+        end: End,
+        patience: Patience,
+        executor: &Executor,
+    ) -> Connection {
         let config = WebSocketConfig::default()
             .read_buffer_size(1024)
             .write_buffer_size(0)
@@ -403,8 +409,8 @@ impl Driver {
                 state.waiting.wake();
             }
             Message::Close(frame) if self.close.is_none() => {
-                let (code, reason) =
-                    frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
+                let (code, reason) = frame
+                    .map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
                 self.farewell = Some(Closed::Peer { code, reason });
             }
             Message::Text(_) => return Err(Closed::Protocol("a text message")),

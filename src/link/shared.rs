@@ -343,14 +343,17 @@ impl State {
         if self.stream(id).is_some() {
             return Err(Closed::Protocol("a stream opened twice"));
         }
-        let request = StreamRequest::decode(request).map_err(|_| Closed::Protocol("a malformed stream request"))?;
+        let request =
+            StreamRequest::decode(request).map_err(|_| Closed::Protocol("a malformed stream request"))?;
         let refusal = match request {
             Some(request) if self.streams.len() < MAX_STREAMS => {
                 self.streams.push(Entry::new(id));
                 self.push_inbound(Inbound::Open(request, id));
                 return Ok(());
             }
-            Some(_) => Closed::refusal(503, "ServiceUnavailable", "the node serves as many streams as it may"),
+            Some(_) => {
+                Closed::refusal(503, "ServiceUnavailable", "the node serves as many streams as it may")
+            }
             None => Closed::refusal(501, "", "the node's version of midge does not know this kind of stream"),
         };
         if !self.may_send() {

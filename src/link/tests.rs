@@ -16,7 +16,11 @@ fn quick(ping: u64, silence: u64) -> Patience {
 const CALM: Patience = Patience { ping: None, silence: Duration::from_secs(60) };
 
 /// Runs `test` with both ends of a link.
-fn linked<F: Future<Output = ()>>(agent: Patience, server: Patience, test: impl FnOnce(Connection, Connection) -> F) {
+fn linked<F: Future<Output = ()>>(
+    agent: Patience,
+    server: Patience,
+    test: impl FnOnce(Connection, Connection) -> F,
+) {
     let executor: Executor = Arc::default();
     let (one, other) = UnixStream::pair().unwrap();
     let patience = async {
@@ -152,7 +156,8 @@ fn ends_and_cuts_reach_the_other_end() {
 
         // A bound on streams, and none is leaked.
         for _ in 0..3 {
-            let streams: Vec<Stream> = (0..MAX_STREAMS).map(|_| server.link().open(&log_request()).unwrap()).collect();
+            let streams: Vec<Stream> =
+                (0..MAX_STREAMS).map(|_| server.link().open(&log_request()).unwrap()).collect();
             assert!(server.link().open(&log_request()).is_none());
             for _ in 0..MAX_STREAMS {
                 drop(accept(&agent).await);
@@ -193,7 +198,8 @@ fn silence_is_death_and_pings_are_life() {
     let executor: Executor = Arc::default();
     let (one, _mute) = UnixStream::pair().unwrap();
     smol::block_on(executor.run(async {
-        let agent = Connection::start(Box::new(one), Bytes::new(), End::Agent, quick(20, 200), &executor).await;
+        let agent =
+            Connection::start(Box::new(one), Bytes::new(), End::Agent, quick(20, 200), &executor).await;
         assert!(matches!(agent.next().await, Err(Closed::Silence(_))));
     }));
     let (one, _mute) = UnixStream::pair().unwrap();

@@ -12,8 +12,6 @@ mod keys;
 mod node;
 mod pods;
 mod session;
-#[cfg(test)]
-mod tests;
 mod throttle;
 
 use std::collections::{BTreeSet, HashMap};
@@ -205,7 +203,9 @@ impl Links {
         }
         log::info!("node {node}: link lost: {why}");
         let (grace, message) = match why {
-            Closed::Silence(after) => (Duration::ZERO, format!("no word from the agent for {} s", after.as_secs())),
+            Closed::Silence(after) => {
+                (Duration::ZERO, format!("no word from the agent for {} s", after.as_secs()))
+            }
             why => (GRACE, format!("the agent's link was lost: {why}")),
         };
         state.known.insert(node.to_owned(), known);

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::store::{self, Durability, Expect, Store};
 use crate::sys::file::write_atomic;
 use crate::token::{
-    Credential, ID_LENGTH, JoinToken, RandomError, SECRET_LENGTH, random_hex, random_issued_part, same_secret,
-    sha256,
+    Credential, ID_LENGTH, JoinToken, RandomError, SECRET_LENGTH, random_hex, random_issued_part,
+    same_secret, sha256,
 };
 
 /// The join tokens of one server.
@@ -65,11 +65,15 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unknown => "the join token is wrong or was deleted: take the one in the server's token file, \
-                              or make one with `midge token create` on the server",
+            Self::Unknown => {
+                "the join token is wrong or was deleted: take the one in the server's token file, \
+                              or make one with `midge token create` on the server"
+            }
             Self::Expired => "the join token has expired: make one with `midge token create` on the server",
-            Self::UsedUp => "the join token has been used as often as it may be: make one with \
-                             `midge token create` on the server",
+            Self::UsedUp => {
+                "the join token has been used as often as it may be: make one with \
+                             `midge token create` on the server"
+            }
         })
     }
 }
@@ -78,18 +82,37 @@ impl std::error::Error for Refusal {}
 
 #[derive(Debug)]
 pub enum Error {
-    ReadFile { path: PathBuf, source: io::Error },
-    WriteFile { path: PathBuf, source: io::Error },
+    ReadFile {
+        path: PathBuf,
+        source: io::Error,
+    },
+    WriteFile {
+        path: PathBuf,
+        source: io::Error,
+    },
     /// The token file holds no token, or one that pins another CA.
-    File { path: PathBuf, problem: String },
+    File {
+        path: PathBuf,
+        problem: String,
+    },
     /// `--token` (or MIDGE_TOKEN) at the server.
-    Configured { problem: String },
-    Random { source: RandomError },
-    Store { source: store::Error },
+    Configured {
+        problem: String,
+    },
+    Random {
+        source: RandomError,
+    },
+    Store {
+        source: store::Error,
+    },
     /// No issued token has the id.
-    NotFound { id: String },
+    NotFound {
+        id: String,
+    },
     /// Issued tokens are bounded.
-    TooMany { limit: usize },
+    TooMany {
+        limit: usize,
+    },
 }
 
 impl fmt::Display for Error {
@@ -150,8 +173,10 @@ impl Tokens {
                 token
             }
             (None, Some(text)) => {
-                let damaged =
-                    |problem: &dyn fmt::Display| Error::File { path: path.clone(), problem: problem.to_string() };
+                let damaged = |problem: &dyn fmt::Display| Error::File {
+                    path: path.clone(),
+                    problem: problem.to_string(),
+                };
                 let token: JoinToken = text.parse().map_err(|error| damaged(&error))?;
                 if token.ca_hash.is_some_and(|hash| hash != ca_hash) {
                     return Err(damaged(&"its token is for another CA"));
@@ -290,10 +315,7 @@ impl Tokens {
         let entries = self.store.list(PREFIX, None, 0).entries.into_iter();
         entries
             .filter_map(|entry| {
-                Some((
-                    entry.key.strip_prefix(PREFIX)?.to_owned(),
-                    serde_json::from_slice(&entry.value).ok()?,
-                ))
+                Some((entry.key.strip_prefix(PREFIX)?.to_owned(), serde_json::from_slice(&entry.value).ok()?))
             })
             .collect()
     }
@@ -389,7 +411,7 @@ mod tests {
             }
             assert_eq!(tokens.list(), []);
             let other = tokens.create("", None, None).await.unwrap();
-            assert_eq!(tokens.record(&id).is_none(), true, "a token that admits nobody is swept");
+            assert!(tokens.record(&id).is_none(), "a token that admits nobody is swept");
             let Credential::Issued { id, .. } = &other.credential else { panic!() };
             tokens.delete(id).await.unwrap();
             assert_eq!(tokens.verify(&other.credential, now), Err(Refusal::Unknown));

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use futures_rustls::pki_types::pem::PemObject;
 use futures_rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use futures_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use futures_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
 use futures_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use futures_rustls::rustls::crypto::ring::default_provider;
 use futures_rustls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};

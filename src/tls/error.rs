@@ -6,21 +6,47 @@ use std::path::PathBuf;
 
 #[derive(Debug)]
 pub enum Error {
-    ReadFile { path: PathBuf, source: io::Error },
-    WriteFile { path: PathBuf, source: io::Error },
+    ReadFile {
+        path: PathBuf,
+        source: io::Error,
+    },
+    WriteFile {
+        path: PathBuf,
+        source: io::Error,
+    },
     /// One of certificate and key is there, the other is not.
-    Incomplete { present: PathBuf, missing: PathBuf },
-    ParseKey { path: PathBuf, source: rcgen::Error },
-    ParseCertificate { path: PathBuf },
+    Incomplete {
+        present: PathBuf,
+        missing: PathBuf,
+    },
+    ParseKey {
+        path: PathBuf,
+        source: rcgen::Error,
+    },
+    ParseCertificate {
+        path: PathBuf,
+    },
     /// The certificate was not made from the key beside it.
-    Mismatch { certificate: PathBuf, key: PathBuf },
-    MakeKey { source: rcgen::Error },
-    SignCertificate { name: &'static str, source: rcgen::Error },
+    Mismatch {
+        certificate: PathBuf,
+        key: PathBuf,
+    },
+    MakeKey {
+        source: rcgen::Error,
+    },
+    SignCertificate {
+        name: &'static str,
+        source: rcgen::Error,
+    },
     /// A name that no certificate can hold.
-    Name { name: String },
+    Name {
+        name: String,
+    },
     /// A CA that a client is given is not PEM with one usable certificate.
     ParseAuthority,
-    Configure { source: futures_rustls::rustls::Error },
+    Configure {
+        source: futures_rustls::rustls::Error,
+    },
 }
 
 impl fmt::Display for Error {

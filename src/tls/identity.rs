@@ -86,7 +86,8 @@ impl ServerIdentity {
     pub(super) fn prepare_at(&self, local: IpAddr, now: SystemTime) {
         let local = local.to_canonical();
         let mut shown = self.current.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = local.is_loopback() || self.names.addresses.contains(&local) || shown.learnt.contains(&local);
+        let known =
+            local.is_loopback() || self.names.addresses.contains(&local) || shown.learnt.contains(&local);
         // A clock that went back by more than a certificate's life was wrong when it was issued.
         let stale = now >= shown.renew || now + LEAF_LIFE < shown.issued;
         if known && !stale {
@@ -105,9 +106,14 @@ impl ServerIdentity {
             Ok(certificate) => {
                 log::info!(
                     "issued a new server certificate: {}",
-                    if known { String::from("the old one was near its end") } else { format!("it now names {local}") }
+                    if known {
+                        String::from("the old one was near its end")
+                    } else {
+                        format!("it now names {local}")
+                    }
                 );
-                *shown = Shown { certificate: Arc::new(certificate), learnt, renew: now + renewal(), issued: now };
+                *shown =
+                    Shown { certificate: Arc::new(certificate), learnt, renew: now + renewal(), issued: now };
             }
             Err(error) => {
                 log::error!("{error}");

@@ -15,7 +15,11 @@ fn folder(name: &str) -> PathBuf {
 }
 
 /// Shakes hands in memory; `name` is what the client expects.
-fn handshake(identity: &ServerIdentity, client: Arc<ClientConfig>, name: &str) -> Result<Vec<u8>, RustlsError> {
+fn handshake(
+    identity: &ServerIdentity,
+    client: Arc<ClientConfig>,
+    name: &str,
+) -> Result<Vec<u8>, RustlsError> {
     let mut server = ServerConnection::new(identity.config())?;
     let mut client = ClientConnection::new(client, ServerName::try_from(name.to_owned()).unwrap())?;
     while client.is_handshaking() || server.is_handshaking() {
@@ -55,7 +59,9 @@ fn agents_trust_the_pinned_ca_only_and_it_survives_restarts() {
     }
     let identity = ServerIdentity::new(Arc::new(authority), names).unwrap();
     let pinned = client_config_pinned(&pem).unwrap();
-    for name in [SERVER_NAME, "localhost", "127.0.0.1", "::1", "pi.example", "10.1.2.3", "kubernetes.default.svc"] {
+    for name in
+        [SERVER_NAME, "localhost", "127.0.0.1", "::1", "pi.example", "10.1.2.3", "kubernetes.default.svc"]
+    {
         handshake(&identity, pinned.clone(), name).unwrap();
     }
     assert!(handshake(&identity, pinned, "elsewhere").is_err());

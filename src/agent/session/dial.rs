@@ -98,7 +98,10 @@ async fn fetch_ca(options: &Options, url: &Url, executor: &Executor) -> Result<S
         ),
     }
     String::from_utf8(text.into()).map_err(|_| {
-        Failure::Passing(Error::Certificate { server: url.to_string(), source: crate::tls::Error::ParseAuthority })
+        Failure::Passing(Error::Certificate {
+            server: url.to_string(),
+            source: crate::tls::Error::ParseAuthority,
+        })
     })
 }
 

@@ -11,29 +11,62 @@ use crate::tls;
 /// `Display` names the way out. The last of them to be seen ends an agent that has never joined.
 #[derive(Debug)]
 pub enum Error {
-    ReadFile { path: PathBuf, source: io::Error },
-    WriteFile { path: PathBuf, source: io::Error },
+    ReadFile {
+        path: PathBuf,
+        source: io::Error,
+    },
+    WriteFile {
+        path: PathBuf,
+        source: io::Error,
+    },
     /// A file of the agent's that holds something else.
-    Damaged { path: PathBuf },
+    Damaged {
+        path: PathBuf,
+    },
     /// Neither a node key nor a join token.
     NoToken,
     /// No server's address.
     NoServer,
     /// The token was made by another cluster's server.
-    OtherCa { server: String },
+    OtherCa {
+        server: String,
+    },
     /// The server shows a certificate of another CA than the one that the node joined.
-    ChangedCa { server: String, source: http::client::Error },
+    ChangedCa {
+        server: String,
+        source: http::client::Error,
+    },
     /// What `/cacerts` gave is no certificate.
-    Certificate { server: String, source: tls::Error },
+    Certificate {
+        server: String,
+        source: tls::Error,
+    },
     /// `/cacerts` gave something else.
-    NoMidge { server: String, code: u16 },
+    NoMidge {
+        server: String,
+        code: u16,
+    },
     /// The server said no.
-    Refused { server: String, code: u16, message: String },
-    Reach { source: http::client::Error },
-    Answer { server: String, source: http::body::ReadError },
-    Link { server: String, source: Closed },
+    Refused {
+        server: String,
+        code: u16,
+        message: String,
+    },
+    Reach {
+        source: http::client::Error,
+    },
+    Answer {
+        server: String,
+        source: http::body::ReadError,
+    },
+    Link {
+        server: String,
+        source: Closed,
+    },
     /// The node was deleted, or another machine has its name now.
-    Revoked { node: String },
+    Revoked {
+        node: String,
+    },
 }
 
 impl fmt::Display for Error {
@@ -50,7 +83,9 @@ impl fmt::Display for Error {
                 "this node has not joined yet and there is no join token: set MIDGE_TOKEN to what is in the \
                  server's token file (/var/lib/midge/server/token)",
             ),
-            Self::NoServer => f.write_str("there is no server to join: set MIDGE_URL to https://<server>:6443"),
+            Self::NoServer => {
+                f.write_str("there is no server to join: set MIDGE_URL to https://<server>:6443")
+            }
             Self::OtherCa { server } => write!(
                 f,
                 "the join token is not for the cluster at {server}: its CA is another one. Take the token from that \
@@ -66,7 +101,9 @@ impl fmt::Display for Error {
             Self::NoMidge { server, code } => {
                 write!(f, "{server}/cacerts answered with {code}: there is no midge server at this address")
             }
-            Self::Refused { server, code, message } => write!(f, "{server} refused this node ({code}): {message}"),
+            Self::Refused { server, code, message } => {
+                write!(f, "{server} refused this node ({code}): {message}")
+            }
             Self::Reach { .. } => f.write_str("failed to reach the server"),
             Self::Answer { server, .. } => write!(f, "failed to read the answer of {server}"),
             Self::Link { server, .. } => write!(f, "failed to open the link to {server}"),

@@ -58,10 +58,9 @@ pub(super) async fn load(options: &Options) -> Result<Identity, Error> {
         return Err(Error::NoServer);
     }
     let folder = options.folder.clone();
-    let (ca, key) = smol::unblock(move || {
-        Ok::<_, Error>((read(&folder.join(CA_FILE))?, read(&folder.join(KEY_FILE))?))
-    })
-    .await?;
+    let (ca, key) =
+        smol::unblock(move || Ok::<_, Error>((read(&folder.join(CA_FILE))?, read(&folder.join(KEY_FILE))?)))
+            .await?;
     let key = match key {
         Some(text) => {
             let key = text.trim();
@@ -75,7 +74,9 @@ pub(super) async fn load(options: &Options) -> Result<Identity, Error> {
     let pinned = options.token.as_ref().and_then(|token| token.ca_hash);
     let identity = match ca {
         Some(ca) if pinned.is_some_and(|hash| hash != sha256(ca.as_bytes())) => {
-            log::warn!("the join token is for another cluster than the one this node has joined: joining that one");
+            log::warn!(
+                "the join token is for another cluster than the one this node has joined: joining that one"
+            );
             Identity { ca: None, key: None }
         }
         // Without a key nothing binds the node to the cluster: it is fetched anew.

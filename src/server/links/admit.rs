@@ -129,9 +129,11 @@ fn taken(node: &str) -> Status {
 /// Checks that a request asks for our WebSocket (RFC 6455 section 4.2.1), and answers its key.
 fn websocket(method: &Method, headers: &HeaderMap) -> Result<String, Status> {
     let has = |name: header::HeaderName, wanted: &str| {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-            value.split(',').any(|part| part.trim().eq_ignore_ascii_case(wanted))
-        })
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(wanted)))
     };
     if method != Method::GET {
         return Err(Status::method_not_allowed());

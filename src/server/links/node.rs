@@ -50,7 +50,10 @@ impl Links {
         let _chosen = self.ranges.lock().await;
         let range = self.free_range()?;
         if range.is_none() {
-            log::error!("node {name}: no address range is left for its pods: {} is full", self.options.cluster_cidr);
+            log::error!(
+                "node {name}: no address range is left for its pods: {} is full",
+                self.options.cluster_cidr
+            );
         }
         let set = |node: &mut Object| {
             if let (Some(range), "") = (&range, node.str_at("/spec/podCIDR")) {
@@ -78,7 +81,9 @@ impl Links {
         for item in nodes.items {
             taken.insert(item.object()?.str_at("/spec/podCIDR").to_owned());
         }
-        Ok(ranges(self.options.cluster_cidr).map(|range| range.to_string()).find(|range| !taken.contains(range)))
+        Ok(ranges(self.options.cluster_cidr)
+            .map(|range| range.to_string())
+            .find(|range| !taken.contains(range)))
     }
 
     /// Stores what an agent says of its node. Labels and taints that a user may change count only on joining.
@@ -99,7 +104,8 @@ impl Links {
         };
         let is_ready = ready(&node).is_some_and(|condition| condition["status"] == "True");
         if is_ready != was_ready {
-            let (reason, kind) = if is_ready { ("NodeReady", Type::Normal) } else { ("NodeNotReady", Type::Warning) };
+            let (reason, kind) =
+                if is_ready { ("NodeReady", Type::Normal) } else { ("NodeNotReady", Type::Warning) };
             self.tell_of(&node, kind, reason, &format!("Node {name} status is now: {reason}")).await;
         }
         Ok(())
@@ -151,7 +157,8 @@ impl Links {
                     "/metadata/ownerReferences",
                     json!([{"apiVersion": "v1", "kind": "Node", "name": name, "uid": node.uid()}]),
                 );
-                let spec = json!({"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now});
+                let spec =
+                    json!({"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now});
                 lease.set("/spec", spec);
                 self.registry.create(LEASE, lease, options).await
             }
@@ -175,8 +182,9 @@ fn ranges(cluster: Cidr) -> impl Iterator<Item = Cidr> {
     let prefix = cluster.prefix.max(24);
     let count = 1_u32 << (prefix - cluster.prefix).min(24);
     let (first, step) = (u32::from(cluster.address), 1_u32 << (32 - u32::from(prefix)).min(31));
-    (0..count).map(move |index| {
-        Cidr { address: Ipv4Addr::from(first.wrapping_add(index.wrapping_mul(step))), prefix }
+    (0..count).map(move |index| Cidr {
+        address: Ipv4Addr::from(first.wrapping_add(index.wrapping_mul(step))),
+        prefix,
     })
 }
 
@@ -202,7 +210,8 @@ fn merge(node: &mut Object, said: &Object, now: SystemTime) {
             node.set(&pointer, value.clone());
         }
     }
-    let mut conditions: Vec<Value> = said.array_at("/status/conditions").iter().take(MAX_LIST).cloned().collect();
+    let mut conditions: Vec<Value> =
+        said.array_at("/status/conditions").iter().take(MAX_LIST).cloned().collect();
     if !conditions.iter().any(|condition| condition["type"] == "Ready") {
         conditions.push(json!({
             "type": "Ready", "status": "True", "reason": "KubeletReady",
@@ -224,7 +233,8 @@ fn mark(node: &mut Object, why: &str, now: SystemTime) {
         condition["message"] = why.into();
     }
     // The heartbeat stays what it was: the last word.
-    let heard: Vec<Value> = conditions.iter().map(|condition| condition["lastHeartbeatTime"].clone()).collect();
+    let heard: Vec<Value> =
+        conditions.iter().map(|condition| condition["lastHeartbeatTime"].clone()).collect();
     stamp(&mut conditions, node.array_at("/status/conditions"), now);
     for (condition, heard) in conditions.iter_mut().zip(heard) {
         if !heard.is_null() {
@@ -277,7 +287,8 @@ mod tests {
 
     #[test]
     fn ranges_of_a_cluster() {
-        let list = |text: &str| ranges(text.parse().unwrap()).map(|range| range.to_string()).collect::<Vec<_>>();
+        let list =
+            |text: &str| ranges(text.parse().unwrap()).map(|range| range.to_string()).collect::<Vec<_>>();
         assert_eq!(list("10.42.0.0/23"), ["10.42.0.0/24", "10.42.1.0/24"]);
         assert_eq!(list("10.42.0.0/26"), ["10.42.0.0/26"]);
         assert_eq!(list("10.42.0.0/16").len(), 256);

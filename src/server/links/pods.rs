@@ -23,11 +23,7 @@ pub(super) struct Name {
 
 impl Name {
     pub(super) fn of(pod: &Object) -> Self {
-        Self {
-            namespace: pod.namespace().to_owned(),
-            name: pod.name().to_owned(),
-            uid: pod.uid().to_owned(),
-        }
+        Self { namespace: pod.namespace().to_owned(), name: pod.name().to_owned(), uid: pod.uid().to_owned() }
     }
 }
 
@@ -117,13 +113,19 @@ impl Links {
     pub(super) fn compare_all(&self, node: &str, known: &mut Known) -> Result<Vec<ToAgent>, Status> {
         let pods = self.node_pods(node)?;
         let gone = known.uids().into_iter().filter(|uid| !pods.iter().any(|(_, pod)| pod.uid() == uid));
-        let mut messages: Vec<ToAgent> = gone.collect::<Vec<_>>().iter().map(|uid| known.remove(uid)).collect();
+        let mut messages: Vec<ToAgent> =
+            gone.collect::<Vec<_>>().iter().map(|uid| known.remove(uid)).collect();
         messages.extend(pods.iter().filter_map(|(item, pod)| known.put(item, pod)));
         Ok(messages)
     }
 
     /// What one changed pod needs.
-    pub(super) fn compare(&self, node: &str, known: &mut Known, name: &Name) -> Result<Option<ToAgent>, Status> {
+    pub(super) fn compare(
+        &self,
+        node: &str,
+        known: &mut Known,
+        name: &Name,
+    ) -> Result<Option<ToAgent>, Status> {
         let item = match self.registry.item(POD, &name.namespace, &name.name) {
             Ok(item) => item,
             Err(status) if status.code == 404 => {

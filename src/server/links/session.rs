@@ -87,7 +87,8 @@ impl Session {
             _ => return self.refuse(close::PROTOCOL, "the first message was no Hello").await,
         };
         if hello.protocol != PROTOCOL || !works_with(&hello.version) {
-            let reason = format!("midge {} does not work with this server's {}", hello.version, crate::VERSION);
+            let reason =
+                format!("midge {} does not work with this server's {}", hello.version, crate::VERSION);
             return self.refuse(close::VERSION, &reason).await;
         }
         Ok(hello)
@@ -225,6 +226,8 @@ impl Session {
 
     /// An agent's bad input, or a full disk, must not end its link: it is logged, and said again later.
     fn logged<T>(&self, what: &str, outcome: Result<T, Status>) -> Option<T> {
-        outcome.map_err(|status| log::warn!("node {}: failed to {what}: {}", self.node(), status.message)).ok()
+        outcome
+            .map_err(|status| log::warn!("node {}: failed to {what}: {}", self.node(), status.message))
+            .ok()
     }
 }

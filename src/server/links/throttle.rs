@@ -38,7 +38,9 @@ impl Throttle {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let address = network(address);
         if all.len() >= MAX_ADDRESSES && !all.contains_key(&address) {
-            if let Some(oldest) = all.iter().min_by_key(|(_, failures)| failures.last).map(|(oldest, _)| *oldest) {
+            if let Some(oldest) =
+                all.iter().min_by_key(|(_, failures)| failures.last).map(|(oldest, _)| *oldest)
+            {
                 all.remove(&oldest);
             }
         }
