@@ -15,7 +15,7 @@ use midge::agent::session::{self, Core, Error, Options};
 use midge::api::kinds::{NODE, POD};
 use midge::api::{Object, Status};
 use midge::http::client::Client;
-use midge::http::server::Limits;
+use midge::http::server::{Limits, serve};
 use midge::http::{Url, body};
 use midge::link::{
     CONNECT_PATH, Chunk, Closed, Connection, End, Hello, HelloPod, LogRequest, Patience, PodRef, Stream,
@@ -94,7 +94,7 @@ impl Server {
                 async move {
                     if request.uri().path() == "/cacerts" {
                         let pem = authority.certificate_pem().to_owned();
-                        return hyper::Response::new(midge::http::body::full(pem));
+                        return hyper::Response::new(body::full(pem));
                     }
                     links.connect(request, peer).await
                 }
