@@ -18,7 +18,7 @@ mod v2;
 #[cfg(test)]
 mod tests;
 
-pub use v2::document_v2;
+pub use v2::{V2_CONTENT_TYPE, document_v2};
 
 /// A chunk is sent once it is this long, in bytes: small enough to stay out of an idle server's memory.
 const CHUNK: usize = 8 * 1024;

@@ -55,11 +55,11 @@ pub struct Problems {
     pub unknown: Vec<String>,
     /// Keys that came twice in one map, if the caller fills it in from [`duplicates`].
     pub duplicates: Vec<String>,
-    /// Required fields that are missing, and values outside a closed set.
+    /// Required fields that are missing, and values outside a closed set. At most [`MAX_PROBLEMS`].
     pub causes: Vec<Cause>,
 }
 
-/// How many unknown, and how many duplicate fields are listed: upstream's limit, too.
+/// How many problems of one sort are listed, so that a flood of them is not answered with another.
 pub const MAX_PROBLEMS: usize = 100;
 
 impl Problems {
@@ -98,15 +98,15 @@ fn of(kind: &Kind) -> Option<table::Type> {
     table::kind(&kind.api_version(), kind.kind)
 }
 
-/// Sets what the client left out and upstream sets: the table's constants, and what depends on other
-/// fields (imagePullPolicy on the image's tag, requests on limits, serviceAccount on serviceAccountName).
-/// Drops nulls, and writes quantities as strings.
+/// Sets the table's constants where the client left a field out; drops nulls, and writes quantities in
+/// their canonical text. What depends on other fields is the strategy's, but for a pod's serviceAccount, which is
+/// serviceAccountName under another name.
 pub fn default(kind: &Kind, object: &mut Object) {
     if let Some(of) = of(kind) {
         defaults::fill(of, object.as_map_mut());
     }
     if kind == kinds::POD {
-        defaults::pod(object);
+        defaults::account(object);
     }
 }
 

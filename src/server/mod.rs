@@ -10,6 +10,7 @@
 //! namespaces, events' expiry). All live in structs that [`run`] owns: when it returns, they are gone.
 
 mod accept;
+pub mod attempts;
 pub mod auth;
 mod body;
 pub mod config;
@@ -50,6 +51,7 @@ pub struct State {
     pub links: Arc<Links>,
     pub tokens: Arc<Tokens>,
     pub admin: auth::Admin,
+    pub attempts: attempts::Attempts,
     /// The CA's certificate, as `/cacerts` serves it.
     pub certificate_pem: String,
     pub watchers: watch::Watchers,

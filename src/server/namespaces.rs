@@ -93,8 +93,7 @@ impl Namespaces {
     async fn empty(&self, namespace: &str) -> Result<bool, Status> {
         let mut left = false;
         for kind in KINDS.iter().copied().filter(|kind| kind.namespaced) {
-            let list =
-                self.registry.list(kind, Some(namespace), &Selectors::default(), &Page::default())?;
+            let list = self.registry.list(kind, Some(namespace), &Selectors::default(), &Page::default())?;
             for items in list.items.chunks(TOGETHER) {
                 let mut tasks = Vec::with_capacity(items.len());
                 for item in items {

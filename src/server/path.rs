@@ -159,7 +159,7 @@ mod tests {
                 found.subresource,
             )),
             Route::UnknownObjects => None,
-            other => panic!("{path}: {other:?}"),
+            other => unreachable!("{path}: {other:?}"),
         }
     }
 

@@ -58,7 +58,8 @@ impl Registry {
 
     /// [`Registry::get`] without parsing.
     pub fn item(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Item, Status> {
-        let entry = self.store.get(&kind.key(namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
+        let entry =
+            self.store.get(&kind.key(namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
         Ok(Item { revision: entry.revision, value: entry.value })
     }
 }

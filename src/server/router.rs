@@ -1,12 +1,14 @@
 //! From a request to its answer: what is open to all, who is asking, whose it is.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_lite::stream;
 use hyper::body::Incoming;
 use hyper::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde_json::json;
+use smol::Timer;
 
 use super::accept::{self, Shape};
 use super::auth::Verdict;
@@ -68,7 +70,12 @@ async fn authenticate(state: &State, headers: &HeaderMap, peer: Peer) -> Result<
         Verdict::Admitted => Ok(()),
         Verdict::Anonymous => Err(Status::unauthorized("Unauthorized")),
         Verdict::Wrong => {
-            log::warn!("{}: refused a request with a wrong token", peer.address.ip());
+            let address = peer.address.ip();
+            let penalty = state.attempts.failed(address, Instant::now());
+            if penalty.tell {
+                log::warn!("{address}: wrong bearer token ({} of late)", penalty.count);
+            }
+            Timer::after(penalty.delay).await;
             Err(Status::unauthorized("Unauthorized"))
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use smol::net::TcpListener;
 
+use super::attempts::Attempts;
 use super::links::{self, Links};
 use super::registry::Registry;
 use super::tokens::Tokens;
@@ -80,13 +81,13 @@ pub async fn run(
         links: links.clone(),
         tokens: tokens.clone(),
         admin: auth::Admin::new(&secret),
+        attempts: Attempts::default(),
         certificate_pem: authority.certificate_pem().to_owned(),
         watchers: watch::Watchers::default(),
         closing,
     });
     drop(secret);
-    // Dropped on return, in whatever way.
-    let _loops = [
+    let loops = [
         executor.spawn(links.clone().run()),
         scheduler::run(registry.clone(), &executor),
         namespaces::run(registry.clone(), &executor),
@@ -105,6 +106,10 @@ pub async fn run(
     log::info!("listening on {address}");
     ready(Ready { address, url, token: tokens.server_token(), kubeconfig });
     serve(listener, identity, Limits::default(), executor, handler, ending).await;
+    // Waited for: a task that is only dropped keeps the registry open until the executor turns to it.
+    for task in loops {
+        task.cancel().await;
+    }
     Ok(())
 }
 

@@ -88,10 +88,8 @@ impl Scheduler {
             }
             self.news = false;
             // All three are cancel-safe.
-            let changed = or(
-                async { Wake::Pod(pods.next().await) },
-                async { Wake::Node(nodes.next().await) },
-            );
+            let changed =
+                or(async { Wake::Pod(pods.next().await) }, async { Wake::Node(nodes.next().await) });
             let wake = if self.failed {
                 let retry = async {
                     smol::Timer::after(PAUSE).await;
@@ -161,7 +159,8 @@ impl Scheduler {
     async fn round(&mut self) -> Result<(), Status> {
         let mut nodes: Vec<_> = self.nodes.values().cloned().collect();
         self.take_room(&mut nodes)?;
-        let mut waiting: Vec<_> = self.pending.iter().map(|(key, pending)| (pending.since, key.clone())).collect();
+        let mut waiting: Vec<_> =
+            self.pending.iter().map(|(key, pending)| (pending.since, key.clone())).collect();
         waiting.sort_unstable();
         let mut tasks = Vec::new();
         for (_, key) in waiting {

@@ -85,7 +85,8 @@ impl Checks {
         }
         let keys = |after: Option<&str>, limit| {
             let list = self.store.list(prefix, after, limit);
-            let names: Vec<_> = list.entries.iter().map(|entry| entry.key[prefix.len()..].to_owned()).collect();
+            let names: Vec<_> =
+                list.entries.iter().map(|entry| entry.key[prefix.len()..].to_owned()).collect();
             (names.join(" "), list.more)
         };
         assert_eq!(keys(None, 0), ("a b b/x ba c".to_owned(), 0));
@@ -159,7 +160,12 @@ impl Checks {
                             let entry = store.get(&key).unwrap();
                             let count: u32 = std::str::from_utf8(&entry.value).unwrap().parse().unwrap();
                             let value = (count + 1).to_string().into_bytes();
-                            match block_on(store.put(&key, value, Expect::Revision(entry.revision), durability)) {
+                            match block_on(store.put(
+                                &key,
+                                value,
+                                Expect::Revision(entry.revision),
+                                durability,
+                            )) {
                                 Ok(_) => break,
                                 Err(Error::Conflict { .. }) => {}
                                 Err(error) => panic!("{error}"),

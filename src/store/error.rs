@@ -10,8 +10,8 @@ use super::Revision;
 pub enum Error {
     /// The file or folder could not be opened or read.
     Open { path: PathBuf, source: io::Error },
-    /// Another process has the folder.
-    Locked { path: PathBuf },
+    /// Another process has the folder; its id when it is known.
+    Locked { path: PathBuf, process: Option<u32> },
     /// A line that was once complete is not what was written. `line` counts from 1.
     Damaged { path: PathBuf, line: usize },
     /// A newer midge wrote the file.
@@ -32,11 +32,13 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open { path, .. } => write!(f, "failed to open the registry at `{}`", path.display()),
-            Self::Locked { path } => write!(
-                f,
-                "the registry at `{}` is in use by another midge server: stop that one, or give this one its own --data-dir",
-                path.display()
-            ),
+            Self::Locked { path, process } => {
+                write!(f, "the registry at `{}` is in use by another midge server", path.display())?;
+                if let Some(process) = process {
+                    write!(f, " (process {process})")?;
+                }
+                f.write_str(": stop that one, or give this one its own --data-dir")
+            }
             Self::Damaged { path, line } => write!(
                 f,
                 "the registry is damaged at line {line} of `{}`: `midge registry repair {}` keeps every line that is \

@@ -15,7 +15,8 @@ use smol::lock::Semaphore;
 
 use super::disk::{Disk, Folder, Log};
 use super::line::{self, Line, VERSION};
-use super::writer::{self, Message, State, Stored, Write, Writer};
+use super::snapshot;
+use super::writer::{Message, State, Stored, Write, Writer};
 use super::{Answer, Durability, Entry, Error, Expect, List, Revision, Ring, Store, Watch};
 use crate::sys;
 
@@ -38,8 +39,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             lazy_delay: Duration::from_secs(30),
-            ring_events: 2048,
-            ring_bytes: 1 << 20,
+            ring_events: 1024,
+            ring_bytes: 512 << 10,
             compact_factor: 4,
             compact_minimum: 256 << 10,
         }
@@ -95,7 +96,14 @@ impl Journal {
                 }
                 (Box::new(file), loaded)
             }
-            None => create(&mut disk).map_err(failed)?,
+            None => {
+                let created = create(&mut disk).map_err(failed)?;
+                // The folders above may be as new as the file. One that may not be read is not ours.
+                for parent in folder.ancestors().skip(1).take(3).filter(|path| !path.as_os_str().is_empty()) {
+                    drop(sys::file::sync_folder(parent));
+                }
+                created
+            }
         };
         let mut journal = Self::start(loaded, Box::new(disk), log, options).map_err(failed)?;
         journal._lock = Some(lock);
@@ -214,7 +222,7 @@ pub(super) fn lock(folder: &Path) -> Result<sys::lock::Lock, Error> {
     let failed = |source| Error::Open { path: folder.to_owned(), source };
     sys::file::create_private_folder(folder).map_err(failed)?;
     sys::lock::exclusive(&folder.join("lock")).map_err(|error| match error {
-        sys::lock::Error::Held { .. } => Error::Locked { path: folder.to_owned() },
+        sys::lock::Error::Held { process, .. } => Error::Locked { path: folder.to_owned(), process },
         sys::lock::Error::Open { path, source } | sys::lock::Error::Lock { path, source } => {
             Error::Open { path, source }
         }
@@ -225,7 +233,7 @@ pub(super) fn lock(folder: &Path) -> Result<sys::lock::Lock, Error> {
 pub(super) fn create(disk: &mut dyn Disk) -> std::io::Result<(Box<dyn Log>, Loaded)> {
     let mut log = disk.create()?;
     let state = State::default();
-    let length = writer::write_file(log.as_mut(), &state, 0)?;
+    let length = snapshot::write_file(log.as_mut(), &state, 0)?;
     disk.install()?;
     Ok((log, Loaded { state, ceiling: 0, length }))
 }

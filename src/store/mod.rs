@@ -17,6 +17,7 @@ mod journal;
 mod line;
 mod repair;
 mod ring;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -109,6 +109,35 @@ fn a_write_torn_at_any_byte_is_cut_off() {
 }
 
 #[test]
+fn every_prefix_of_a_journal_is_a_state_that_was() {
+    let folder = Folder::new("prefix");
+    let mut states = vec![String::new()];
+    {
+        let store = folder.open();
+        for n in 0..24_u32 {
+            let key = format!("k{}", n * 7 % 5);
+            if n % 4 == 3 {
+                drop(block_on(store.delete(&key, Expect::Any, Synced)));
+            } else {
+                put(&store, &key, &n.to_string(), Synced).unwrap();
+            }
+            states.push(dump(&store));
+        }
+    }
+    let whole = folder.bytes();
+    let created = whole.split_inclusive(|byte| *byte == b'\n').take(2).map(<[u8]>::len).sum();
+    let mut reached = 0;
+    for length in created..=whole.len() {
+        fs::write(folder.journal(), &whole[..length]).unwrap();
+        let state = dump(&folder.open());
+        // Never back: a longer prefix is never an older state.
+        let found = states[reached..].iter().position(|known| *known == state);
+        reached += found.unwrap_or_else(|| panic!("{length} bytes make a state that never was: {state}"));
+    }
+    assert_eq!(states[reached], states[states.len() - 1]);
+}
+
+#[test]
 fn parts_of_a_write_that_is_missing_its_middle_are_cut_off() {
     let folder = Folder::new("middle");
     {
@@ -182,7 +211,7 @@ fn a_newer_format_is_refused() {
 #[test]
 fn lazy_and_memory_writes_cost_no_disk_but_revisions_never_repeat() {
     let folder = Folder::new("lazy");
-    let options = Options { lazy_delay: Duration::from_millis(300), ..Options::default() };
+    let options = Options { lazy_delay: Duration::from_secs(1), ..Options::default() };
     let store = Journal::open_with(&folder.0, options).unwrap();
     put(&store, "node", "0", Synced).unwrap();
     let quiet = folder.bytes();
@@ -191,12 +220,17 @@ fn lazy_and_memory_writes_cost_no_disk_but_revisions_never_repeat() {
     }
     put(&store, "node", "0", Lazy).unwrap();
     put(&store, "node", "0", Synced).unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(1300));
     assert!(folder.bytes() == quiet, "heartbeats and writes without a change write nothing");
     put(&store, "pod", "1", Lazy).unwrap();
     let last = put(&store, "pod", "2", Lazy).unwrap();
     assert!(folder.bytes() == quiet, "lazy");
-    std::thread::sleep(Duration::from_millis(700));
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(100));
+        if folder.bytes() != quiet {
+            break;
+        }
+    }
     let later = folder.bytes();
     let added = String::from_utf8(later[quiet.len()..].to_vec()).unwrap();
     assert_eq!(added.lines().count(), 1, "{added}");
@@ -303,8 +337,7 @@ impl Fake {
         let folder = Folder::new(&format!("fake-{:?}", std::thread::current().id()));
         fs::create_dir_all(&folder.0).unwrap();
         fs::write(folder.journal(), self.with(|inner| inner.journal.clone())).unwrap();
-        let text = dump(&folder.open());
-        text
+        dump(&folder.open())
     }
 }
 
@@ -337,6 +370,8 @@ impl Write for FakeLog {
 
 impl Log for FakeLog {
     fn sync(&mut self) -> io::Result<()> {
+        // As disks do, it takes a while: writes gather meanwhile.
+        std::thread::sleep(Duration::from_millis(1));
         self.0.with(|inner| {
             inner.syncs += 1;
             if inner.fail_sync { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
@@ -387,7 +422,8 @@ fn failed_writes_change_nothing_and_later_ones_succeed() {
     for (number, fault) in faults.into_iter().enumerate() {
         let disk = Fake::default();
         let store = disk.open();
-        let kept = put(&store, "a", "1", Synced).unwrap();
+        put(&store, "a", "1", Synced).unwrap();
+        let kept = put(&store, "early", "1", Lazy).unwrap();
         let mut watch = store.watch("", kept).unwrap();
         disk.with(fault);
         for _ in 0..2 {
@@ -396,7 +432,7 @@ fn failed_writes_change_nothing_and_later_ones_succeed() {
             assert!(matches!(put(&store, "new", "1", Synced), Err(Error::Write { .. })));
             assert!(matches!(block_on(store.delete("a", Expect::Any, Synced)), Err(Error::Write { .. })));
         }
-        assert_eq!((dump(&store), store.revision()), ("a=1".to_owned(), kept), "fault {number}");
+        assert_eq!((dump(&store), store.revision()), ("a=1 early=1".to_owned(), kept), "fault {number}");
         assert!(watch.try_next().unwrap().is_none());
         // What needs no disk goes on.
         let beat = put(&store, "lease", "1", Memory).unwrap();
@@ -408,7 +444,7 @@ fn failed_writes_change_nothing_and_later_ones_succeed() {
         put(&store, "b", "3", Synced).unwrap();
         // A rewritten journal has the heartbeat, too.
         let durable = disk.reread();
-        assert_eq!(durable.replace("lease=1 ", ""), "a=1 b=3 status=1", "fault {number}");
+        assert_eq!(durable.replace("lease=1 ", ""), "a=1 b=3 early=1 status=1", "fault {number}");
         drop(store);
         assert_eq!(disk.reread(), durable);
     }

@@ -7,11 +7,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use smol::channel::Sender;
 use smol::lock::SemaphoreGuardArc;
 
 use super::disk::{Disk, Log};
 use super::error::again;
-use super::line::{Line, VERSION};
+use super::line::Line;
+use super::snapshot::{size, write_file};
 use super::{Durability, Entry, Error, Event, Expect, Options, Revision, Ring};
 
 /// How far ahead the revision ceiling is written. Lazy and memory writes use up revisions that the journal
@@ -36,6 +38,8 @@ pub(super) struct State {
     pub revision: Revision,
 }
 
+type Answer = Result<Entry, Error>;
+
 pub(super) enum Message {
     Write(Write),
     Stop,
@@ -48,7 +52,7 @@ pub(super) struct Write {
     pub value: Option<Arc<[u8]>>,
     pub expect: Expect,
     pub durability: Durability,
-    pub answer: smol::channel::Sender<Result<Entry, Error>>,
+    pub answer: Sender<Answer>,
     /// Bounds the queue.
     pub _permit: SemaphoreGuardArc,
 }
@@ -72,7 +76,7 @@ struct Staged {
 struct Batch {
     staged: HashMap<Arc<str>, Staged>,
     events: Vec<Event>,
-    answers: Vec<(smol::channel::Sender<Result<Entry, Error>>, Result<Entry, Error>)>,
+    answers: Vec<(Sender<Answer>, Answer)>,
 }
 
 pub(super) struct Writer {
@@ -99,7 +103,6 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    #[expect(clippy::too_many_arguments, reason = "one caller, each of another type")]
     pub(super) fn new(
         state: Arc<RwLock<State>>,
         ring: Arc<Ring>,
@@ -373,29 +376,4 @@ impl Writer {
         self.flush_at = None;
         Ok(())
     }
-}
-
-/// Writes and syncs a whole journal; returns its length.
-pub(super) fn write_file(log: &mut dyn Log, state: &State, ceiling: Revision) -> io::Result<u64> {
-    let (mut text, mut length) = (Vec::new(), 0);
-    Line::Header { version: VERSION, ceiling }.write(false, &mut text);
-    for (key, stored) in &state.entries {
-        let put = Line::Put { revision: stored.revision, key: (&**key).into(), value: &stored.value };
-        put.write(true, &mut text);
-        if text.len() > 16 << 10 {
-            log.write_all(&text)?;
-            length += text.len() as u64;
-            text.clear();
-        }
-    }
-    // Not continued: it proves that all lines above were written whole.
-    Line::Ceiling(ceiling).write(false, &mut text);
-    log.write_all(&text)?;
-    log.sync()?;
-    Ok(length + text.len() as u64)
-}
-
-/// What an entry takes in the journal, roughly.
-fn size(key: &str, value: &[u8]) -> u64 {
-    (key.len() + value.len() + 56) as u64
 }

@@ -19,7 +19,8 @@ fn who_may_ask() {
         server.ask_as("GET", open, &[], "").is(200);
         server.ask_as("POST", open, &[], "").is(405);
     }
-    for closed in ["/", "/api", "/apis", "/api/v1/pods", "/openapi/v3", "/v1-midge/tokens", "/api/v1/gadgets"] {
+    for closed in ["/", "/api", "/apis", "/api/v1/pods", "/openapi/v3", "/v1-midge/tokens", "/api/v1/gadgets"]
+    {
         let answer = server.ask_as("GET", closed, &[], "").is(401);
         assert_eq!(answer.json()["reason"], "Unauthorized", "{closed}");
     }
@@ -34,14 +35,19 @@ fn refusals() {
     let missing = server.get("/api/v1/namespaces/default/pods/web").is(404);
     assert_eq!(missing.message(), "pods \"web\" not found");
     assert_eq!(missing.json()["details"], json!({"name": "web", "kind": "pods"}));
-    assert_eq!(server.get("/api/v1/gadgets").is(404).message(), "the server could not find the requested resource");
+    assert_eq!(
+        server.get("/api/v1/gadgets").is(404).message(),
+        "the server could not find the requested resource"
+    );
     assert!(server.get("/somewhere").is(404).json()["paths"].is_array());
     server.ask("POST", "/api/v1/pods", &[JSON], "{}").is(405);
     server.ask("PUT", CONFIG_MAPS, &[JSON], "{}").is(405);
     server.ask("DELETE", "/api/v1/namespaces", &[], "").is(405);
     server.ask("POST", "/api", &[], "").is(405);
     server.ask("GET", CONFIG_MAPS, &[("accept", "application/vnd.kubernetes.protobuf")], "").is(406);
-    server.ask("GET", CONFIG_MAPS, &[("accept", "application/vnd.kubernetes.protobuf,application/json")], "").is(200);
+    server
+        .ask("GET", CONFIG_MAPS, &[("accept", "application/vnd.kubernetes.protobuf,application/json")], "")
+        .is(200);
     let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
     let refused = server.ask("POST", CONFIG_MAPS, &protobuf, "k8s").is(415);
     assert!(refused.message().contains("application/json"), "{}", refused.text);
@@ -97,13 +103,15 @@ fn writes() {
     server.ask("PATCH", &format!("{CONFIG_MAPS}/two"), &merge, "{}").is(404);
     // Fields that Kubernetes does not have.
     let unknown = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"odd"},"dada":{},"data":{"k":"v","k":"w"}}"#;
-    let strict = server.ask("POST", &format!("{CONFIG_MAPS}?fieldValidation=Strict"), &[JSON], unknown).is(400);
+    let strict =
+        server.ask("POST", &format!("{CONFIG_MAPS}?fieldValidation=Strict"), &[JSON], unknown).is(400);
     assert!(strict.message().contains("unknown field \"dada\""), "{}", strict.text);
     assert!(strict.message().contains("duplicate field \"data.k\""), "{}", strict.text);
     let warned = server.ask("POST", CONFIG_MAPS, &[JSON], unknown).is(201);
     let warnings: Vec<_> = warned.headers.get_all("warning").iter().collect();
     assert!(warnings.contains(&&"299 - \"unknown field \\\"dada\\\"\"".parse().unwrap()), "{warnings:?}");
-    let ignored = server.ask("PUT", &format!("{CONFIG_MAPS}/odd?fieldValidation=Ignore"), &[JSON], unknown).is(200);
+    let ignored =
+        server.ask("PUT", &format!("{CONFIG_MAPS}/odd?fieldValidation=Ignore"), &[JSON], unknown).is(200);
     assert!(!ignored.headers.contains_key("warning"));
     // Preconditions of a delete.
     server.ask("DELETE", &one, &[JSON], r#"{"preconditions":{"uid":"other"}}"#).is(409);
@@ -129,7 +137,8 @@ fn lists() {
     let one = server.get(&format!("{CONFIG_MAPS}?labelSelector=n%20in%20(c1,c2),n!%3Dc2")).is(200).json();
     assert_eq!(one["items"].as_array().unwrap().len(), 1);
     assert_eq!(one["items"][0]["metadata"]["name"], "c1");
-    let named = server.get("/api/v1/configmaps?fieldSelector=metadata.name%3Dc5,metadata.namespace%3Ddefault");
+    let named =
+        server.get("/api/v1/configmaps?fieldSelector=metadata.name%3Dc5,metadata.namespace%3Ddefault");
     assert_eq!(named.is(200).json()["items"].as_array().unwrap().len(), 1);
     let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
     let table = server.ask("GET", CONFIG_MAPS, &table, "").is(200).json();
@@ -205,7 +214,8 @@ fn pods() {
 #[test]
 fn tokens() {
     let server = Server::start();
-    let made = server.ask("POST", "/v1-midge/tokens", &[], r#"{"description":"shed","ttlSeconds":60,"uses":1}"#);
+    let made =
+        server.ask("POST", "/v1-midge/tokens", &[], r#"{"description":"shed","ttlSeconds":60,"uses":1}"#);
     let token = made.is(201).json()["token"].as_str().unwrap().to_owned();
     let id = token.rsplit("::").next().unwrap().split('.').next().unwrap().to_owned();
     let list = server.get("/v1-midge/tokens").is(200);

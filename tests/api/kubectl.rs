@@ -74,7 +74,10 @@ fn finding_ones_way() {
     assert!(server.kubectl("explain pod.spec.containers").ok().contains("image"));
     assert!(server.kubectl("explain pod --recursive").ok().contains("nodeName"));
     assert!(server.kubectl("get gadgets").fails().contains("the server doesn't have a resource type"));
-    server.write("odd.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: odd}\ndata: {a: b}\ndada: {}\n");
+    server.write(
+        "odd.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: odd}\ndata: {a: b}\ndada: {}\n",
+    );
     assert!(server.kubectl("apply -f odd.yaml").fails().contains("unknown field \"dada\""));
     assert!(server.kubectl("apply -f odd.yaml --validate=warn").ok().contains("unknown field"));
     server.write("cm.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\ndata: {a: b}\n");
@@ -98,7 +101,8 @@ fn waiting() {
     let mut wait = server.kubectl_background("wait --for=condition=Ready pod/web --timeout=10s", "wait");
     std::thread::sleep(std::time::Duration::from_millis(300));
     let ready = r#"{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}"#;
-    server.kubectl(&format!("patch pod web --subresource=status -p {ready}")).ok();
+    let merge = [("content-type", "application/merge-patch+json")];
+    server.ask("PATCH", "/api/v1/namespaces/default/pods/web/status", &merge, ready).is(200);
     wait.ends();
     wait.until("condition met");
     let mut wait = server.kubectl_background("delete pod web", "deleted");

@@ -73,6 +73,14 @@ fn lists_that_stream() {
     let revision: u64 = bookmark["resourceVersion"].as_str().unwrap().parse().unwrap();
     let listed = server.get(CONFIG_MAPS).json();
     assert!(revision <= listed["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap());
+    // The last word of a watch is how far it came, whatever kinds changed meanwhile.
+    let namespace = json!({"metadata": {"name": "elsewhere"}}).to_string();
+    server.ask("POST", "/api/v1/namespaces", &[JSON], &namespace).is(201);
+    let idle = events(&server, &format!("resourceVersion={revision}&allowWatchBookmarks=true"));
+    assert_eq!(short(&idle), [("BOOKMARK", "")]);
+    let reached: u64 = idle[0].2["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    assert!(reached > revision, "{reached} {revision}");
+    assert_eq!(events(&server, &format!("resourceVersion={revision}")).len(), 0);
     server.get(&format!("{CONFIG_MAPS}?watch=true&sendInitialEvents=true")).is(422);
     server.get(&format!("{CONFIG_MAPS}?watch=true&resourceVersionMatch=Exact")).is(422);
 }

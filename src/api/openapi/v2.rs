@@ -2,8 +2,13 @@
 
 use super::{Document, Piece};
 
+/// The `Content-Type` of [`document_v2`]. Clients spell it `v2@v1.0` in `Accept`, and fail on an answer
+/// that does: `@` is not allowed in a media type.
+pub const V2_CONTENT_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// The protobuf that such clients ask for, with
-/// `Accept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf`; answer 406 to other Accept values.
+/// `Accept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf` (or `.v2.v1.0+`); answer 406 to
+/// other Accept values.
 ///
 /// It is a document without definitions: to a kind that is not there, kubectl applies its own
 /// knowledge of the built-in kinds, and leaves the checking of fields to the server.

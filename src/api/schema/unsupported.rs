@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 
+use super::MAX_PROBLEMS;
 use crate::api::{Cause, Object};
 
 const NOT_YET: &str = concat!(
@@ -141,11 +142,15 @@ pub fn pod(pod: &Object) -> Vec<Cause> {
     if let Some(spec) = pod.map_at("/spec") {
         check(POD_SPEC, spec, "spec", pod, &mut causes);
     }
+    causes.truncate(MAX_PROBLEMS);
     causes
 }
 
 fn check(rows: &[Row], map: &Map<String, Value>, path: &str, pod: &Object, causes: &mut Vec<Cause>) {
     for (name, rule) in rows {
+        if causes.len() >= MAX_PROBLEMS {
+            return;
+        }
         let Some(value) = map.get(*name).filter(|value| !says_nothing(value)) else { continue };
         let path = format!("{path}.{name}");
         let accepted = match rule {

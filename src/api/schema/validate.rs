@@ -54,7 +54,7 @@ impl Walk {
             known += usize::from(value.is_some());
             if field.is_checked() && value.is_none_or(is_empty) {
                 let path = self.child(field.name);
-                self.problems.causes.push(Cause::required(path, ""));
+                self.cause(Cause::required(path, ""));
             }
             if let Some(value) = value {
                 self.enter(of, &field, value);
@@ -64,9 +64,10 @@ impl Walk {
             return;
         }
         for name in map.keys().filter(|name| of.field(name).is_none()) {
-            if self.problems.unknown.len() < MAX_PROBLEMS {
-                self.problems.unknown.push(self.child(name));
+            if self.problems.unknown.len() >= MAX_PROBLEMS {
+                break;
             }
+            self.problems.unknown.push(self.child(name));
         }
     }
 
@@ -156,7 +157,13 @@ impl Walk {
             return;
         }
         let supported: Vec<&str> = values.collect();
-        self.problems.causes.push(Cause::not_supported(self.path.as_str(), text, &supported));
+        self.cause(Cause::not_supported(self.path.as_str(), text, &supported));
+    }
+
+    fn cause(&mut self, cause: Cause) {
+        if self.problems.causes.len() < MAX_PROBLEMS {
+            self.problems.causes.push(cause);
+        }
     }
 
     fn base64(&mut self, text: &str) {

@@ -49,7 +49,11 @@ fn each_filter_says_why() {
         (asking("2", "1Gi"), json!({}), "-> n"),
         (asking("2001m", "1"), json!({}), "Insufficient cpu."),
         (asking("3", "2Gi"), json!({}), "Insufficient cpu, 1 Insufficient memory."),
-        (pod(json!({"containers": [{"resources": {"requests": {"x.io/gpu": 1}}}]})), json!({}), "Insufficient x.io/gpu."),
+        (
+            pod(json!({"containers": [{"resources": {"requests": {"x.io/gpu": 1}}}]})),
+            json!({}),
+            "Insufficient x.io/gpu.",
+        ),
         (plain(), json!({"/status/allocatable": {"cpu": "2"}}), "Too many pods."),
         (plain(), json!({"/spec/unschedulable": true}), "node(s) were unschedulable."),
         (tolerating(json!({"operator": "Exists"})), json!({"/spec/unschedulable": true}), "-> n"),
@@ -57,16 +61,41 @@ fn each_filter_says_why() {
         (plain(), taint("NoExecute"), "node(s) had untolerated taint {lab: x}."),
         (plain(), taint("PreferNoSchedule"), "-> n"),
         (tolerating(json!({"key": "lab", "value": "x"})), taint("NoSchedule"), "-> n"),
-        (tolerating(json!({"key": "lab", "operator": "Equal", "value": "y"})), taint("NoSchedule"), "node(s) had untolerated taint {lab: x}."),
-        (tolerating(json!({"key": "lab", "operator": "Exists", "effect": "NoSchedule"})), taint("NoExecute"), "node(s) had untolerated taint {lab: x}."),
-        (tolerating(json!({"key": "", "operator": "Equal"})), taint("NoSchedule"), "node(s) had untolerated taint {lab: x}."),
+        (
+            tolerating(json!({"key": "lab", "operator": "Equal", "value": "y"})),
+            taint("NoSchedule"),
+            "node(s) had untolerated taint {lab: x}.",
+        ),
+        (
+            tolerating(json!({"key": "lab", "operator": "Exists", "effect": "NoSchedule"})),
+            taint("NoExecute"),
+            "node(s) had untolerated taint {lab: x}.",
+        ),
+        (
+            tolerating(json!({"key": "", "operator": "Equal"})),
+            taint("NoSchedule"),
+            "node(s) had untolerated taint {lab: x}.",
+        ),
         (pod(json!({"nodeSelector": {"kubernetes.io/hostname": "n"}})), json!({}), "-> n"),
-        (pod(json!({"nodeSelector": {"disk": "ssd"}})), json!({}), "node(s) didn't match Pod's node affinity/selector."),
-        (plain(), json!({"/status/conditions": []}), "node(s) had untolerated taint {node.kubernetes.io/not-ready: }."),
-        (plain(), json!({"/status/conditions": [{"type": "Ready", "status": "Unknown"}]}), "node(s) had untolerated taint {node.kubernetes.io/unreachable: }."),
+        (
+            pod(json!({"nodeSelector": {"disk": "ssd"}})),
+            json!({}),
+            "node(s) didn't match Pod's node affinity/selector.",
+        ),
+        (
+            plain(),
+            json!({"/status/conditions": []}),
+            "node(s) had untolerated taint {node.kubernetes.io/not-ready: }.",
+        ),
+        (
+            plain(),
+            json!({"/status/conditions": [{"type": "Ready", "status": "Unknown"}]}),
+            "node(s) had untolerated taint {node.kubernetes.io/unreachable: }.",
+        ),
     ];
     for (pod, extra, expected) in table {
-        let expected = if expected.starts_with("->") { expected.to_owned() } else { format!("{only}{expected}") };
+        let expected =
+            if expected.starts_with("->") { expected.to_owned() } else { format!("{only}{expected}") };
         assert_eq!(message(&pod, &[node("n", extra.clone())]), expected, "{extra}");
     }
     assert_eq!(message(&plain(), &[]), "no nodes available to schedule pods");

@@ -171,7 +171,9 @@ fn plan(kind: &Kind, object: &Object, grace: Option<i64>, now: SystemTime) -> Pl
 
 /// How many seconds a pod gets (upstream's podStrategy.CheckGracefulDelete).
 fn pod_grace(pod: &Object, asked: Option<i64>) -> i64 {
-    if pod.str_at("/spec/nodeName").is_empty() || matches!(pod.str_at("/status/phase"), "Succeeded" | "Failed") {
+    if pod.str_at("/spec/nodeName").is_empty()
+        || matches!(pod.str_at("/status/phase"), "Succeeded" | "Failed")
+    {
         return 0;
     }
     let grace = asked.or_else(|| pod.i64_at("/spec/terminationGracePeriodSeconds")).unwrap_or(30);

@@ -94,10 +94,8 @@ impl Registry {
                 (list.items, list.revision)
             }
         };
-        let changes = self
-            .store
-            .watch(&kind.prefix(namespace), started)
-            .map_err(|error| expired(started, &error))?;
+        let changes =
+            self.store.watch(&kind.prefix(namespace), started).map_err(|error| expired(started, &error))?;
         Ok(Watch { initial: initial.into_iter(), changes, started, selectors })
     }
 }

@@ -49,7 +49,8 @@ pub enum Change {
 pub(super) const ATTEMPTS: usize = 50;
 
 /// What only the registry sets.
-const OWN: [&str; 5] = ["uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"];
+const OWN: [&str; 5] =
+    ["uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"];
 
 impl Registry {
     /// Stores a new object after defaulting, the kind's strategy and validation, with a new uid,
@@ -57,7 +58,12 @@ impl Registry {
     ///
     /// `object` names its namespace in its metadata. Errors: 409 exists, 404 no such namespace,
     /// 403 namespace terminating, 422 invalid, 400 a resourceVersion is set.
-    pub async fn create(&self, kind: &Kind, mut object: Object, options: WriteOptions) -> Result<Object, Status> {
+    pub async fn create(
+        &self,
+        kind: &Kind,
+        mut object: Object,
+        options: WriteOptions,
+    ) -> Result<Object, Status> {
         if !matches!(object.str_at("/metadata/resourceVersion"), "" | "0") {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
@@ -146,13 +152,18 @@ impl Registry {
             }
             let expect = Expect::Revision(entry.revision);
             let written = if is_finished(kind, &new) {
-                self.store.delete(&entry.key, expect, options.durability).await.map(|removed| removed.revision)
+                self.store
+                    .delete(&entry.key, expect, options.durability)
+                    .await
+                    .map(|removed| removed.revision)
             } else {
                 self.store.put(&entry.key, new.to_vec(), expect, options.durability).await
             };
             match written {
                 Ok(revision) => return Ok(versioned(new, revision)),
-                Err(store::Error::Conflict { current: None, .. }) => return Err(Status::not_found(kind, name)),
+                Err(store::Error::Conflict { current: None, .. }) => {
+                    return Err(Status::not_found(kind, name));
+                }
                 Err(store::Error::Conflict { .. }) => {}
                 Err(error) => return Err(failed(&error)),
             }
@@ -162,7 +173,8 @@ impl Registry {
 
     /// The stored object, without its resourceVersion.
     pub(super) fn read(&self, kind: &Kind, namespace: &str, name: &str) -> Result<(Entry, Object), Status> {
-        let entry = self.store.get(&kind.key(namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
+        let entry =
+            self.store.get(&kind.key(namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
         let object = Object::from_slice(&entry.value).map_err(Status::internal)?;
         Ok((entry, object))
     }
@@ -212,7 +224,9 @@ pub(super) fn failed(error: &store::Error) -> Status {
     let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     match error {
         // It may work again: the disk may get room.
-        store::Error::Write { .. } | store::Error::Closed => Status::service_unavailable(format!("{error}{cause}")),
+        store::Error::Write { .. } | store::Error::Closed => {
+            Status::service_unavailable(format!("{error}{cause}"))
+        }
         _ => Status::internal(format!("{error}{cause}")),
     }
 }
