@@ -3,6 +3,9 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::http::Url;
+use crate::token::JoinToken;
+
 /// A taint that the node registers with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taint {
@@ -23,8 +26,11 @@ pub struct Config {
     /// A DNS subdomain.
     pub node_name: String,
     /// `https://host:port`, tried in turn. Empty: no link, the agent runs what is on its disk.
-    pub servers: Vec<::http::Uri>,
-    // token: Option<crate::token::JoinToken> is added when the type is there.
+    pub servers: Vec<Url>,
+    /// Needed for the first connect; later the node key is used.
+    pub token: Option<JoinToken>,
+    /// Set the machine's clock from the server's when it is plainly wrong. Never in tests.
+    pub set_clock: bool,
     /// `/run/containerd/containerd.sock`.
     pub containerd_socket: PathBuf,
     /// `midge`.

@@ -1,1 +1,503 @@
-//! One container's life: create, start, stop, remove.
+//! One container's life in containerd: observe, start, signal, clear.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::env::Facts;
+use super::event::Event;
+use super::images::{self, Images};
+use super::record::{Attempt, Stamp};
+use super::sandbox::Sandbox;
+use super::spec::{self, Machine};
+use super::{etc, logger};
+use crate::api::Object;
+use crate::containerd::{self, Client, ContainerSpec, Labels, Stdio, Task, TaskStatus};
+use crate::sys::file;
+use crate::token;
+
+const RUNTIME: &str = "io.containerd.runc.v2";
+
+/// The labels that a container is found by.
+mod label {
+    pub const UID: &str = "midge.pod.uid";
+    pub const NAMESPACE: &str = "midge.pod.namespace";
+    pub const POD: &str = "midge.pod.name";
+    pub const NAME: &str = "midge.container.name";
+    pub const ATTEMPT: &str = "midge.container.attempt";
+    pub const STOP_SIGNAL: &str = "midge.container.stop-signal";
+    pub const IMAGE_ID: &str = "midge.container.image-id";
+}
+
+const SIGTERM: u32 = 15;
+const SIGKILL: u32 = 9;
+
+/// The most of a termination message that becomes status, as in Kubernetes.
+const MAX_MESSAGE: u64 = 4096;
+
+/// What starting and clearing containers needs beside the pod.
+pub struct Runtime {
+    pub client: Client,
+    pub images: Images,
+    pub snapshotter: String,
+    pub machine: Machine,
+    /// `<data>/agent/pods`.
+    pub pods_folder: PathBuf,
+    /// The log program.
+    pub executable: PathBuf,
+}
+
+/// A container of ours as containerd has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Live {
+    pub id: String,
+    pub name: String,
+    pub attempt: u32,
+    pub image: String,
+    pub image_id: String,
+    pub stop_signal: u32,
+    pub created_at: Option<SystemTime>,
+    pub task: Option<Task>,
+}
+
+impl Live {
+    /// As it is right after its start, until it is observed.
+    pub fn started(name: &str, attempt: &Attempt) -> Live {
+        Live {
+            id: attempt.id.clone(),
+            name: name.to_owned(),
+            attempt: attempt.number,
+            image: attempt.image.clone(),
+            image_id: attempt.image_id.clone(),
+            stop_signal: SIGTERM,
+            created_at: None,
+            task: Some(Task {
+                id: attempt.id.clone(),
+                pid: 0,
+                status: TaskStatus::Running,
+                code: 0,
+                exited_at: None,
+            }),
+        }
+    }
+
+    pub fn runs(&self) -> bool {
+        let status = self.task.as_ref().map(|task| task.status);
+        status.is_some_and(|status| !matches!(status, TaskStatus::Stopped | TaskStatus::Created))
+    }
+
+    /// Its program has been started, whether it still runs or not.
+    pub fn was_started(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| task.status != TaskStatus::Created)
+    }
+}
+
+/// Why a container does not start.
+#[derive(Debug)]
+pub enum Failure {
+    /// containerd can't be reached: no verdict about the container.
+    Unavailable(containerd::Error),
+    /// The container waits for this reason (ErrImagePull, CreateContainerError …).
+    Waits { reason: &'static str, message: String },
+    /// It was created and its program did not start: counts as an exit.
+    NotStarted { attempt: Box<Attempt>, message: String },
+}
+
+/// What a start has to say on the way.
+pub trait Report {
+    fn event(&mut self, event: Event);
+}
+
+/// One container to be started.
+pub struct Start<'a> {
+    pub pod: &'a Object,
+    pub name: &'a str,
+    pub attempt: u32,
+    pub sandbox: &'a Sandbox,
+    pub host_ips: &'a [IpAddr],
+}
+
+/// All containers of this agent's containerd namespace by pod uid. What midge did not make is left out.
+pub async fn observe(client: &Client) -> Result<BTreeMap<String, Vec<Live>>, containerd::Error> {
+    // Tasks last: a container whose task is missing here has none, whatever happened in between.
+    let containers = client.containers(&["labels.\"midge.pod.uid\""]).await?;
+    let mut tasks: BTreeMap<String, Task> = BTreeMap::new();
+    if !containers.is_empty() {
+        tasks.extend(client.tasks().await?.into_iter().map(|task| (task.id.clone(), task)));
+    }
+    let mut pods: BTreeMap<String, Vec<Live>> = BTreeMap::new();
+    for container in containers {
+        let mut labels = container.labels;
+        let mut text = |key: &str| labels.remove(key).unwrap_or_default();
+        let uid = text(label::UID);
+        let live = Live {
+            name: text(label::NAME),
+            attempt: text(label::ATTEMPT).parse().unwrap_or(0),
+            stop_signal: text(label::STOP_SIGNAL).parse().unwrap_or(SIGTERM),
+            image_id: text(label::IMAGE_ID),
+            image: container.image,
+            created_at: container.created_at,
+            task: tasks.remove(&container.id),
+            id: container.id,
+        };
+        pods.entry(uid).or_default().push(live);
+    }
+    Ok(pods)
+}
+
+/// The id of a container: the same for the same attempt, so that a start that is repeated after a crash
+/// finds what is there.
+pub fn id(uid: &str, name: &str, attempt: u32) -> String {
+    let hash = token::sha256(format!("{uid}/{name}/{attempt}").as_bytes());
+    hash.iter().fold(String::with_capacity(64), |mut id, byte| {
+        let _ = write!(id, "{byte:02x}");
+        id
+    })
+}
+
+/// `<pod's folder>/logs/<container>/<attempt>.log`.
+pub fn log_path(pod_folder: &Path, name: &str, attempt: u32) -> PathBuf {
+    pod_folder.join("logs").join(name).join(format!("{attempt}.log"))
+}
+
+fn termination_log(pod_folder: &Path, name: &str) -> PathBuf {
+    pod_folder.join("termination").join(name)
+}
+
+/// What the container left as its termination message, at most 4,096 bytes.
+pub fn termination_message(pod_folder: &Path, name: &str) -> String {
+    let mut bytes = Vec::new();
+    let read = fs::File::open(termination_log(pod_folder, name))
+        .and_then(|file| file.take(MAX_MESSAGE).read_to_end(&mut bytes));
+    read.map_or(String::new(), |_| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether the kernel killed something in a container's cgroup for want of memory. Asked before the
+/// container is cleared, which takes the cgroup away.
+pub fn was_oom_killed(pod_cgroup: &str, id: &str) -> bool {
+    let group = format!("{pod_cgroup}/{id}");
+    // memory.events of version 2, memory.oom_control of version 1 (since Linux 4.13).
+    ["", "memory", "unified"].iter().any(|hierarchy| {
+        ["memory.events", "memory.oom_control"].iter().any(|name| {
+            let path =
+                Path::new("/sys/fs/cgroup").join(hierarchy).join(group.trim_start_matches('/')).join(name);
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+            count.is_some_and(|count| count.trim() != "0")
+        })
+    })
+}
+
+impl Runtime {
+    pub fn pod_folder(&self, uid: &str) -> PathBuf {
+        self.pods_folder.join(uid)
+    }
+
+    /// Creates and starts a container. What a failed start made is cleared again.
+    pub async fn start(&self, start: &Start<'_>, report: &mut impl Report) -> Result<Attempt, Failure> {
+        let containers = start.pod.array_at("/spec/containers");
+        let named = |container: &&Value| container.get("name").and_then(Value::as_str) == Some(start.name);
+        let Some(container) = containers.iter().find(named) else {
+            let message = format!("the pod has no container {}", start.name);
+            return Err(Failure::Waits { reason: "CreateContainerConfigError", message });
+        };
+        let text = |name: &str| container.get(name).and_then(Value::as_str).unwrap_or("");
+        let image_name = text("image");
+        let image = self.images.ensure(image_name, text("imagePullPolicy")).await;
+        let image = image.map_err(|error| image_failure(error, image_name, start.name, report))?;
+        let present = format!("Container image \"{image_name}\" already present on machine");
+        report.event(Event::normal("Pulled", present).of(start.name));
+
+        let uid = start.pod.uid();
+        let folder = self.pod_folder(uid);
+        let id = id(uid, start.name, start.attempt);
+        let termination_log = termination_log(&folder, start.name);
+        let spec = spec::spec(&spec::Inputs {
+            pod: start.pod,
+            container,
+            image: &image.config,
+            sandbox: start.sandbox,
+            machine: &self.machine,
+            folder: &folder,
+            termination_log: &termination_log,
+            id: &id,
+            env: Facts {
+                hostname: &etc::hostname(start.pod),
+                pod_ips: if start.sandbox.ips.is_empty() { start.host_ips } else { &start.sandbox.ips },
+                host_ips: start.host_ips,
+            },
+        });
+        let fail = |report: &mut dyn Report, reason: &'static str, message: String| {
+            report.event(Event::warning("Failed", format!("Error: {message}")).of(start.name));
+            Failure::Waits { reason, message }
+        };
+        let spec = spec.map_err(|error| match error {
+            spec::Error::NoCommand => fail(report, "CreateContainerError", error.to_string()),
+            _ => fail(report, "CreateContainerConfigError", error.to_string()),
+        })?;
+        for warning in spec.warnings {
+            report.event(Event::warning("LimitNotEnforced", warning).of(start.name));
+        }
+        let log = log_path(&folder, start.name, start.attempt);
+        prepare_files(&log, &termination_log, start.attempt).map_err(|error| {
+            fail(report, "CreateContainerError", format!("failed to prepare `{}`: {error}", folder.display()))
+        })?;
+
+        let stop_signal = match text("stopSignal") {
+            "" => &image.config.stop_signal,
+            own => own,
+        };
+        let image_id = image.digest.clone();
+        let labels = Labels::from(
+            [
+                (label::UID, uid),
+                (label::NAMESPACE, start.pod.namespace()),
+                (label::POD, start.pod.name()),
+                (label::NAME, start.name),
+                (label::ATTEMPT, &start.attempt.to_string()),
+                (label::STOP_SIGNAL, &signal_number(stop_signal).to_string()),
+                (label::IMAGE_ID, &image_id),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned())),
+        );
+        let record = ContainerSpec {
+            id: id.clone(),
+            image: image.name.clone(),
+            snapshotter: self.snapshotter.clone(),
+            snapshot_key: id.clone(),
+            runtime: RUNTIME.to_owned(),
+            options: None,
+            spec: spec.json,
+            labels,
+        };
+        let mounts = match self.create(record, &image.chain_id).await {
+            Ok(mounts) => mounts,
+            Err(error) => {
+                self.clear_failed(&id).await;
+                return Err(match error.is_unavailable() {
+                    true => Failure::Unavailable(error),
+                    false => fail(report, "CreateContainerError", chain(&error)),
+                });
+            }
+        };
+        report.event(Event::normal("Created", format!("Created container: {}", start.name)).of(start.name));
+
+        let stdio = Stdio::Uri(logger_uri(&self.executable, &log));
+        let started = match self.client.create_task(&id, &mounts, &stdio, false).await {
+            Ok(_) => self.client.start_task(&id).await,
+            Err(error) => Err(error),
+        };
+        let now = Stamp(SystemTime::now());
+        let mut attempt = Attempt {
+            number: start.attempt,
+            id: id.clone(),
+            image: image.name,
+            image_id,
+            started: Some(now),
+            exit: None,
+        };
+        match started {
+            Ok(_) => {
+                report.event(
+                    Event::normal("Started", format!("Started container {}", start.name)).of(start.name),
+                );
+                Ok(attempt)
+            }
+            Err(error) => {
+                self.clear_failed(&id).await;
+                if error.is_unavailable() {
+                    return Err(Failure::Unavailable(error));
+                }
+                let message = chain(&error);
+                report.event(Event::warning("Failed", format!("Error: {message}")).of(start.name));
+                attempt.started = None;
+                Err(Failure::NotStarted { attempt: Box::new(attempt), message })
+            }
+        }
+    }
+
+    async fn create(
+        &self,
+        record: ContainerSpec,
+        parent: &str,
+    ) -> Result<Vec<containerd::Mount>, containerd::Error> {
+        let id = record.id.clone();
+        self.client.create_container(record).await?;
+        self.client.prepare_snapshot(&self.snapshotter, &id, parent, &Labels::new()).await
+    }
+
+    async fn clear_failed(&self, id: &str) {
+        for error in self.clear(id).await.err().unwrap_or_default() {
+            log::warn!("container {id}: {}", chain(&error));
+        }
+    }
+
+    /// Sends the stop signal to the container's first process.
+    pub async fn terminate(&self, id: &str, signal: u32) -> Result<(), containerd::Error> {
+        self.client.kill_task(id, signal, false).await
+    }
+
+    /// Sends SIGKILL to all of its processes.
+    pub async fn kill(&self, id: &str) -> Result<(), containerd::Error> {
+        self.client.kill_task(id, SIGKILL, true).await
+    }
+
+    /// Deletes the ended task, the container and its snapshot. Goes on past failures and returns all of
+    /// them. Fine when there is nothing.
+    pub async fn clear(&self, id: &str) -> Result<(), Vec<containerd::Error>> {
+        let mut errors = Vec::new();
+        let task = self.client.delete_task(id).await;
+        let task_is_gone = task.is_ok();
+        errors.extend(task.err());
+        // With its task there, a container that is deleted is one that nobody finds again.
+        if task_is_gone {
+            errors.extend(self.client.delete_container(id).await.err());
+            errors.extend(self.client.remove_snapshot(&self.snapshotter, id).await.err());
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+}
+
+/// The log's folder and an empty termination message. Logs older than the previous attempt's go.
+fn prepare_files(log: &Path, termination_log: &Path, attempt: u32) -> io::Result<()> {
+    for path in [log, termination_log] {
+        if let Some(folder) = path.parent() {
+            file::create_private_folder(folder)?;
+        }
+    }
+    fs::write(termination_log, b"")?;
+    // The container's user, whoever that is, writes it, through its own mount alone.
+    let anyone = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    fs::set_permissions(termination_log, anyone)?;
+    let Some(folder) = log.parent() else { return Ok(()) };
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let number =
+            path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u32>().ok());
+        if number.is_some_and(|number| number.saturating_add(1) < attempt) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn image_failure(error: images::Error, image: &str, name: &str, report: &mut impl Report) -> Failure {
+    let (reason, message) = (error.reason(), chain(&error));
+    if let images::Error::Inspect { source, .. } = error {
+        if source.is_unavailable() {
+            return Failure::Unavailable(source);
+        }
+    }
+    let first = match reason {
+        "ErrImageNeverPull" => Event::warning(
+            "ErrImageNeverPull",
+            format!("Container image \"{image}\" is not present with pull policy of Never"),
+        ),
+        "InvalidImageName" => Event::warning("InspectFailed", message.clone()),
+        _ => Event::warning("Failed", format!("Failed to pull image \"{image}\": {message}")),
+    };
+    report.event(first.of(name));
+    report.event(Event::warning("Failed", format!("Error: {reason}")).of(name));
+    Failure::Waits { reason, message }
+}
+
+/// `binary://<program>?container-log=<file>`: the shim makes two arguments of the key and the value.
+fn logger_uri(executable: &Path, log: &Path) -> String {
+    let escape = |path: &Path| {
+        use std::os::unix::ffi::OsStrExt;
+        path.as_os_str().as_bytes().iter().fold(String::new(), |mut text, byte| {
+            let _ = match byte {
+                b'/' | b'-' | b'_' | b'.' | b'~' => write!(text, "{}", char::from(*byte)),
+                byte if byte.is_ascii_alphanumeric() => write!(text, "{}", char::from(*byte)),
+                byte => write!(text, "%{byte:02X}"),
+            };
+            text
+        })
+    };
+    format!("binary://{}?{}={}", escape(executable), logger::ARGUMENT, escape(log))
+}
+
+/// `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`; SIGTERM for what is none.
+fn signal_number(name: &str) -> u32 {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+        "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    if let Ok(number) = name.parse() {
+        return if (1..=64).contains(&number) { number } else { SIGTERM };
+    }
+    let name = name.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let real_time = |text: &str, base: u32, down: bool| {
+        let offset: u32 = if text.is_empty() { 0 } else { text.get(1..)?.parse().ok()? };
+        if down { base.checked_sub(offset) } else { base.checked_add(offset) }
+    };
+    if let Some(number) = name.strip_prefix("RTMIN").and_then(|text| real_time(text, 34, false)) {
+        return number.min(64);
+    }
+    if let Some(number) = name.strip_prefix("RTMAX").and_then(|text| real_time(text, 64, true)) {
+        return number.max(34);
+    }
+    let index = NAMES.iter().position(|known| *known == name);
+    index.and_then(|index| u32::try_from(index + 1).ok()).unwrap_or(SIGTERM)
+}
+
+/// An error with its causes, for events and status.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let _ = write!(text, ": {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// The wait after a failed start or removal: doubles from `first` to `most`.
+pub fn next_delay(delay: Duration, first: Duration, most: Duration) -> Duration {
+    if delay.is_zero() { first } else { (delay * 2).min(most) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_and_uris() {
+        for (name, number) in [
+            ("", 15),
+            ("SIGQUIT", 3),
+            ("quit", 3),
+            ("9", 9),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("SIGNO", 15),
+        ] {
+            assert_eq!(signal_number(name), number, "{name}");
+        }
+        let uri = logger_uri(Path::new("/usr/local/bin/midge"), Path::new("/data dir/a&b=c.log"));
+        assert_eq!(uri, "binary:///usr/local/bin/midge?container-log=/data%20dir/a%26b%3Dc.log");
+    }
+
+    #[test]
+    fn the_logs_of_two_attempts_are_kept() {
+        let folder = std::env::temp_dir().join(format!("midge-container-{}", std::process::id()));
+        for attempt in 0..4 {
+            let log = log_path(&folder, "web", attempt);
+            prepare_files(&log, &termination_log(&folder, "web"), attempt).unwrap();
+            fs::write(log, "x").unwrap();
+        }
+        assert!(!log_path(&folder, "web", 1).exists());
+        assert!(log_path(&folder, "web", 2).exists());
+        fs::write(termination_log(&folder, "web"), "x".repeat(5000)).unwrap();
+        assert_eq!(termination_message(&folder, "web").len(), 4096);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

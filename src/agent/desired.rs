@@ -1,1 +1,233 @@
-//! The pods that this node is to run, kept on disk so that they start without a server.
+//! The pods that this node is to run, kept on disk (`pods/<uid>/pod.json`) so that they start without a
+//! server.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::api::{Object, ObjectError};
+use crate::link::PodRef;
+use crate::plan::pod::RestartPolicy;
+use crate::sys::file;
+
+/// One pod as the server last put it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pod {
+    pub reference: PodRef,
+    /// The resourceVersion of the object.
+    pub revision: u64,
+    /// The object as JSON, without its status.
+    pub text: Box<[u8]>,
+    pub restart_policy: RestartPolicy,
+    /// Names, in the pod's order.
+    pub containers: Vec<String>,
+    pub host_network: bool,
+    /// Of a pod that is being deleted.
+    pub grace_seconds: Option<u64>,
+}
+
+#[derive(Debug)]
+pub enum Error {
+    Folder { path: PathBuf, source: io::Error },
+    Read { path: PathBuf, source: io::Error },
+    Write { path: PathBuf, source: io::Error },
+    Remove { path: PathBuf, source: io::Error },
+    Parse { uid: String, source: ObjectError },
+    Uid { uid: String },
+    ContainerName { uid: String, name: String },
+}
+
+/// Grace of a deleted pod whose deletion says none.
+const DEFAULT_GRACE: u64 = 30;
+
+impl Pod {
+    /// Reads the parts that decisions need. Names that become parts of paths are checked here, whoever
+    /// sent them.
+    pub fn parse(text: &[u8], revision: u64) -> Result<Pod, Error> {
+        let mut object =
+            Object::from_slice(text).map_err(|source| Error::Parse { uid: String::new(), source })?;
+        let uid = object.uid().to_owned();
+        if !is_uid(&uid) {
+            return Err(Error::Uid { uid });
+        }
+        let revision = object.resource_version().unwrap_or(revision);
+        // The status comes from here: with it, each report would come back as a change.
+        object.remove("/status");
+        object.remove("/metadata/resourceVersion");
+        object.remove("/metadata/managedFields");
+        let name_of = |container: &serde_json::Value| {
+            container.get("name").and_then(|name| name.as_str()).unwrap_or("").to_owned()
+        };
+        let containers: Vec<String> = object.array_at("/spec/containers").iter().map(name_of).collect();
+        if let Some(name) = containers.iter().find(|name| crate::api::names::is_dns_label(name).is_err()) {
+            return Err(Error::ContainerName { uid, name: name.clone() });
+        }
+        let grace = |pointer| object.i64_at(pointer).and_then(|seconds| u64::try_from(seconds).ok());
+        let grace_seconds = object.at("/metadata/deletionTimestamp").map(|_| {
+            grace("/metadata/deletionGracePeriodSeconds")
+                .or_else(|| grace("/spec/terminationGracePeriodSeconds"))
+                .unwrap_or(DEFAULT_GRACE)
+        });
+        Ok(Pod {
+            reference: PodRef {
+                uid,
+                namespace: object.namespace().to_owned(),
+                name: object.name().to_owned(),
+            },
+            revision,
+            restart_policy: RestartPolicy::parse(object.str_at("/spec/restartPolicy")),
+            containers,
+            host_network: object.bool_at("/spec/hostNetwork"),
+            grace_seconds,
+            text: object.to_vec().into_boxed_slice(),
+        })
+    }
+
+    /// The whole object.
+    pub fn object(&self) -> Result<Object, Error> {
+        Object::from_slice(&self.text)
+            .map_err(|source| Error::Parse { uid: self.reference.uid.clone(), source })
+    }
+
+    /// Writes it to its folder if it differs from `before`.
+    pub fn save(&self, pods_folder: &Path, before: Option<&Pod>) -> Result<(), Error> {
+        if before.is_some_and(|before| before.text == self.text) {
+            return Ok(());
+        }
+        let folder = pods_folder.join(&self.reference.uid);
+        file::create_private_folder(&folder)
+            .map_err(|source| Error::Folder { path: folder.clone(), source })?;
+        let path = folder.join("pod.json");
+        // Spliced in for the next start's Hello.
+        let text = crate::api::object::with_resource_version(&self.text, self.revision);
+        let written = file::write_atomic(&path, &text, 0o600).and_then(|()| file::sync_folder(pods_folder));
+        written.map_err(|source| Error::Write { path, source })
+    }
+}
+
+/// What a node finds on its disk when it starts.
+#[derive(Debug, Default, PartialEq)]
+pub struct Loaded {
+    pub pods: Vec<Pod>,
+    /// Uids of folders that hold no pod: what is left of removed ones, to be collected.
+    pub left: Vec<String>,
+    /// Uids of pods that can't be read: neither run nor collected.
+    pub unreadable: Vec<String>,
+}
+
+/// Reads `pods_folder`, which is created if it is missing.
+pub fn load(pods_folder: &Path) -> Result<Loaded, Error> {
+    let failed = |source| Error::Folder { path: pods_folder.into(), source };
+    file::create_private_folder(pods_folder).map_err(failed)?;
+    let mut loaded = Loaded::default();
+    for entry in fs::read_dir(pods_folder).map_err(failed)? {
+        let Ok(uid) = entry.map_err(failed)?.file_name().into_string() else { continue };
+        if !is_uid(&uid) {
+            continue;
+        }
+        let path = pods_folder.join(&uid).join("pod.json");
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => loaded.left.push(uid),
+            Err(source) => return Err(Error::Read { path, source }),
+            Ok(text) => match Pod::parse(&text, 0) {
+                Ok(pod) if pod.reference.uid == uid => loaded.pods.push(pod),
+                parsed => {
+                    let why =
+                        parsed.err().map_or("it holds another pod".to_owned(), |error| error.to_string());
+                    log::error!("`{}` is left alone: {why}", path.display());
+                    loaded.unreadable.push(uid);
+                }
+            },
+        }
+    }
+    Ok(loaded)
+}
+
+/// Takes the pod off the desired ones; the rest of its folder goes when it is torn down.
+pub fn remove(pods_folder: &Path, uid: &str) -> Result<(), Error> {
+    let path = pods_folder.join(uid).join("pod.json");
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Error::Remove { path, source }),
+        Ok(()) => file::sync_folder(&pods_folder.join(uid)).map_err(|source| Error::Remove { path, source }),
+    }
+}
+
+/// Whether `uid` may be a folder's name: the server makes uids, and this node makes paths of them.
+pub fn is_uid(uid: &str) -> bool {
+    (1..=64).contains(&uid.len())
+        && uid.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Folder { path, .. } => write!(f, "failed to open the folder `{}`", path.display()),
+            Error::Read { path, .. } => write!(f, "failed to read `{}`", path.display()),
+            Error::Write { path, .. } => write!(f, "failed to write `{}`", path.display()),
+            Error::Remove { path, .. } => write!(f, "failed to remove `{}`", path.display()),
+            Error::Parse { uid, .. } => write!(f, "failed to parse pod {uid}"),
+            Error::Uid { uid } => write!(f, "a pod has the unusable uid `{uid}`"),
+            Error::ContainerName { uid, name } => {
+                write!(f, "pod {uid} has a container with the unusable name `{name}`")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Folder { source, .. }
+            | Error::Read { source, .. }
+            | Error::Write { source, .. }
+            | Error::Remove { source, .. } => Some(source),
+            Error::Parse { source, .. } => Some(source),
+            Error::Uid { .. } | Error::ContainerName { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(extra: &str) -> Vec<u8> {
+        format!(
+            r#"{{"metadata":{{"resourceVersion":"7","uid":"a-1","name":"web","namespace":"default"{extra}}},
+                "spec":{{"restartPolicy":"Never","containers":[{{"name":"web"}}]}},"status":{{"phase":"Running"}}}}"#
+        )
+        .into_bytes()
+    }
+
+    #[test]
+    fn a_report_that_comes_back_changes_nothing_on_disk() {
+        let folder = std::env::temp_dir().join(format!("midge-desired-{}", std::process::id()));
+        file::create_private_folder(&folder).unwrap();
+        let pod = Pod::parse(&text(""), 0).unwrap();
+        pod.save(&folder, None).unwrap();
+        let mut again = Pod::parse(&text(r#","managedFields":[]"#), 0).unwrap();
+        again.revision = 8;
+        again.save(&folder, Some(&pod)).unwrap();
+        let loaded = load(&folder).unwrap();
+        assert_eq!(loaded.pods[0].revision, 7);
+        assert_eq!(loaded, Loaded { pods: vec![pod], ..Loaded::default() });
+        remove(&folder, "a-1").unwrap();
+        assert_eq!(load(&folder).unwrap().left, ["a-1"]);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn names_that_would_leave_the_folder_are_refused() {
+        let hostile = String::from_utf8(text("")).unwrap();
+        let pod = |from, to| Pod::parse(hostile.replace(from, to).as_bytes(), 0);
+        assert!(matches!(pod("a-1", "../a"), Err(Error::Uid { .. })));
+        let name = r#"[{"name":"../web"}]"#;
+        assert!(matches!(pod(r#"[{"name":"web"}]"#, name), Err(Error::ContainerName { .. })));
+        assert_eq!(
+            pod(r#""name":"web","#, r#""name":"web","deletionTimestamp":"x","#).unwrap().grace_seconds,
+            Some(30)
+        );
+    }
+}

@@ -1,18 +1,383 @@
 //! Floor 2: the node: link client, pod loop, status, streams, images.
+//!
+//! ```text
+//! session  ── ToAgent ──▶ outbox ── changes ──▶ pods (the loop) ── actions ──▶ work, one task a pod
+//! session ◀── ToServer ── outbox ◀── statuses, events ── pods ◀── outcomes ── work
+//!                            ▲ Node object ── mod (every minute, when it differs)
+//! ```
+//!
+//! Dropping or stopping the agent stops no container: everything is found again by [`pods`].
 
 pub mod config;
 pub mod container;
 pub mod desired;
+pub mod env;
+pub mod etc;
+pub mod event;
 pub mod images;
 pub mod logger;
 pub mod logs;
 pub mod node;
 pub mod outbox;
+pub mod pod;
 pub mod pods;
 pub mod record;
 pub mod sandbox;
 pub mod session;
 pub mod spec;
 pub mod status;
+pub mod wake;
+pub mod work;
 
-pub use config::Config;
+use std::convert::Infallible;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use futures_lite::{future, stream};
+
+pub use self::config::Config;
+use self::container::{Runtime, chain};
+use self::images::Images;
+use self::outbox::{Cluster, Outbox};
+use self::pods::{Health, Parts, Pods};
+use self::sandbox::Sandboxes;
+use self::spec::Machine;
+use self::wake::Wake;
+use self::work::Context;
+use crate::Executor;
+use crate::cni;
+use crate::containerd::{self, Client, Platform};
+use crate::sys::cgroup::{self, Cgroups};
+use crate::sys::{file, host, lock, netlink};
+
+/// How often the node is described anew; it is told only when it differs.
+const NODE_PERIOD: Duration = Duration::from_secs(60);
+const MAX_PODS: u32 = 110;
+/// Waits for a containerd that is not there yet.
+const CONTAINERD_RETRY: Duration = Duration::from_secs(2);
+
+/// Why an agent can't run.
+#[derive(Debug)]
+pub enum Error {
+    Folder { path: PathBuf, source: io::Error },
+    Lock(lock::Error),
+    Cgroups(cgroup::Error),
+    Containerd(containerd::Error),
+    Network(cni::Error),
+    Desired(desired::Error),
+    Session(session::Error),
+}
+
+/// Runs the node until `shutdown`, which stops no container. An error is one that waiting can't heal.
+pub async fn run(config: Config, executor: Executor, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let link = session(config.clone(), executor.clone());
+    run_with(config, executor, link, shutdown).await
+}
+
+/// [`run`] with another link than the session: a test's own server. `link` gets the outbox once the
+/// node's pods are read from its disk.
+pub async fn run_with<L>(
+    config: Config,
+    executor: Executor,
+    link: impl FnOnce(Outbox) -> L,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error>
+where
+    L: Future<Output = Result<Infallible, session::Error>>,
+{
+    let running = async {
+        match start(config, executor, link).await {
+            Ok(never) => match never {},
+            Err(error) => Err(error),
+        }
+    };
+    let stopped = async {
+        shutdown.await;
+        Ok(())
+    };
+    future::or(stopped, running).await
+}
+
+async fn start<L>(
+    config: Config,
+    executor: Executor,
+    link: impl FnOnce(Outbox) -> L,
+) -> Result<Infallible, Error>
+where
+    L: Future<Output = Result<Infallible, session::Error>>,
+{
+    let folder = config.folder();
+    for path in [&folder, &config.pods_folder(), &config.images_folder(), &config.run_dir] {
+        file::create_private_folder(path).map_err(|source| Error::Folder { path: path.clone(), source })?;
+    }
+    let _lock = lock::exclusive(&folder.join("lock")).map_err(Error::Lock)?;
+    let cgroups = cgroup::detect().map_err(Error::Cgroups)?;
+    if let Some(advice) = cgroups.memory_advice() {
+        log::warn!("{advice}");
+    }
+    let client = connect(&config, &executor).await?;
+    let containerd_version = client.version().await.map(|version| version.version).unwrap_or_default();
+
+    let cluster = pods::load_cluster(&folder);
+    let network = Network::choose(&config)?;
+    let wake = Wake::default();
+    let outbox = Outbox::new(executor.clone(), config.pods_folder(), wake.clone());
+    let health = Health::default();
+    let sandboxes = Sandboxes::new(sandbox::Options {
+        run_dir: config.run_dir.clone(),
+        cache_dir: network.cache_dir.clone(),
+        network: network.of(&cluster),
+        plugins: cni::Plugins::new(config.cni_bin_dirs.clone()),
+        cgroup_parent: config.cgroup_parent.clone(),
+        cgroups: cgroups.clone(),
+    });
+    let images = Images::new(client.clone(), &config.images_folder(), &config.snapshotter, Platform::host());
+    let runtime = Runtime {
+        client,
+        images,
+        snapshotter: config.snapshotter.clone(),
+        machine: machine(&cgroups),
+        pods_folder: config.pods_folder(),
+        executable: config.executable.clone(),
+    };
+    let (resolv_conf, loop_wake) = (config.resolv_conf.clone(), wake.clone());
+    let context = move |outcomes| Context { runtime, sandboxes, resolv_conf, outcomes, wake: loop_wake };
+    let mut pods = Pods::load(
+        Parts {
+            outbox: outbox.clone(),
+            executor: executor.clone(),
+            health: health.clone(),
+            node_name: config.node_name.clone(),
+            node_ip: config.node_ip,
+            folder: folder.clone(),
+            cluster,
+            on_network: Box::new(move |cluster, context| {
+                if let Some(config) = network.of(cluster) {
+                    context.sandboxes.set_network(config);
+                }
+            }),
+            context: Box::new(context),
+            wake: wake.clone(),
+        },
+        SystemTime::now(),
+    )
+    .map_err(Error::Desired)?;
+
+    let node = describe(&config, cgroups, containerd_version, &health, &outbox);
+    let link = link(outbox.clone());
+    let pod_loop = async {
+        pods.run(&wake).await;
+        future::pending().await
+    };
+    let node = async {
+        node.await;
+        future::pending().await
+    };
+    // None of the three ends but the link, with an error.
+    future::or(future::or(pod_loop, node), link).await.map_err(Error::Session)
+}
+
+/// A machine that just started may start containerd after midge: one that has joined waits for it.
+async fn connect(config: &Config, executor: &Executor) -> Result<Client, Error> {
+    let mut told = false;
+    loop {
+        let error =
+            match Client::connect(&config.containerd_socket, &config.containerd_namespace, executor).await {
+                Ok(client) => return Ok(client),
+                Err(error) => error,
+            };
+        if !config.node_key_path().exists() || !error.is_unavailable() {
+            return Err(Error::Containerd(error));
+        }
+        if !std::mem::replace(&mut told, true) {
+            log::error!("{}; waiting for it", chain(&error));
+        }
+        smol::Timer::after(CONTAINERD_RETRY).await;
+    }
+}
+
+/// Where the pods' network comes from.
+struct Network {
+    /// The machine's own configuration.
+    own: Option<cni::Config>,
+    cache_dir: PathBuf,
+    bridge: String,
+    lease_dir: PathBuf,
+}
+
+impl Network {
+    /// A configuration of the machine's wins over our bridge.
+    fn choose(config: &Config) -> Result<Network, Error> {
+        let own = cni::Config::load(&config.cni_conf_dir).map_err(Error::Network)?;
+        if let Some(own) = &own {
+            own.check(&cni::Plugins::new(config.cni_bin_dirs.clone())).map_err(Error::Network)?;
+        }
+        Ok(Network {
+            // Addresses that others hand out outlive a reboot; ours are in the run folder and do not.
+            cache_dir: if own.is_some() { config.cni_folder() } else { config.run_dir.join("cni") },
+            own,
+            bridge: config.bridge.clone(),
+            lease_dir: config.run_dir.join("leases"),
+        })
+    }
+
+    /// None until the server has given the node its range.
+    fn of(&self, cluster: &Cluster) -> Option<cni::Config> {
+        if self.own.is_some() {
+            return self.own.clone();
+        }
+        (!cluster.pod_cidr.is_empty()).then(|| {
+            cni::Config::bridge(&cni::BridgeOptions {
+                name: self.bridge.clone(),
+                bridge: self.bridge.clone(),
+                subnet: cluster.pod_cidr.clone(),
+                mtu: None,
+                lease_dir: self.lease_dir.clone(),
+                firewall: true,
+            })
+        })
+    }
+}
+
+/// What the specifications of containers depend on.
+fn machine(cgroups: &Cgroups) -> Machine {
+    Machine {
+        cgroup_v2: cgroups.version == cgroup::Version::V2,
+        memory_advice: cgroups.memory_advice(),
+        memory: host::memory_total().unwrap_or(0),
+        oom_floor: oom_floor(Path::new("/proc/self")),
+    }
+}
+
+/// Without CAP_SYS_RESOURCE no process may be protected more than this one is (proc_pid_oom_score_adj(5)).
+fn oom_floor(process: &Path) -> i64 {
+    const CAP_SYS_RESOURCE: u64 = 1 << 24;
+    let read = |name: &str| fs::read_to_string(process.join(name)).unwrap_or_default();
+    let status = read("status");
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    if effective & CAP_SYS_RESOURCE != 0 {
+        return -1000;
+    }
+    let floor = read("oom_score_adj").trim().parse().unwrap_or(0);
+    log::warn!("no CAP_SYS_RESOURCE: containers get an OOM score adjustment of {floor} at least");
+    floor
+}
+
+/// Tells the outbox of the node, for ever. What only says the time is no difference.
+async fn describe(
+    config: &Config,
+    cgroups: Cgroups,
+    containerd_version: String,
+    health: &Health,
+    outbox: &Outbox,
+) -> Infallible {
+    let mut options = node::NodeOptions {
+        name: config.node_name.clone(),
+        node_ip: config.node_ip,
+        labels: config.labels.clone(),
+        taints: config.taints.clone(),
+        containerd_version,
+        data_dir: config.data_dir.clone(),
+        max_pods: MAX_PODS,
+        cgroups,
+        not_ready: None,
+        now: SystemTime::UNIX_EPOCH,
+    };
+    let mut told = None;
+    loop {
+        options.not_ready = health.trouble();
+        options.now = SystemTime::UNIX_EPOCH;
+        let timeless = node::describe(&options).to_vec();
+        if told.as_ref() != Some(&timeless) {
+            options.now = SystemTime::now();
+            outbox.set_node(node::describe(&options).to_vec());
+            told = Some(timeless);
+        }
+        let timer = async {
+            smol::Timer::after(NODE_PERIOD).await;
+        };
+        // Cancel-safe: a wake that is not taken is kept.
+        future::or(health.1.wait(), timer).await;
+    }
+}
+
+/// The link; without servers there is none, and the node runs what is on its disk.
+fn session(
+    config: Config,
+    executor: Executor,
+) -> impl FnOnce(Outbox) -> future::Boxed<Result<Infallible, session::Error>> {
+    move |outbox| {
+        if config.servers.is_empty() {
+            return Box::pin(future::pending());
+        }
+        let options = session::Options {
+            folder: config.folder(),
+            node_name: config.node_name,
+            servers: config.servers,
+            token: config.token,
+            boot_id: host::boot_id(),
+            set_clock: config.set_clock,
+        };
+        let changes = netlink::changes().map_err(|error| log::warn!("no news of the network: {error}")).ok();
+        let changes = Box::pin(stream::unfold(changes, |changes| async {
+            let Some(mut changes) = changes else { return future::pending().await };
+            match changes.next().await {
+                Ok(()) => Some(((), Some(changes))),
+                Err(error) => {
+                    log::warn!("no more news of the network: {error}");
+                    Some(((), None))
+                }
+            }
+        }));
+        Box::pin(session::run(options, outbox, changes, executor))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Folder { path, .. } => write!(f, "failed to create the folder `{}`", path.display()),
+            Error::Lock(error) => error.fmt(f),
+            Error::Cgroups(error) => error.fmt(f),
+            Error::Containerd(error) => error.fmt(f),
+            Error::Network(error) => error.fmt(f),
+            Error::Desired(error) => error.fmt(f),
+            Error::Session(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Folder { source, .. } => Some(source),
+            Error::Lock(error) => error.source(),
+            Error::Cgroups(error) => error.source(),
+            Error::Containerd(error) => error.source(),
+            Error::Network(error) => error.source(),
+            Error::Desired(error) => error.source(),
+            Error::Session(error) => error.source(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_without_the_capability_bounds_the_score() {
+        let folder = std::env::temp_dir().join(format!("midge-oom-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("oom_score_adj"), "200\n").unwrap();
+        for (capabilities, floor) in [("000001ffffffffff", -1000), ("00000000a80425fb", 200)] {
+            fs::write(folder.join("status"), format!("Name:\tx\nCapEff:\t{capabilities}\n")).unwrap();
+            assert_eq!(oom_floor(&folder), floor);
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,10 +1,12 @@
 //! What the node says of itself: the Node object.
 
 use crate::agent::config::Taint;
+use crate::api::{Object, discovery, kinds, time};
 use crate::sys::cgroup::Cgroups;
-use serde_json::Value as Object; // crate::api::Object once it is there
+use crate::sys::host;
+use serde_json::{Map, Value, json};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// What the description needs beside what the machine says.
@@ -13,7 +15,7 @@ pub struct NodeOptions {
     pub name: String,
     /// `--node-ip`; None: the address of the default route, else none.
     pub node_ip: Option<IpAddr>,
-    /// `key`, `value`.
+    /// `key`, `value`. The machine's own labels (`kubernetes.io/arch` …) win.
     pub labels: Vec<(String, String)>,
     /// Taints that it registers with.
     pub taints: Vec<Taint>,
@@ -29,10 +31,233 @@ pub struct NodeOptions {
     pub now: SystemTime,
 }
 
+/// What the machine has, in bytes and thousandths of a processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Resources {
+    cpu_millis: u64,
+    memory: u64,
+    disk: u64,
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
 /// The Node object with labels, taints and status. Conditions carry `now` as their heartbeat and as
 /// their transition; whoever stores them keeps the transition of an unchanged one. Reads /proc and
 /// blocks for well under a millisecond.
 pub fn describe(options: &NodeOptions) -> Object {
-    let _ = options;
-    todo!()
+    let mut labels = Map::new();
+    for (key, value) in &options.labels {
+        labels.insert(key.clone(), value.as_str().into());
+    }
+    labels.insert("kubernetes.io/arch".into(), host::architecture().into());
+    labels.insert("kubernetes.io/os".into(), "linux".into());
+    labels.insert("kubernetes.io/hostname".into(), options.name.as_str().into());
+    let taints: Vec<Value> = options.taints.iter().map(taint).collect();
+
+    let capacity = measure(options);
+    let mut node = Object::new(kinds::NODE, "", &options.name);
+    node.set("/metadata/labels", labels);
+    if !taints.is_empty() {
+        node.set("/spec/taints", taints);
+    }
+    node.set(
+        "/status",
+        json!({
+            "addresses": addresses(options),
+            "capacity": quantities(capacity, options.max_pods),
+            "allocatable": quantities(allocatable(capacity), options.max_pods),
+            "conditions": conditions(options, capacity),
+            "nodeInfo": info(options),
+        }),
+    );
+    node
+}
+
+fn taint(taint: &Taint) -> Value {
+    let mut value = json!({ "key": taint.key, "effect": taint.effect });
+    if !taint.value.is_empty() {
+        value["value"] = taint.value.as_str().into();
+    }
+    value
+}
+
+/// The machine, or the container that it is.
+fn measure(options: &NodeOptions) -> Resources {
+    let limits = options.cgroups.limits();
+    let cpu_millis = host::cpus() as u64 * 1000;
+    let memory = host::memory_total().unwrap_or(0);
+    Resources {
+        cpu_millis: limits.cpu_millis.map_or(cpu_millis, |limit| limit.min(cpu_millis)),
+        memory: limits.memory.map_or(memory, |limit| limit.min(memory)),
+        disk: host::disk(&options.data_dir).map_or(0, |disk| disk.total),
+    }
+}
+
+/// What pods may ask for. Processors are all of it: an idle midge takes none, and the kernel shares
+/// them out. Of memory, room for the kernel, containerd and shims: a tenth, at least 16 MiB and at
+/// most 100 MiB, which is where Kubernetes begins to evict. Of the disk nine tenths, as there.
+fn allocatable(capacity: Resources) -> Resources {
+    let reserve = (capacity.memory / 10).clamp(16 * MIB, 100 * MIB);
+    Resources {
+        cpu_millis: capacity.cpu_millis,
+        memory: capacity.memory.saturating_sub(reserve),
+        disk: capacity.disk / 10 * 9,
+    }
+}
+
+/// In the units that Kubernetes' own nodes use, so that they read alike.
+fn quantities(resources: Resources, pods: u32) -> Value {
+    let cpu = match resources.cpu_millis {
+        whole if whole % 1000 == 0 => format!("{}", whole / 1000),
+        millis => format!("{millis}m"),
+    };
+    json!({
+        "cpu": cpu,
+        "memory": format!("{}Ki", resources.memory / KIB),
+        "ephemeral-storage": format!("{}Ki", resources.disk / KIB),
+        "pods": pods.to_string(),
+    })
+}
+
+fn addresses(options: &NodeOptions) -> Vec<Value> {
+    let internal = options.node_ip.or_else(host::default_address);
+    let internal = internal.map(|ip| json!({ "type": "InternalIP", "address": ip.to_string() }));
+    let hostname = json!({ "type": "Hostname", "address": options.name });
+    internal.into_iter().chain([hostname]).collect()
+}
+
+fn info(options: &NodeOptions) -> Value {
+    let runtime = match options.containerd_version.as_str() {
+        "" => "containerd://unknown".to_string(),
+        version => format!("containerd://{}", version.trim_start_matches('v')),
+    };
+    let machine_id = host::machine_id();
+    json!({
+        "architecture": host::architecture(),
+        "bootID": host::boot_id(),
+        "containerRuntimeVersion": runtime,
+        "kernelVersion": host::kernel_release(),
+        "kubeProxyVersion": "",
+        "kubeletVersion": discovery::git_version(),
+        "machineID": machine_id,
+        "operatingSystem": "linux",
+        "osImage": host::os_name(),
+        // Boards have no firmware that gives them a UUID.
+        "systemUUID": machine_id,
+    })
+}
+
+fn conditions(options: &NodeOptions, capacity: Resources) -> Vec<Value> {
+    let now = time::format(options.now);
+    let condition = |kind: &str, status: bool, reason: &str, message: &str| {
+        json!({
+            "type": kind,
+            "status": if status { "True" } else { "False" },
+            "reason": reason,
+            "message": message,
+            "lastHeartbeatTime": now,
+            "lastTransitionTime": now,
+        })
+    };
+    // The conditions' reasons and messages are the kubelet's: people and tools match on them.
+    let pressure = |kind: &str, pressed: bool, bad: [&str; 2], good: [&str; 2]| {
+        let [reason, message] = if pressed { bad } else { good };
+        condition(kind, pressed, reason, message)
+    };
+    let ready = match &options.not_ready {
+        None => condition("Ready", true, "KubeletReady", "kubelet is posting ready status"),
+        Some(why) => condition("Ready", false, "KubeletNotReady", why),
+    };
+    vec![
+        pressure(
+            "MemoryPressure",
+            memory_is_short(capacity),
+            ["KubeletHasInsufficientMemory", "kubelet has insufficient memory available"],
+            ["KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
+        ),
+        pressure(
+            "DiskPressure",
+            disk_is_short(&options.data_dir),
+            ["KubeletHasDiskPressure", "kubelet has disk pressure"],
+            ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
+        ),
+        pressure(
+            "PIDPressure",
+            processes_are_short(),
+            ["KubeletHasInsufficientPID", "kubelet has insufficient PID available"],
+            ["KubeletHasSufficientPID", "kubelet has sufficient PID available"],
+        ),
+        ready,
+    ]
+}
+
+/// Less than a twentieth, or than 100 MiB on a machine with more than 2 GiB.
+fn memory_is_short(capacity: Resources) -> bool {
+    host::memory_available().is_ok_and(|available| available < (capacity.memory / 20).min(100 * MIB))
+}
+
+/// Less than a tenth of the bytes or a twentieth of the inodes, as in Kubernetes.
+fn disk_is_short(path: &Path) -> bool {
+    let bytes = host::disk(path).is_ok_and(|disk| disk.available < disk.total / 10);
+    bytes || host::inodes(path).is_some_and(|(total, free)| free < total / 20)
+}
+
+fn processes_are_short() -> bool {
+    let (Some(most), Some(now)) = (host::pid_max(), host::threads()) else { return false };
+    now > most / 10 * 9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::cgroup;
+
+    fn options() -> NodeOptions {
+        NodeOptions {
+            name: "pi-1".into(),
+            node_ip: Some("192.0.2.7".parse().unwrap()),
+            labels: vec![("kubernetes.io/arch".into(), "vax".into()), ("room".into(), "attic".into())],
+            taints: vec![Taint { key: "edge".into(), value: String::new(), effect: "NoSchedule".into() }],
+            containerd_version: "v1.7.24".into(),
+            data_dir: "/".into(),
+            max_pods: 110,
+            cgroups: cgroup::detect().unwrap(),
+            not_ready: None,
+            now: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn describes_this_machine() {
+        let node = describe(&options());
+        assert_eq!((node.kind(), node.name()), ("Node", "pi-1"));
+        assert_eq!(node.label("room"), Some("attic"));
+        assert_eq!(node.label("kubernetes.io/arch"), Some(host::architecture()));
+        assert_eq!(node.str_at("/spec/taints/0/effect"), "NoSchedule");
+        assert_eq!(node.str_at("/status/addresses/0/address"), "192.0.2.7");
+        assert_eq!(node.str_at("/status/nodeInfo/containerRuntimeVersion"), "containerd://1.7.24");
+        assert!(node.str_at("/status/nodeInfo/kubeletVersion").starts_with("v1.37.0+midge"));
+        assert!(node.str_at("/status/capacity/memory").ends_with("Ki"));
+        assert_eq!(node.str_at("/status/allocatable/pods"), "110");
+        assert_eq!(node.str_at("/status/conditions/3/reason"), "KubeletReady");
+    }
+
+    #[test]
+    fn says_why_it_is_not_ready() {
+        let node =
+            describe(&NodeOptions { not_ready: Some("containerd does not answer".into()), ..options() });
+        assert_eq!(node.str_at("/status/conditions/3/status"), "False");
+        assert_eq!(node.str_at("/status/conditions/3/message"), "containerd does not answer");
+    }
+
+    #[test]
+    fn a_small_board_keeps_most_of_its_memory_for_pods() {
+        let board = |mib: u64| Resources { cpu_millis: 1000, memory: mib * MIB, disk: 0 };
+        assert_eq!(allocatable(board(64)).memory, 48 * MIB);
+        assert_eq!(allocatable(board(500)).memory, 450 * MIB);
+        assert_eq!(allocatable(board(8000)).memory, 7900 * MIB);
+        assert_eq!(allocatable(board(8)).memory, 0);
+        assert_eq!(quantities(Resources { cpu_millis: 1500, ..board(1) }, 9)["cpu"], "1500m");
+    }
 }

@@ -1,20 +1,26 @@
 //! Pod sandboxes without a pause container: namespaces, network, control group.
+//!
+//! Nothing is remembered: what is there is read from the run folder, the network's results and the
+//! control groups each time, so that an agent that starts anew finds what the last one made.
 
-use crate::cni;
-use crate::sys::cgroup::Cgroups;
-use crate::sys::namespace;
+use crate::cni::{self, Attachment};
+use crate::sys::cgroup::{self, Cgroups};
+use crate::sys::namespace::{self, Kinds, Pins};
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a pod wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxSpec {
+    /// Names files and groups: letters, digits, `-`, `_`, `.`.
     pub uid: String,
     pub namespace: String,
     pub name: String,
-    /// What `hostname` says in the containers.
+    /// What `hostname` says in the containers. Not used on the host's network.
     pub hostname: String,
-    /// The host's network (and UTS) namespace instead of an own one.
+    /// The host's network and UTS namespaces instead of own ones.
     pub host_network: bool,
     /// The host's IPC namespace instead of an own one.
     pub host_ipc: bool,
@@ -35,7 +41,7 @@ pub struct Sandbox {
     pub cgroup: String,
 }
 
-/// Everything sandboxes of this agent share.
+/// Everything that the sandboxes of this agent share.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// `/run/midge`
@@ -43,54 +49,253 @@ pub struct Options {
     /// Where the network's results are kept: under the data folder for a network of the machine's
     /// (its addresses outlive a reboot), under the run folder for midge's own.
     pub cache_dir: PathBuf,
-    pub network: cni::Config,
+    /// None until it is known: a pod that needs it fails with [`Error::NoNetwork`].
+    pub network: Option<cni::Config>,
     pub plugins: cni::Plugins,
     /// Parent of the pods' control groups, `/midge`.
     pub cgroup_parent: String,
     pub cgroups: Cgroups,
 }
 
+/// The sandboxes of this agent.
 pub struct Sandboxes {
     options: Options,
+    network: Mutex<Option<Arc<cni::Config>>>,
 }
 
 #[derive(Debug)]
 pub enum Error {
-    Namespaces(namespace::Error),
+    /// Not one that can name a file.
+    InvalidUid {
+        uid: String,
+    },
+    NoNetwork {
+        uid: String,
+    },
+    Namespaces {
+        uid: String,
+        source: namespace::Error,
+    },
+    Network {
+        uid: String,
+        source: cni::Error,
+    },
+    /// The plugins succeeded and gave none.
+    NoAddress {
+        uid: String,
+    },
+    Cgroup {
+        uid: String,
+        source: cgroup::Error,
+    },
+    /// What an earlier sandbox of the pod left can't be removed, so that there can be no new one.
+    Leftovers {
+        uid: String,
+        errors: Vec<Error>,
+    },
+    List {
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+const INTERFACE: &str = "eth0";
+
+impl SandboxSpec {
+    fn kinds(&self) -> Kinds {
+        Kinds { net: !self.host_network, ipc: !self.host_ipc, uts: !self.host_network }
+    }
 }
 
 impl Sandboxes {
-    pub fn new(options: Options) -> Sandboxes {
-        Sandboxes { options }
+    pub fn new(mut options: Options) -> Sandboxes {
+        let network = Mutex::new(options.network.take().map(Arc::new));
+        Sandboxes { options, network }
     }
 
-    /// The network that new sandboxes get from now on.
-    pub fn set_network(&mut self, network: cni::Config) {
-        self.options.network = network;
+    /// The network that new sandboxes get from now on. The ones that are there keep theirs.
+    pub fn set_network(&self, network: cni::Config) {
+        *self.network.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(network));
+    }
+
+    fn network(&self) -> Option<Arc<cni::Config>> {
+        self.network.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is there already for `spec`, whole. None: [`Sandboxes::ensure`] has work to do.
     pub fn observe(&self, spec: &SandboxSpec) -> Option<Sandbox> {
-        let _ = spec;
-        todo!()
+        check_uid(&spec.uid).ok()?;
+        let pins = namespace::pinned(spec.kinds(), &self.options.run_dir, &spec.uid)?;
+        let mut ips = Vec::new();
+        if !spec.host_network {
+            let attached = cni::cached(&self.options.cache_dir, &spec.uid, INTERFACE).ok()??;
+            ips.extend(attached.ips.iter().map(|ip| ip.address));
+        }
+        Some(self.sandbox(&spec.uid, pins, ips))
     }
 
-    /// Makes the sandbox unless it is there. Leftovers of an unfinished or rebooted one are removed
-    /// first. An error leaves nothing behind.
+    /// Makes the sandbox unless it is there. Leftovers of an unfinished one, or of one from before a
+    /// reboot, are removed first. An error leaves nothing behind, or says in the log what.
     pub async fn ensure(&self, spec: &SandboxSpec) -> Result<Sandbox, Error> {
-        let _ = spec;
-        todo!()
+        check_uid(&spec.uid)?;
+        if let Some(sandbox) = self.observe(spec) {
+            self.create_cgroup(&spec.uid).await?;
+            return Ok(sandbox);
+        }
+        // What can be known to fail does so before anything is made.
+        let network = self.network();
+        if !spec.host_network {
+            let known = network.as_ref().ok_or_else(|| Error::NoNetwork { uid: spec.uid.clone() })?;
+            known
+                .check(&self.options.plugins)
+                .map_err(|source| Error::Network { uid: spec.uid.clone(), source })?;
+        }
+        self.remove(&spec.uid).await.map_err(|errors| Error::Leftovers { uid: spec.uid.clone(), errors })?;
+        match self.make(spec, network).await {
+            Ok(sandbox) => Ok(sandbox),
+            Err(error) => {
+                for left in self.remove(&spec.uid).await.err().unwrap_or_default() {
+                    log::warn!("pod {}: {left}", spec.uid);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn make(&self, spec: &SandboxSpec, network: Option<Arc<cni::Config>>) -> Result<Sandbox, Error> {
+        let uid = &spec.uid;
+        self.create_cgroup(uid).await?;
+        let (kinds, run_dir) = (spec.kinds(), self.options.run_dir.clone());
+        let (name, hostname) = (uid.clone(), spec.hostname.clone());
+        let pins = smol::unblock(move || namespace::pin(kinds, &run_dir, &name, &hostname))
+            .await
+            .map_err(|source| Error::Namespaces { uid: uid.clone(), source })?;
+        let mut ips = Vec::new();
+        if let (Some(netns), Some(network)) = (&pins.net, network) {
+            let args = [
+                ("K8S_POD_NAMESPACE", &*spec.namespace),
+                ("K8S_POD_NAME", &spec.name),
+                ("K8S_POD_INFRA_CONTAINER_ID", uid),
+                ("K8S_POD_UID", uid),
+            ];
+            let attachment = Attachment { args: &args, ..self.attachment(uid, netns) };
+            let attached = network.add(&self.options.plugins, &attachment).await;
+            let attached = attached.map_err(|source| Error::Network { uid: uid.clone(), source })?;
+            ips.extend(attached.ips.iter().map(|ip| ip.address));
+            if ips.is_empty() {
+                return Err(Error::NoAddress { uid: uid.clone() });
+            }
+        }
+        Ok(self.sandbox(uid, pins, ips))
     }
 
     /// Removes all there is for the pod `uid`. Goes on past failures and returns all of them. Fine
-    /// when there is nothing. Its processes must have ended.
+    /// when there is nothing. Its processes must have ended. When the network can't be deleted, the
+    /// namespaces stay: the next attempt needs them.
     pub async fn remove(&self, uid: &str) -> Result<(), Vec<Error>> {
-        let _ = uid;
-        todo!()
+        check_uid(uid).map_err(|error| vec![error])?;
+        let mut errors = Vec::new();
+        let netns = self.options.run_dir.join("netns").join(uid);
+        let deleted =
+            cni::del(&self.options.plugins, &self.attachment(uid, &netns), self.network().as_deref()).await;
+        let network_gone = deleted.is_ok();
+        for source in deleted.err().unwrap_or_default() {
+            errors.push(Error::Network { uid: uid.into(), source });
+        }
+        let (run_dir, name) = (self.options.run_dir.clone(), uid.to_string());
+        let (cgroups, group) = (self.options.cgroups.clone(), self.group(uid));
+        let (unpinned, removed) = smol::unblock(move || {
+            let unpinned = if network_gone { namespace::unpin(&run_dir, &name) } else { Ok(()) };
+            (unpinned, cgroups.remove(&group))
+        })
+        .await;
+        for source in unpinned.err().unwrap_or_default() {
+            errors.push(Error::Namespaces { uid: uid.into(), source });
+        }
+        errors.extend(removed.err().map(|source| Error::Cgroup { uid: uid.into(), source }));
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     /// The uids of pods that have anything of a sandbox here, sorted.
     pub fn list(&self) -> Result<Vec<String>, Error> {
-        todo!()
+        let mut uids = namespace::names(&self.options.run_dir)
+            .map_err(|source| Error::List { source: source.into() })?;
+        uids.extend(
+            cni::cached_ids(&self.options.cache_dir)
+                .map_err(|source| Error::List { source: source.into() })?,
+        );
+        let groups = self.options.cgroups.children(&self.options.cgroup_parent);
+        let groups = groups.map_err(|source| Error::List { source: source.into() })?;
+        uids.extend(groups.iter().filter_map(|name| Some(name.strip_prefix("pod")?.to_string())));
+        uids.sort_unstable();
+        uids.dedup();
+        Ok(uids)
+    }
+
+    async fn create_cgroup(&self, uid: &str) -> Result<(), Error> {
+        let (cgroups, group) = (self.options.cgroups.clone(), self.group(uid));
+        let created = smol::unblock(move || cgroups.create(&group)).await;
+        created.map_err(|source| Error::Cgroup { uid: uid.into(), source })
+    }
+
+    fn group(&self, uid: &str) -> String {
+        format!("/{}/pod{uid}", self.options.cgroup_parent.trim_matches('/'))
+    }
+
+    fn attachment<'a>(&'a self, uid: &'a str, netns: &'a std::path::Path) -> Attachment<'a> {
+        let cache_dir = &self.options.cache_dir;
+        Attachment { container_id: uid, netns, ifname: INTERFACE, args: &[], runtime: &[], cache_dir }
+    }
+
+    fn sandbox(&self, uid: &str, pins: Pins, ips: Vec<IpAddr>) -> Sandbox {
+        Sandbox { ips, netns: pins.net, ipc: pins.ipc, uts: pins.uts, cgroup: self.group(uid) }
+    }
+}
+
+/// A uid comes from the server, and names files here.
+fn check_uid(uid: &str) -> Result<(), Error> {
+    let fine = uid.len() <= 128
+        && uid.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && uid.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if fine { Ok(()) } else { Err(Error::InvalidUid { uid: uid.into() }) }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::InvalidUid { uid } => write!(f, "`{uid}` can't be a pod's uid"),
+            Error::NoNetwork { uid } => write!(
+                f,
+                "no network for pod {uid} yet: the server has not given this node a pod range, and there is no CNI \
+                 configuration"
+            ),
+            Error::Namespaces { uid, .. } => write!(f, "namespaces of pod {uid}"),
+            Error::Network { uid, .. } => write!(f, "network of pod {uid}"),
+            Error::NoAddress { uid } => write!(f, "the CNI plugins gave pod {uid} no address"),
+            Error::Cgroup { uid, .. } => write!(f, "control group of pod {uid}"),
+            Error::Leftovers { uid, errors } => {
+                write!(f, "an earlier sandbox of pod {uid} can't be removed")?;
+                for error in errors {
+                    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+                    write!(f, "; {error}{}", source.unwrap_or_default())?;
+                }
+                Ok(())
+            }
+            Error::List { .. } => write!(f, "failed to list the pods' sandboxes"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::InvalidUid { .. }
+            | Error::NoNetwork { .. }
+            | Error::NoAddress { .. }
+            | Error::Leftovers { .. } => None,
+            Error::Namespaces { source, .. } => Some(source),
+            Error::Network { source, .. } => Some(source),
+            Error::Cgroup { source, .. } => Some(source),
+            Error::List { source } => Some(&**source),
+        }
     }
 }

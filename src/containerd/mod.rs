@@ -1,1 +1,40 @@
 //! Floor 1: containerd's gRPC API, spoken directly over its socket.
+//!
+//! One multiplexed connection ([`Client`]) carries every call; it is dialled again by itself after a
+//! restart of containerd. On top of the plain services stand image resolution ([`Image`]), unpacking
+//! ([`Client::ensure_unpacked`]) and the import of image archives ([`import::archive`]). Works with
+//! containerd 1.6, 1.7 and 2.x, whose CRI plugin may be off.
+
+mod call;
+mod channel;
+mod client;
+mod container;
+mod content;
+mod document;
+mod error;
+mod event;
+mod frame;
+mod image;
+pub mod import;
+mod io;
+mod lease;
+mod platform;
+pub mod reference;
+mod snapshot;
+mod task;
+mod types;
+mod unpack;
+
+/// Labels of a resource: keys as `midge/pod`, sorted.
+pub type Labels = std::collections::BTreeMap<String, String>;
+
+pub use client::{Client, Version};
+pub use container::{Container, ContainerSpec, RuncOptions};
+pub use content::{ContentInfo, Descriptor};
+pub use error::{Code, Error};
+pub use event::{Event, Events};
+pub use image::{Image, ImageConfig, Layer, StoredImage};
+pub use lease::Lease;
+pub use platform::Platform;
+pub use snapshot::{Mount, Snapshot, SnapshotKind};
+pub use task::{Exit, Stdio, Task, TaskStatus};

@@ -1,9 +1,10 @@
 //! Facts about the machine. A fact that can't be read is empty, so that a strange board still joins.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Bytes of the file system that holds a path.
@@ -175,6 +176,20 @@ pub fn bridge_netfilter() -> Option<bool> {
 /// Whether the kernel forwards IPv4 packets.
 pub fn ip_forward() -> bool {
     first_line("/proc/sys/net/ipv4/ip_forward") == "1"
+}
+
+/// Where the program `name` is: on `PATH`, and where it lacks them in the folders for administrators'
+/// programs (`su` without `-` leaves them out). midge's own network needs `iptables`.
+pub fn program(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&program_path()).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// `PATH` for programs that are run, with the folders that it may lack.
+pub fn program_path() -> OsString {
+    let mut path =
+        std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/bin:/bin".into());
+    path.push(":/usr/sbin:/sbin");
+    path
 }
 
 /// Highest process id plus one: the number of processes and threads the machine takes.

@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod file;
 pub mod host;
+pub mod inherited;
 pub mod lock;
 pub mod mount;
 pub mod namespace;

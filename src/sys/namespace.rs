@@ -132,7 +132,8 @@ pub fn pinned(kinds: Kinds, run_dir: &Path, name: &str) -> Option<Pins> {
     whole.then(|| kinds.pins(run_dir, name))
 }
 
-fn is_namespace(path: &Path) -> bool {
+/// Whether `path` is a namespace, and not the empty file that a lost pin leaves.
+pub fn is_namespace(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|facts| facts.f_type as u64 == NSFS)
 }
 

@@ -1,0 +1,267 @@
+//! Applies a pod's plan. It runs as a task of its own, so that a slow pod holds up no other; what it did
+//! comes back to the loop as outcomes, one by one.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::channel::Sender;
+
+use super::container::{Failure, Report, Runtime, Start, chain};
+use super::event::Event;
+use super::outbox::Cluster;
+use super::record::Attempt;
+use super::sandbox::{Sandbox, SandboxSpec, Sandboxes};
+use super::wake::Wake;
+use super::{etc, etc::hostname};
+use crate::api::Object;
+use crate::plan::pod::Action;
+use crate::sys::file;
+
+/// What one action came to.
+#[derive(Debug)]
+pub enum Outcome {
+    Event(Event),
+    Signalled {
+        id: String,
+        kill: bool,
+    },
+    SandboxReady(Sandbox),
+    SandboxFailed {
+        message: String,
+    },
+    SandboxRemoved,
+    Started {
+        name: String,
+        attempt: Attempt,
+        back_off: Duration,
+    },
+    NotStarted {
+        name: String,
+        attempt: Attempt,
+        message: String,
+        back_off: Duration,
+    },
+    Waits {
+        name: String,
+        reason: &'static str,
+        message: String,
+    },
+    /// A removal failed, or containerd can't be reached.
+    Failed {
+        message: String,
+    },
+    TornDown,
+    /// The last one of each piece of work; `failed` if one of the others was [`Outcome::Failed`].
+    Done {
+        failed: bool,
+    },
+}
+
+/// What all work of the agent shares.
+pub struct Context {
+    pub runtime: Runtime,
+    pub sandboxes: Sandboxes,
+    pub resolv_conf: PathBuf,
+    pub outcomes: Sender<(String, Outcome)>,
+    pub wake: Wake,
+}
+
+/// One pod's actions with what they need of the pod.
+pub struct Work {
+    pub context: Arc<Context>,
+    pub uid: String,
+    pub actions: Vec<Action>,
+    /// None: nobody wants the pod; only removals are planned.
+    pub pod: Option<Object>,
+    pub sandbox: Option<Sandbox>,
+    /// Stop signal and name of each container by id.
+    pub containers: Vec<(String, u32, String)>,
+    /// Containers that were signalled before: their end is no news.
+    pub signalled: Vec<String>,
+    pub host_ips: Vec<IpAddr>,
+    pub cluster: Cluster,
+    pub has_failed: bool,
+}
+
+/// The sandbox that a pod wants.
+pub fn sandbox_spec(pod: &Object) -> SandboxSpec {
+    SandboxSpec {
+        uid: pod.uid().to_owned(),
+        namespace: pod.namespace().to_owned(),
+        name: pod.name().to_owned(),
+        hostname: hostname(pod),
+        host_network: pod.bool_at("/spec/hostNetwork"),
+        host_ipc: pod.bool_at("/spec/hostIPC"),
+    }
+}
+
+impl Report for Work {
+    fn event(&mut self, event: Event) {
+        self.say(Outcome::Event(event));
+    }
+}
+
+impl Work {
+    fn say(&self, outcome: Outcome) {
+        // The loop lives longer than its work, and the channel is unbounded: a plan bounds it.
+        let _ = self.context.outcomes.try_send((self.uid.clone(), outcome));
+        self.context.wake.wake();
+    }
+
+    /// Applies the actions in their order. A failed removal does not keep the ones after it from being
+    /// tried, but the folder, by which the pod is found again, stays. A failed sandbox ends it.
+    pub async fn run(mut self) {
+        let mut removed = true;
+        for action in std::mem::take(&mut self.actions) {
+            match action {
+                Action::Terminate { id } => removed &= self.signal(&id, false).await,
+                Action::Kill { id } => removed &= self.signal(&id, true).await,
+                Action::Clear { id } => {
+                    for error in self.context.runtime.clear(&id).await.err().unwrap_or_default() {
+                        self.failed(chain(&error));
+                        removed = false;
+                    }
+                }
+                Action::RemoveSandbox => {
+                    if self.remove_sandbox().await {
+                        self.say(Outcome::SandboxRemoved);
+                    } else {
+                        removed = false;
+                    }
+                }
+                Action::TearDown => self.tear_down(removed).await,
+                Action::CreateSandbox => {
+                    if !self.create_sandbox().await {
+                        break;
+                    }
+                }
+                // What could not be cleared may be in the way of its successor.
+                Action::Start { .. } if !removed => {}
+                Action::Start { name, attempt, back_off } => self.start(name, attempt, back_off).await,
+            }
+        }
+        self.say(Outcome::Done { failed: self.has_failed });
+    }
+
+    fn failed(&mut self, message: String) {
+        self.has_failed = true;
+        log::warn!("pod {}: {message}", self.uid);
+        self.say(Outcome::Failed { message });
+    }
+
+    async fn signal(&mut self, id: &str, kill: bool) -> bool {
+        let known = self.containers.iter().find(|(known, ..)| known == id).cloned();
+        let (_, signal, name) = known.unwrap_or((String::new(), 15, String::new()));
+        if !name.is_empty() && !self.signalled.iter().any(|signalled| signalled == id) {
+            self.event(Event::normal("Killing", format!("Stopping container {name}")).of(&name));
+        }
+        let runtime = &self.context.runtime;
+        let sent = if kill { runtime.kill(id).await } else { runtime.terminate(id, signal).await };
+        match sent {
+            Ok(()) => self.say(Outcome::Signalled { id: id.to_owned(), kill }),
+            Err(error) => {
+                self.failed(chain(&error));
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn remove_sandbox(&mut self) -> bool {
+        let errors = self.context.sandboxes.remove(&self.uid).await.err().unwrap_or_default();
+        for error in &errors {
+            self.failed(chain(error));
+        }
+        errors.is_empty()
+    }
+
+    async fn tear_down(&mut self, cleared: bool) {
+        let sandbox_removed = self.remove_sandbox().await;
+        if !(cleared && sandbox_removed) {
+            return;
+        }
+        let folder = self.context.runtime.pod_folder(&self.uid);
+        match smol::unblock(move || remove_folder(&folder)).await {
+            Ok(()) => self.say(Outcome::TornDown),
+            Err(error) => self.failed(format!("failed to remove the pod's folder: {error}")),
+        }
+    }
+
+    async fn create_sandbox(&mut self) -> bool {
+        let Some(pod) = &self.pod else { return false };
+        let made = match self.context.sandboxes.ensure(&sandbox_spec(pod)).await {
+            Ok(sandbox) => self
+                .write_etc(pod, &sandbox)
+                .map(|()| sandbox)
+                .map_err(|error| format!("failed to write the pod's hosts and resolver files: {error}")),
+            Err(error) => Err(chain(&error)),
+        };
+        match made {
+            Ok(sandbox) => {
+                self.sandbox = Some(sandbox.clone());
+                self.say(Outcome::SandboxReady(sandbox));
+                true
+            }
+            Err(message) => {
+                log::warn!("pod {}: {message}", self.uid);
+                let text = format!("Failed to create pod sandbox: {message}");
+                self.event(Event::warning("FailedCreatePodSandBox", text));
+                self.say(Outcome::SandboxFailed { message });
+                false
+            }
+        }
+    }
+
+    fn write_etc(&self, pod: &Object, sandbox: &Sandbox) -> io::Result<()> {
+        let folder = self.context.runtime.pod_folder(&self.uid);
+        etc::write(&folder, pod, &hostname(pod), &sandbox.ips, &self.cluster, &self.context.resolv_conf)
+    }
+
+    async fn start(&mut self, name: String, number: u32, back_off: Duration) {
+        let (Some(pod), Some(sandbox)) = (self.pod.take(), self.sandbox.clone()) else { return };
+        let context = self.context.clone();
+        let host_ips = self.host_ips.clone();
+        let start = Start { pod: &pod, name: &name, attempt: number, sandbox: &sandbox, host_ips: &host_ips };
+        let started = context.runtime.start(&start, self).await;
+        let outcome = match started {
+            Ok(attempt) => Outcome::Started { name, attempt, back_off },
+            Err(Failure::NotStarted { attempt, message }) => {
+                Outcome::NotStarted { name, attempt: *attempt, message, back_off }
+            }
+            Err(Failure::Waits { reason, message }) => Outcome::Waits { name, reason, message },
+            Err(Failure::Unavailable(error)) => {
+                self.has_failed = true;
+                Outcome::Failed { message: chain(&error) }
+            }
+        };
+        self.say(outcome);
+        self.pod = Some(pod);
+    }
+}
+
+/// Removes a pod's folder, `pod.json` last: until then the pod is found again after a crash, and what is
+/// left of it is removed.
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    let absent = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return absent(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else if entry.file_name() != "pod.json" {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_dir_all(folder).or_else(absent)?;
+    folder.parent().map_or(Ok(()), file::sync_folder)
+}

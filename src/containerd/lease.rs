@@ -1,0 +1,106 @@
+//! Leases keep new resources from garbage collection until something refers to them.
+
+use std::time::{Duration, SystemTime};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::call::{Method, found};
+use super::types::Empty;
+use super::{Client, Error, Labels};
+
+/// Collecting garbage deletes files: slow on a card.
+/// For what takes one import: long enough for a slow card, short enough that a crash wastes no room for long.
+pub(super) const EXPIRY: Duration = Duration::from_secs(24 * 3600);
+
+const COLLECT_LIMIT: Duration = Duration::from_secs(300);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub id: String,
+}
+
+impl Client {
+    /// A new lease that ends by itself after `expiry`, should nobody delete it.
+    pub async fn create_lease(&self, expiry: Duration) -> Result<Lease, Error> {
+        let now = SystemTime::now();
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        // Unique among this machine's processes, over restarts too.
+        let id = format!("{}{:x}", own_prefix(), since.as_nanos());
+        let mut labels = Labels::new();
+        if let Ok(end) = OffsetDateTime::from(now + expiry).format(&Rfc3339) {
+            labels.insert("containerd.io/gc.expire".into(), end);
+        }
+        let answer: wire::CreateResponse =
+            self.unary(wire::CREATE, &wire::CreateRequest { id: id.clone(), labels }).await?;
+        Ok(Lease { id: answer.lease.map_or(id, |lease| lease.id) })
+    }
+
+    /// Deletes the lease; with `collect` containerd collects garbage before it answers.
+    pub async fn delete_lease(&self, lease: &Lease, collect: bool) -> Result<(), Error> {
+        let request = wire::DeleteRequest { id: lease.id.clone(), sync: collect };
+        found(self.unary_within::<_, Empty>(wire::DELETE, &request, COLLECT_LIMIT).await)?;
+        Ok(())
+    }
+
+    /// Deletes leases that an earlier process of midge left in this namespace when it was cut off, and with
+    /// them what they hold: no other process of midge may work in the namespace.
+    pub async fn delete_abandoned_leases(&self) -> Result<(), Error> {
+        let answer: wire::ListResponse = self.unary(wire::LIST, &Empty {}).await?;
+        for wire::Lease { id } in answer.leases {
+            if id.starts_with(PREFIX) && !id.starts_with(&own_prefix()) {
+                log::info!("ending lease `{id}` of an import that was cut off");
+                self.delete_lease(&Lease { id }, false).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const PREFIX: &str = "midge-";
+
+fn own_prefix() -> String {
+    format!("{PREFIX}{}-", std::process::id())
+}
+
+mod wire {
+    use super::{Labels, Method};
+
+    pub const CREATE: Method = Method("/containerd.services.leases.v1.Leases/Create");
+    pub const LIST: Method = Method("/containerd.services.leases.v1.Leases/List");
+    pub const DELETE: Method = Method("/containerd.services.leases.v1.Leases/Delete");
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Lease {
+        #[prost(string, tag = "1")]
+        pub id: String,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct CreateRequest {
+        #[prost(string, tag = "1")]
+        pub id: String,
+        #[prost(btree_map = "string, string", tag = "3")]
+        pub labels: Labels,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct CreateResponse {
+        #[prost(message, optional, tag = "1")]
+        pub lease: Option<Lease>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct ListResponse {
+        #[prost(message, repeated, tag = "1")]
+        pub leases: Vec<Lease>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct DeleteRequest {
+        #[prost(string, tag = "1")]
+        pub id: String,
+        #[prost(bool, tag = "2")]
+        pub sync: bool,
+    }
+}

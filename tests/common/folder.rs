@@ -1,0 +1,37 @@
+//! Temporary folders.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A folder that is removed with its contents when it is dropped; kept if the test panics.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// The name is short: sockets go in here, and their paths hold 107 bytes.
+    pub fn new(name: &str) -> Folder {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("midge-{name}-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("kept `{}`", self.0.display());
+        } else if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("failed to remove `{}`: {error}", self.0.display());
+        }
+    }
+}
