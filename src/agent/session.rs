@@ -10,8 +10,6 @@ mod clock;
 mod dial;
 mod error;
 mod identity;
-#[cfg(test)]
-mod tests;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -104,7 +102,17 @@ impl<C: Core> Session<C> {
         let mut failures = 0_u32;
         loop {
             let url = self.options.servers[self.turn % self.options.servers.len()].clone();
-            let outcome = Box::pin(self.dial(&url)).await;
+            // A dial that hangs since before the network changed is begun anew instead of being waited for.
+            let stale = async {
+                changed(&mut changes).await;
+                Timer::after(Duration::from_secs(1)).await;
+                None
+            };
+            let dial = async { Some(Box::pin(self.dial(&url)).await) };
+            let Some(outcome) = future::or(dial, stale).await else {
+                failures = 0;
+                continue;
+            };
             self.turn = self.turn.wrapping_add(1);
             match outcome {
                 Ok((connection, welcome)) => {
@@ -162,9 +170,7 @@ impl<C: Core> Session<C> {
                 continue;
             }
             let changed = async {
-                if changes.next().await.is_none() {
-                    future::pending::<()>().await;
-                }
+                changed(&mut changes).await;
                 true
             };
             let paused = async {
@@ -290,6 +296,13 @@ impl<C: Core> Session<C> {
     }
 }
 
+/// Waits for a change of the network.
+async fn changed(changes: &mut (impl Stream<Item = ()> + Unpin)) {
+    if changes.next().await.is_none() {
+        future::pending::<()>().await;
+    }
+}
+
 /// Full jitter: anything up to a bound that doubles, so that a fleet does not return in step.
 fn pause(failures: u32) -> Duration {
     let bound = Duration::from_millis(250 << failures.min(6)).min(MAX_PAUSE);
@@ -306,4 +319,22 @@ fn told(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_spread_and_bounded() {
+        for failures in [0, 1, 6, 7, u32::MAX] {
+            let bound = Duration::from_millis(250 << failures.min(6)).min(MAX_PAUSE);
+            let pauses: Vec<Duration> = (0..200).map(|_| pause(failures)).collect();
+            assert!(pauses.iter().all(|pause| *pause <= bound));
+            assert!(
+                pauses.iter().any(|pause| *pause < bound / 4)
+                    && pauses.iter().any(|pause| *pause > bound / 2)
+            );
+        }
+    }
 }

@@ -227,7 +227,7 @@ mod tests {
         ] {
             assert_eq!(ToAgent::decode(&message.encode()), Ok(Some(message)));
         }
-        let log = StreamRequest::Log(LogRequest { tail: Some(3), ..LogRequest::default() });
+        let log = StreamRequest::Log(LogRequest { tail: Some(3), ..Default::default() });
         assert_eq!(StreamRequest::decode(&log.encode()), Ok(Some(log)));
     }
 

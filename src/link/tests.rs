@@ -144,6 +144,7 @@ fn ends_and_cuts_reach_the_other_end() {
         let Chunk::Data { data, .. } = stream.read().await.unwrap() else { panic!() };
         assert_eq!(data, Bytes::from_static(b"last words"));
         assert_eq!(stream.read().await, Ok(Chunk::End { status: b"{\"code\":404}".to_vec() }));
+        drop(stream);
 
         // A reader that goes away ends the writer, one that writes nothing too.
         let stream = server.link().open(&log_request()).unwrap();

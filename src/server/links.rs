@@ -12,8 +12,6 @@ mod keys;
 mod node;
 mod pods;
 mod session;
-#[cfg(test)]
-mod tests;
 mod throttle;
 
 use std::collections::{BTreeSet, HashMap};

@@ -1,0 +1,576 @@
+//! Both ends of the wire together: a real server, the agent's session, and a core that is a test's.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::VecDeque;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_lite::{StreamExt, future, stream};
+use midge::Executor;
+use midge::agent::session::{self, Core, Error, Options};
+use midge::api::kinds::{NODE, POD};
+use midge::api::{Object, Status};
+use midge::http::client::Client;
+use midge::http::server::{Limits, serve};
+use midge::http::{Url, body};
+use midge::link::{
+    CONNECT_PATH, Chunk, Closed, Connection, End, Hello, HelloPod, LogRequest, Patience, PodRef, Stream,
+    StreamRequest, ToAgent, ToServer, close,
+};
+use midge::server::links::{self, Links};
+use midge::server::registry::{DeleteOptions, Registry, WriteOptions};
+use midge::server::tokens::Tokens;
+use midge::store::Journal;
+use midge::tls::{Authority, Names, ServerIdentity, client_config_pinned};
+use midge::token::JoinToken;
+use serde_json::{Value, json};
+use smol::channel::{Receiver, Sender, unbounded};
+use smol::net::TcpListener;
+use smol::{Task, Timer};
+
+fn run<F: Future<Output = ()>>(test: impl FnOnce(Executor) -> F) {
+    let executor: Executor = Arc::default();
+    let patience = async {
+        Timer::after(Duration::from_secs(60)).await;
+        panic!("the test hangs");
+    };
+    smol::block_on(executor.run(future::or(patience, test(executor.clone()))));
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("midge-wire-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// The parts of a server that links need.
+struct Server {
+    folder: PathBuf,
+    registry: Arc<Registry>,
+    tokens: Arc<Tokens>,
+    links: Arc<Links>,
+    address: SocketAddr,
+    _tasks: Vec<Task<()>>,
+    _stop: Sender<()>,
+}
+
+impl Server {
+    /// `address` is one to listen at again.
+    async fn start(folder: PathBuf, address: Option<SocketAddr>, executor: &Executor) -> Server {
+        let listen = address.unwrap_or_else(|| "127.0.0.1:0".parse().unwrap());
+        let listener = loop {
+            match TcpListener::bind(listen).await {
+                Ok(listener) => break listener,
+                Err(_) => drop(Timer::after(Duration::from_millis(20)).await),
+            }
+        };
+        let address = listener.local_addr().unwrap();
+        let authority = Arc::new(Authority::open_or_create(&folder.join("tls")).unwrap());
+        let identity = ServerIdentity::new(authority.clone(), Names::default()).unwrap();
+        let store = loop {
+            match Journal::open(&folder.join("registry")) {
+                Ok(journal) => break Arc::new(journal),
+                Err(_) => drop(Timer::after(Duration::from_millis(20)).await),
+            }
+        };
+        let registry = Arc::new(Registry::open(store.clone()).await.unwrap());
+        let tokens = Arc::new(Tokens::open(&folder, authority.hash(), None, store.clone()).unwrap());
+        let options = links::Options {
+            cluster_cidr: "10.42.0.0/16".parse().unwrap(),
+            cluster_dns: "10.43.0.10".into(),
+            cluster_domain: "cluster.local".into(),
+        };
+        let links = Links::new(options, registry.clone(), store, tokens.clone(), executor.clone());
+        let (stop, stopped) = smol::channel::bounded::<()>(1);
+        let handler = {
+            let links = links.clone();
+            move |request: hyper::Request<hyper::body::Incoming>, peer| {
+                let (links, authority) = (links.clone(), authority.clone());
+                async move {
+                    if request.uri().path() == "/cacerts" {
+                        let pem = authority.certificate_pem().to_owned();
+                        return hyper::Response::new(body::full(pem));
+                    }
+                    links.connect(request, peer).await
+                }
+            }
+        };
+        let shutdown = async move {
+            let _ = stopped.recv().await;
+        };
+        let limits = Limits { drain: Duration::from_millis(100), ..Limits::default() };
+        let serving =
+            midge::http::server::serve(listener, identity, limits, executor.clone(), handler, shutdown);
+        let tasks = vec![executor.spawn(serving), executor.spawn(links.clone().run())];
+        Server { folder, registry, tokens, links, address, _tasks: tasks, _stop: stop }
+    }
+
+    /// As SIGTERM would.
+    async fn stop(self) -> PathBuf {
+        self.links.close().await;
+        self.folder
+    }
+
+    fn url(&self) -> Url {
+        format!("https://{}", self.address).parse().unwrap()
+    }
+
+    fn node(&self, name: &str) -> Option<Object> {
+        self.registry.get(NODE, "", name).ok()
+    }
+
+    async fn pod(&self, name: &str, node: &str) -> Object {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+            "spec": {"nodeName": node, "containers": [{"name": "c", "image": "busybox"}]},
+        });
+        self.registry.create(POD, Object::from_value(pod).unwrap(), WriteOptions::default()).await.unwrap()
+    }
+}
+
+fn ready(node: &Object) -> String {
+    let conditions = node.array_at("/status/conditions").iter();
+    let mut ready = conditions.filter(|condition| condition["type"] == "Ready");
+    ready.next().and_then(|condition| condition["status"].as_str()).unwrap_or_default().to_owned()
+}
+
+/// Waits until `check` gives something.
+async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..1500 {
+        if let Some(found) = check() {
+            return found;
+        }
+        Timer::after(Duration::from_millis(10)).await;
+    }
+    panic!("{what} did not come about");
+}
+
+/// An agent without containers: it remembers what it is told.
+#[derive(Clone)]
+struct Notes(Arc<Inner>);
+
+struct Inner {
+    node: Value,
+    pods: Mutex<Vec<HelloPod>>,
+    received: Sender<ToAgent>,
+    heard: Receiver<ToAgent>,
+    say: Sender<ToServer>,
+    said: Receiver<ToServer>,
+    again: Mutex<VecDeque<ToServer>>,
+}
+
+impl Core for Notes {
+    fn hello(&self) -> Vec<HelloPod> {
+        self.0.pods.lock().unwrap().clone()
+    }
+
+    async fn next(&self) -> ToServer {
+        if let Some(message) = self.0.again.lock().unwrap().pop_front() {
+            return message;
+        }
+        self.0.said.recv().await.unwrap()
+    }
+
+    fn reconnected(&self) {
+        let node = serde_json::to_vec(&self.0.node).unwrap();
+        self.0.again.lock().unwrap().push_back(ToServer::Node(node));
+    }
+
+    fn receive(&self, message: ToAgent) {
+        if let ToAgent::Put(put, _) = &message {
+            let mut pods = self.0.pods.lock().unwrap();
+            pods.retain(|pod| pod.uid != put.uid);
+            pods.push(HelloPod { uid: put.uid.clone(), revision: put.revision, gone: false });
+        }
+        if let ToAgent::Remove(remove) = &message {
+            self.0.pods.lock().unwrap().retain(|pod| pod.uid != remove.uid);
+        }
+        self.0.received.try_send(message).unwrap();
+    }
+
+    fn open(&self, request: StreamRequest, stream: Stream) {
+        let StreamRequest::Log(log) = request;
+        smol::spawn(async move {
+            stream.write(1, format!("log of {}\n", log.pod).as_bytes()).await.unwrap();
+            stream.end(b"").await.unwrap();
+        })
+        .detach();
+    }
+}
+
+impl Notes {
+    fn new(name: &str) -> Notes {
+        let ((received, heard), (say, said)) = (unbounded(), unbounded());
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/arch": "arm64"}},
+            "status": {"nodeInfo": {"kernelVersion": "6.1"}, "capacity": {"cpu": "4"}},
+        });
+        Notes(Arc::new(Inner {
+            node,
+            pods: Mutex::default(),
+            received,
+            heard,
+            say,
+            said,
+            again: Mutex::default(),
+        }))
+    }
+
+    async fn heard(&self) -> ToAgent {
+        self.0.heard.recv().await.unwrap()
+    }
+
+    async fn put(&self) -> (String, Object) {
+        loop {
+            if let ToAgent::Put(put, object) = self.heard().await {
+                return (put.name, Object::from_slice(&object).unwrap());
+            }
+        }
+    }
+
+    async fn synced(&self) -> Vec<ToAgent> {
+        let mut before = Vec::new();
+        loop {
+            match self.heard().await {
+                ToAgent::Synced => return before,
+                message => before.push(message),
+            }
+        }
+    }
+}
+
+fn options(name: &str, server: Url, token: Option<JoinToken>, folder: PathBuf) -> Options {
+    Options {
+        node_name: name.into(),
+        servers: vec![server],
+        token,
+        folder,
+        boot_id: "boot".into(),
+        set_clock: false,
+    }
+}
+
+fn session(
+    options: &Options,
+    core: &Notes,
+    executor: &Executor,
+) -> Task<Result<std::convert::Infallible, Error>> {
+    let (options, core) = (options.clone(), core.clone());
+    executor.spawn(session::run(options, core, stream::pending(), executor.clone()))
+}
+
+async fn ends(task: Task<Result<std::convert::Infallible, Error>>) -> String {
+    match task.await {
+        Ok(never) => match never {},
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_node_joins_runs_pods_and_survives_restarts_of_both_ends() {
+    run(|executor| async move {
+        let server = Server::start(folder("life"), None, &executor).await;
+        let home = folder("life-agent");
+        let core = Notes::new("pi");
+        let joining = options("pi", server.url(), Some(server.tokens.server_token()), home.clone());
+        let agent = session(&joining, &core, &executor);
+        let ToAgent::Welcome(welcome) = core.heard().await else { panic!() };
+        assert_eq!((welcome.pod_cidr.as_str(), welcome.node_key), ("10.42.0.0/24", None));
+        let node = eventually("Ready", || server.node("pi").filter(|node| ready(node) == "True")).await;
+        assert_eq!(node.label("kubernetes.io/arch"), Some("arm64"));
+        assert_eq!(welcome.node_uid, node.uid());
+
+        // A pod: told, its status stored (and not told back), its log read.
+        core.synced().await;
+        let pod = server.pod("web", "pi").await;
+        server.pod("other", "elsewhere").await;
+        assert_eq!(core.put().await.1.uid(), pod.uid());
+        let reference = PodRef { uid: pod.uid().into(), namespace: "default".into(), name: "web".into() };
+        let status = br#"{"phase":"Running","podIP":"10.42.0.2"}"#.to_vec();
+        core.0.say.send(ToServer::PodStatus(reference.clone(), status)).await.unwrap();
+        let running = || {
+            server
+                .registry
+                .get(POD, "default", "web")
+                .ok()
+                .filter(|pod| pod.str_at("/status/phase") == "Running")
+        };
+        eventually("the status", running).await;
+        let log = LogRequest { pod: "web".into(), ..Default::default() };
+        let stream = server.links.open("pi", &StreamRequest::Log(log)).await.unwrap();
+        let Chunk::Data { data, .. } = stream.read().await.unwrap() else { panic!() };
+        assert_eq!(data, "log of web\n");
+        assert_eq!(stream.read().await.unwrap(), Chunk::End { status: Vec::new() });
+        let away: Status =
+            server.links.open("mars", &StreamRequest::Log(Default::default())).await.unwrap_err();
+        assert_eq!(away.code, 503);
+
+        // The agent restarts, without a token: its key opens the link, and nothing is told anew.
+        drop(agent);
+        let keyed = Options { token: None, ..joining.clone() };
+        let agent = session(&keyed, &core, &executor);
+        assert!(matches!(&core.synced().await[..], [ToAgent::Welcome(_)]));
+        assert!(core.0.heard.is_empty());
+
+        // The server restarts: the agent comes back by itself.
+        let address = server.address;
+        let server = Server::start(server.stop().await, Some(address), &executor).await;
+        core.synced().await;
+        eventually("the link", || server.links.connected("pi").then_some(())).await;
+
+        // Deletion: a new Put with deletionTimestamp; the pod's end; the object goes; the agent forgets.
+        while !core.0.heard.is_empty() {
+            core.heard().await;
+        }
+        let deleted = DeleteOptions { grace_seconds: Some(5), ..Default::default() };
+        server.registry.delete(POD, "default", "web", deleted).await.unwrap();
+        assert!(core.put().await.1.deletion_timestamp().is_some());
+        core.0.say.send(ToServer::PodGone(reference)).await.unwrap();
+        assert!(matches!(core.heard().await, ToAgent::Remove(remove) if remove.uid == pod.uid()));
+        assert!(server.registry.get(POD, "default", "web").is_err());
+
+        // The node is deleted: its link ends, its key is of no use, a token lets it in again.
+        server.registry.delete(NODE, "", "pi", DeleteOptions::default()).await.unwrap();
+        let why = ends(agent).await;
+        assert!(why.contains("was deleted"), "{why}");
+        assert!(ends(session(&keyed, &core, &executor)).await.contains("revoked"));
+        let rejoining = Options { token: Some(server.tokens.server_token()), ..keyed };
+        let _agent = session(&rejoining, &core, &executor);
+        eventually("Ready again", || server.node("pi").filter(|node| ready(node) == "True")).await;
+        let folder = server.stop().await;
+        fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(home).unwrap();
+    });
+}
+
+#[test]
+fn refusals_name_the_way_out() {
+    run(|executor| async move {
+        let server = Server::start(folder("refuse"), None, &executor).await;
+        let homes = folder("refuse-agents");
+        let token = server.tokens.server_token();
+        let try_joining = |name: &str, token: JoinToken, home: &str| {
+            let core = Notes::new(name);
+            let options = options(name, server.url(), Some(token), homes.join(home));
+            let executor = executor.clone();
+            async move { ends(session(&options, &core, &executor)).await }
+        };
+        let wrong: JoinToken = format!("{}x", token.reveal()).parse().unwrap();
+        let why = try_joining("pi", wrong, "a").await;
+        assert!(why.contains("(401)") && why.contains("midge token create"), "{why}");
+        assert!(!why.contains(&token.credential.reveal()), "{why}");
+        assert!(server.node("pi").is_none());
+
+        let mut elsewhere = token.clone();
+        elsewhere.ca_hash = Some([1; 32]);
+        assert!(try_joining("pi", elsewhere, "a").await.contains("not for the cluster"), "other CA");
+        assert!(try_joining("Pi_1", token.clone(), "a").await.contains("--node-name"), "bad name");
+        assert!(!homes.join("a/node-key").exists());
+
+        // A taken name, unless the first is deleted.
+        let core = Notes::new("pi");
+        let first = options("pi", server.url(), Some(token.clone()), homes.join("first"));
+        let agent = session(&first, &core, &executor);
+        core.synced().await;
+        // KeySaved and what comes after it are in order: once the node is ready, the key is settled.
+        eventually("Ready", || server.node("pi").filter(|node| ready(node) == "True")).await;
+        let why = try_joining("pi", token.clone(), "second").await;
+        assert!(why.contains("(409)") && why.contains("kubectl delete node pi"), "{why}");
+        assert!(server.links.connected("pi"), "the first is left alone");
+        drop(agent);
+
+        // A token for one node admits one.
+        let once = server.tokens.create("", None, Some(1)).await.unwrap();
+        let core = Notes::new("one");
+        let agent =
+            session(&options("one", server.url(), Some(once.clone()), homes.join("one")), &core, &executor);
+        core.synced().await;
+        let why = try_joining("two", once, "two").await;
+        assert!(why.contains("used as often"), "{why}");
+        let (one, pi) = (server.node("one").unwrap(), server.node("pi").unwrap());
+        assert_ne!(one.str_at("/spec/podCIDR"), pi.str_at("/spec/podCIDR"));
+        drop(agent);
+
+        let core = Notes::new("x");
+        let none = options("x", server.url(), None, homes.join("x"));
+        assert!(ends(session(&none, &core, &executor)).await.contains("MIDGE_TOKEN"));
+        // A server that is not there: the agent goes on trying.
+        let nowhere = options("x", "https://127.0.0.1:1".parse().unwrap(), Some(token), homes.join("x"));
+        let trying = session(&nowhere, &core, &executor);
+        Timer::after(Duration::from_millis(500)).await;
+        assert!(!trying.is_finished());
+        let folder = server.stop().await;
+        fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(homes).unwrap();
+    });
+}
+
+#[test]
+fn a_key_that_was_never_confirmed_locks_nobody_out() {
+    run(|executor| async move {
+        let server = Server::start(folder("pending"), None, &executor).await;
+        let home = folder("pending-agent");
+        let token = server.tokens.server_token();
+        // The agent can't save its key: something is in the way of its files. It is refused by nobody, and tries again.
+        let broken = home.join("broken");
+        fs::create_dir_all(broken.join("server-ca.crt.tmp")).unwrap();
+        let core = Notes::new("pi");
+        let failing = session(&options("pi", server.url(), Some(token.clone()), broken), &core, &executor);
+        eventually("a first attempt", || server.node("pi")).await;
+        drop(failing);
+        let agent = session(&options("pi", server.url(), Some(token), home.join("good")), &core, &executor);
+        core.synced().await;
+        drop(agent);
+        let folder = server.stop().await;
+        fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(home).unwrap();
+    });
+}
+
+#[test]
+fn a_node_without_its_agent_becomes_not_ready_and_ready_again() {
+    run(|executor| async move {
+        let server = Server::start(folder("away"), None, &executor).await;
+        let home = folder("away-agent");
+        let core = Notes::new("pi");
+        let joining = options("pi", server.url(), Some(server.tokens.server_token()), home.clone());
+        let agent = session(&joining, &core, &executor);
+        eventually("Ready", || server.node("pi").filter(|node| ready(node) == "True")).await;
+        drop(agent);
+        eventually("the link's end", || (!server.links.connected("pi")).then_some(())).await;
+        let node = eventually("Unknown", || server.node("pi").filter(|node| ready(node) == "Unknown")).await;
+        assert_eq!(node.array_at("/spec/taints")[0]["key"], "node.kubernetes.io/unreachable");
+        assert_eq!(node.array_at("/status/conditions")[0]["reason"], "NodeStatusUnknown");
+        let _agent = session(&joining, &core, &executor);
+        let node = eventually("Ready", || server.node("pi").filter(|node| ready(node) == "True")).await;
+        assert!(node.array_at("/spec/taints").is_empty());
+        let events =
+            server.registry.list(midge::api::kinds::EVENT, None, &Default::default(), &Default::default());
+        let reasons: Vec<String> = events
+            .unwrap()
+            .items
+            .iter()
+            .map(|item| item.object().unwrap().str_at("/reason").to_owned())
+            .collect();
+        assert!(
+            reasons.contains(&"NodeNotReady".into()) && reasons.contains(&"NodeReady".into()),
+            "{reasons:?}"
+        );
+        let folder = server.stop().await;
+        fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(home).unwrap();
+        // `changes` that end are no reason to stop.
+        assert!(stream::iter([()]).next().await.is_some());
+    });
+}
+
+/// An agent's end without the agent: `headers` over the good ones.
+async fn dial(
+    server: &Server,
+    headers: &[(&'static str, &str)],
+    executor: &Executor,
+) -> Result<Connection, (u16, String)> {
+    let pem = fs::read_to_string(server.folder.join("tls/ca.crt")).unwrap();
+    let tls = client_config_pinned(&pem).unwrap();
+    let mut client = Client::connect(&server.url(), tls, Duration::from_secs(5), executor).await.unwrap();
+    let mut request = hyper::Request::get(CONNECT_PATH).body(http_body_util::Full::default()).unwrap();
+    let bearer = format!("Bearer {}", server.tokens.server_token().credential.reveal());
+    let good = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-protocol", "midge.v1"),
+        ("midge-node", "bad"),
+        ("midge-version", midge::VERSION),
+        ("authorization", &bearer),
+    ];
+    for (name, value) in good.iter().chain(headers) {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    let response = client.send(request).await.unwrap();
+    let code = response.status().as_u16();
+    if code != 101 {
+        let body = body::read(response.into_body(), 9999, Duration::from_secs(5)).await.unwrap();
+        return Err((code, Status::from_slice(&body).unwrap().message));
+    }
+    // RFC 6455's own example.
+    assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    let (io, ahead) = client.upgraded(response).await.unwrap();
+    Ok(Connection::start(io, ahead, End::Agent, Patience::AGENT, executor).await)
+}
+
+async fn farewell(connection: &Connection) -> u16 {
+    loop {
+        match connection.next().await {
+            Ok(_) => {}
+            Err(Closed::Peer { code, .. }) => return code,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn what_no_agent_of_ours_sends() {
+    run(|executor| async move {
+        let server = Server::start(folder("bad"), None, &executor).await;
+        for (header, code) in [
+            (("midge-version", "0.9.0"), 400),
+            (("midge-version", ""), 400),
+            (("midge-node", "../x"), 400),
+            (("midge-node", ""), 400),
+            (("sec-websocket-protocol", "midge.v9"), 400),
+            (("upgrade", "h2c"), 400),
+            (("authorization", "Bearer "), 401),
+            (("authorization", "Basic eA=="), 401),
+            (("authorization", "Bearer node:00"), 401),
+        ] {
+            let refused = dial(&server, &[header], &executor).await.err();
+            assert_eq!(refused.map(|refused| refused.0), Some(code), "{header:?}");
+        }
+
+        let first = dial(&server, &[], &executor).await.unwrap();
+        first.link().send(ToServer::KeySaved.encode()).await.unwrap();
+        assert_eq!(farewell(&first).await, close::PROTOCOL);
+
+        let hello = |protocol| {
+            let (version, boot_id) = (midge::VERSION.to_owned(), String::new());
+            ToServer::Hello(Hello { protocol, version, boot_id, pods: Vec::new() }).encode()
+        };
+        let newer = dial(&server, &[], &executor).await.unwrap();
+        newer.link().send(hello(99)).await.unwrap();
+        assert_eq!(farewell(&newer).await, close::VERSION);
+
+        // Another node's pod, what is no JSON, an unknown type: the link goes on, and nothing is changed.
+        let pod = server.pod("web", "good").await;
+        let link = dial(&server, &[], &executor).await.unwrap();
+        link.link().send(hello(1)).await.unwrap();
+        let name = PodRef { uid: pod.uid().into(), namespace: "default".into(), name: "web".into() };
+        for message in [
+            ToServer::PodStatus(name.clone(), b"{\"phase\":\"Failed\"}".to_vec()).encode(),
+            ToServer::PodStatus(name.clone(), b"[".repeat(100_000)).encode(),
+            ToServer::PodGone(name).encode(),
+            ToServer::Node(b"{\"metadata\":{\"name\":\"good\"}}".to_vec()).encode(),
+            ToServer::Event(b"{}".to_vec()).encode(),
+            vec![15, 1, 2, 3],
+            ToServer::Node(b"{\"metadata\":{\"name\":\"bad\"},\"status\":{\"conditions\":7}}".to_vec())
+                .encode(),
+        ] {
+            link.link().send(message).await.unwrap();
+        }
+        eventually("Ready", || server.node("bad").filter(|node| ready(node) == "True")).await;
+        let after = server.registry.get(POD, "default", "web").unwrap();
+        assert_eq!(after.resource_version(), pod.resource_version());
+        assert!(server.node("good").is_none());
+        link.link().send(vec![5, b'{']).await.unwrap();
+        assert_eq!(farewell(&link).await, close::PROTOCOL);
+        let folder = server.stop().await;
+        fs::remove_dir_all(folder).unwrap();
+    });
+}
