@@ -5,8 +5,7 @@ mod common;
 
 use common::api::Api;
 use common::cluster::{Cluster, IMAGE};
-use common::command::{eventually, output};
-use std::path::Path;
+use common::command::eventually;
 use std::time::{Duration, Instant};
 
 /// How long "idle" is watched, unless MIDGE_BENCH_IDLE says otherwise, in seconds.
@@ -34,10 +33,8 @@ fn budgets() {
     let binary = std::fs::metadata(common::cluster::midge()).unwrap().len();
     table.row("binary, this machine's", "4 MB (armv7)", megabytes(binary));
 
-    let started = Instant::now();
     let mut cluster = Cluster::new("bench");
     let api = Api::new(&cluster);
-    drop(started);
     let mut ready = Vec::new();
     for _ in 0..5 {
         cluster.server.midge.as_mut().unwrap().stop(Duration::from_secs(5));
@@ -56,7 +53,7 @@ fn budgets() {
     table.row("join, from exec to Ready", "500 ms", milliseconds(first));
 
     cluster.start_agent(0);
-    let mut cluster = cluster.up();
+    let cluster = cluster.up();
     eventually("the image is imported", Duration::from_secs(20), || {
         cluster.agents[0].ctr("images ls -q").contains(IMAGE).then_some(())
     });

@@ -64,13 +64,12 @@ fn a_host_that_is_cut_off_is_not_ready_and_comes_back_at_once() {
 fn a_deleted_node_needs_a_join_token() {
     let mut cluster = Cluster::new("deleted").agent("pi-1").up();
     cluster.kubectl("delete node pi-1").success();
-    let agent = cluster.agents[0].midge.as_mut().unwrap();
     eventually("the agent says that its key is revoked", Duration::from_secs(20), || {
-        agent.log().contains("delete").then_some(())
+        cluster.agents[0].log().contains("delete").then_some(())
     });
     // With the token in its environment it joins anew only when its old key is gone from its disk.
     assert!(cluster.object("node pi-1").is_none(), "the deleted node came back with its old key");
-    agent.kill();
+    cluster.agents[0].midge.as_mut().unwrap().kill();
 
     std::fs::remove_file(cluster.agents[0].folder.join("data/agent/node-key")).ok();
     cluster.start_agent(0);

@@ -70,7 +70,9 @@ macro_rules! node_command {
             #[argh(option, arg_name = "folder")]
             pub run_dir: Option<String>,
             /// configuration file (default /etc/midge/config.yaml)
+            // Taken by `layers` before argh sees it; it is here for the help.
             #[argh(option, short = 'c', arg_name = "file")]
+            #[allow(dead_code)]
             pub config: Option<String>,
             /// log more
             #[argh(switch)]

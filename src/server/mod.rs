@@ -17,7 +17,7 @@ pub mod config;
 mod error;
 pub mod events;
 mod handlers;
-mod kubeconfig;
+pub mod kubeconfig;
 pub mod links;
 mod logs;
 pub mod namespaces;

@@ -226,7 +226,7 @@ impl Machine {
             .collect();
         assert!(left.is_empty(), "interfaces are left: {left:?}");
         let leases =
-            Answer::of(std::process::Command::new("find").arg(&self.folder).args(["-name", "10.42.*"]));
+            Answer::of(Command::new("find").arg(&self.folder).args(["-name", "10.42.*"]));
         assert_eq!(leases.success().stdout, "", "addresses are still leased");
     }
 
