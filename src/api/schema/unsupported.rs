@@ -80,8 +80,8 @@ pub(super) const POD_SPEC: &[Row] = &[
     ("resourceClaims",                Refused),
     ("resources",                     Refused),
     ("hostnameOverride",              Refused),
-    ("schedulingGroup",               Refused),
     ("evictionResponders",            Refused),
+    ("schedulingGroup",               Refused),
 ];
 
 #[rustfmt::skip]
