@@ -210,6 +210,7 @@ fn what_midge_does_not_do_yet_is_refused_by_name() {
     }));
     pod.set("/spec/initContainers", json!([{"name": "i", "image": "i"}]));
     pod.set("/spec/serviceAccountName", "robot");
+    pod.set("/spec/automountServiceAccountToken", true);
     let fields: Vec<String> =
         refused(&pod).iter().map(|text| text.split(": ").next().unwrap().to_owned()).collect();
     assert_eq!(refused(&pod)[0], "spec.initContainers: Forbidden: not supported by midge 0.1 yet");
@@ -223,6 +224,7 @@ fn what_midge_does_not_do_yet_is_refused_by_name() {
             "spec.containers[0].livenessProbe",
             "spec.containers[0].tty",
             "spec.serviceAccountName",
+            "spec.automountServiceAccountToken",
         ]
     );
 
