@@ -1,5 +1,5 @@
 //! Reads `schema.txt`, without copying it: a type is two slices of the text, an index of offsets
-//! finds it, and a field's line is parsed each time it is looked at.
+//! finds it, and a field's line is parsed each time it is looked at. `tests/schema-table` writes the text.
 
 use std::sync::OnceLock;
 
@@ -233,7 +233,8 @@ impl Field {
         self.words().any(|word| word == mark)
     }
 
-    /// The protobuf field number, with those of the embedded messages before it: `2.5`.
+    /// The protobuf field number, with those of the embedded messages before it: `2.5`. None: an object's
+    /// `apiVersion` and `kind`, and fields that are too new for the table's source of numbers.
     pub fn number(&self) -> Option<&'static str> {
         self.words().find_map(|word| word.strip_prefix('#'))
     }

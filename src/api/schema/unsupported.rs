@@ -50,7 +50,7 @@ pub(super) const POD_SPEC: &[Row] = &[
     ("nodeSelector",                  Acts),
     ("serviceAccountName",            Unless(no_token_is_due)),
     ("serviceAccount",                Unless(no_token_is_due)),
-    ("automountServiceAccountToken",  Acts), // no token is mounted, and none can be asked for
+    ("automountServiceAccountToken",  Refused), // no token is mounted
     ("nodeName",                      Acts),
     ("hostNetwork",                   Acts),
     ("hostPID",                       Refused),
@@ -80,8 +80,8 @@ pub(super) const POD_SPEC: &[Row] = &[
     ("resourceClaims",                Refused),
     ("resources",                     Refused),
     ("hostnameOverride",              Refused),
-    ("schedulingGroup",               Refused),
     ("evictionResponders",            Refused),
+    ("schedulingGroup",               Refused),
 ];
 
 #[rustfmt::skip]
