@@ -104,8 +104,7 @@ impl Server {
             let _ = stopped.recv().await;
         };
         let limits = Limits { drain: Duration::from_millis(100), ..Limits::default() };
-        let serving =
-            midge::http::server::serve(listener, identity, limits, executor.clone(), handler, shutdown);
+        let serving = serve(listener, identity, limits, executor.clone(), handler, shutdown);
         let tasks = vec![executor.spawn(serving), executor.spawn(links.clone().run())];
         Server { folder, registry, tokens, links, address, _tasks: tasks, _stop: stop }
     }
