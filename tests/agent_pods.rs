@@ -269,8 +269,10 @@ fn a_pods_life() {
     // The crashing pod's come and go.
     let of_web = |node: &Node| {
         let containers = node.statuses["web"]["containerStatuses"].as_array().unwrap();
-        let ids: Vec<String> =
-            containers.iter().map(|container| container["containerID"].as_str().unwrap()[13..].to_owned()).collect();
+        let ids: Vec<String> = containers
+            .iter()
+            .map(|container| container["containerID"].as_str().unwrap()[13..].to_owned())
+            .collect();
         move |tasks: Vec<Task>| tasks.into_iter().filter(|task| ids.contains(&task.id)).collect::<Vec<_>>()
     };
     let of_web = of_web(&node);

@@ -1,9 +1,11 @@
 //! Nodes join with a token, go away and come back.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use common::cluster::Cluster;
-use common::command::eventually;
+use common::command::{Answer, eventually};
 use std::time::{Duration, Instant};
 
 /// The Ready condition of a node: status and reason.
@@ -67,11 +69,14 @@ fn a_deleted_node_needs_a_join_token() {
     eventually("the agent says that its key is revoked", Duration::from_secs(20), || {
         cluster.agents[0].log().contains("delete").then_some(())
     });
-    // With the token in its environment it joins anew only when its old key is gone from its disk.
     assert!(cluster.object("node pi-1").is_none(), "the deleted node came back with its old key");
     cluster.agents[0].midge.as_mut().unwrap().kill();
 
-    std::fs::remove_file(cluster.agents[0].folder.join("data/agent/node-key")).ok();
+    // Its old key alone does not open the link any more.
+    let mut command = cluster.agents[0].command(&["agent"]);
+    let keyed = Answer::of(command.env("MIDGE_URL", cluster.url()));
+    keyed.refused(2, &["pi-1"]);
+    // With a join token it joins anew, as a new node.
     cluster.start_agent(0);
     let cluster = cluster.up();
     assert_eq!(ready(&cluster, "pi-1").0, "True");

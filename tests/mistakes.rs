@@ -1,6 +1,8 @@
 //! What people get wrong: each mistake gets one line that names the way out, and the right exit code:
 //! 2 for what can't succeed until somebody changes something, 1 for what may be gone at the next try.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use common::cluster::{Cluster, Machine, midge as binary};
@@ -32,7 +34,7 @@ fn an_agent_that_can_never_join_says_why_and_ends() {
 
     let wrong_secret = format!("{}::server:{}", token.split("::").next().unwrap(), "0".repeat(32));
     agent(&machine, &[("MIDGE_URL", &url), ("MIDGE_TOKEN", &wrong_secret)], &[])
-        .refused(2, &["token", "server/token"]);
+        .refused(2, &["join token is wrong", "midge token create"]);
 
     let other_ca = format!("K10{}::{}", "ab".repeat(32), token.split("::").nth(1).unwrap());
     agent(&machine, &[("MIDGE_URL", &url), ("MIDGE_TOKEN", &other_ca)], &[]).refused(2, &["token", "CA"]);

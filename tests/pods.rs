@@ -1,5 +1,7 @@
 //! Pods from kubectl's view: made, reached, read, ended.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use common::cluster::{Cluster, IMAGE};

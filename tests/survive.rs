@@ -1,5 +1,7 @@
 //! What outlives a killed process.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use common::cluster::{Cluster, IMAGE};

@@ -13,6 +13,7 @@ pub struct Midge {
 
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
+#[allow(clippy::large_enum_variant)] // there is one, for a moment
 pub enum Command {
     Server(ServerArgs),
     Agent(AgentArgs),

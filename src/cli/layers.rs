@@ -88,8 +88,34 @@ pub fn merge(
             merged.push(value);
         }
     }
-    merged.extend(given);
+    merged.extend(last_of_each(command, given));
     Ok(merged)
+}
+
+/// Leaves out what a later argument overrides: of an option that takes one value the last one counts.
+fn last_of_each(command: &CommandInfoWithArgs, given: Vec<String>) -> Vec<String> {
+    let takes_one = |argument: &String| {
+        command.flags.iter().any(|flag| {
+            flag.long == *argument
+                && matches!(flag.kind, FlagInfoKind::Option { .. })
+                && !matches!(flag.optionality, Optionality::Repeating)
+        })
+    };
+    let mut kept = Vec::new();
+    let mut rest = given.into_iter().peekable();
+    while let Some(argument) = rest.next() {
+        if !takes_one(&argument) {
+            kept.push(argument);
+            continue;
+        }
+        let value = rest.next();
+        if let Some(at) = kept.iter().position(|earlier| *earlier == argument) {
+            kept.drain(at..(at + 2).min(kept.len()));
+        }
+        kept.push(argument);
+        kept.extend(value);
+    }
+    kept
 }
 
 /// The configuration file that `given` names, or `MIDGE_CONFIG_FILE`, or the default one, which may be
@@ -154,6 +180,13 @@ mod tests {
         assert!(switch.contains("debug") && switch.contains("yes please"), "{switch}");
         assert!(merged(&[], &[], "tls-san: other-command\n").is_ok());
         assert!(merged(&[], &[], "snapshotter: [a, b]\n").unwrap_err().contains("snapshotter"));
+    }
+
+    #[test]
+    fn the_last_of_two_values_counts() {
+        let merged =
+            merged(&["--node-name", "a", "--server", "x", "--server", "y", "--node-name", "b"], &[], "");
+        assert_eq!(merged.unwrap(), ["--server", "x", "--server", "y", "--node-name", "b"]);
     }
 
     #[test]

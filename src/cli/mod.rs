@@ -39,7 +39,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Parsed::Help(text)) => return print(text.trim_end()),
         Err(error) => return fail(&error),
     };
-    let outcome = match command {
+    let outcome = match *command {
         Command::Server(args) => server::run(args),
         Command::Agent(args) => agent::run(args),
         Command::Token(args) => token::run(args),
@@ -54,7 +54,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 enum Parsed {
-    Command(Command),
+    Command(Box<Command>),
     Help(String),
 }
 
@@ -80,7 +80,7 @@ fn parse(arguments: Vec<String>) -> Result<Parsed, Error> {
     }
     let borrowed: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match Midge::from_args(&["midge"], &borrowed) {
-        Ok(midge) => Ok(Parsed::Command(midge.command)),
+        Ok(midge) => Ok(Parsed::Command(Box::new(midge.command))),
         Err(exit) if exit.status.is_ok() => Ok(Parsed::Help(exit.output)),
         Err(exit) => Err(Error::Usage(exit.output)),
     }

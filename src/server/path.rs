@@ -150,6 +150,7 @@ fn subresource(kind: &'static Kind, name: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    #[allow(clippy::type_complexity)] // a row of the table below
     fn target(path: &str) -> Option<(&str, Option<String>, Option<String>, Option<&str>)> {
         match Route::parse(path) {
             Route::Objects(found) => Some((

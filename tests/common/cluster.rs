@@ -225,8 +225,7 @@ impl Machine {
             .filter(|name| !interfaces_before.contains(name) && name.starts_with("veth"))
             .collect();
         assert!(left.is_empty(), "interfaces are left: {left:?}");
-        let leases =
-            Answer::of(Command::new("find").arg(&self.folder).args(["-name", "10.42.*"]));
+        let leases = Answer::of(Command::new("find").arg(&self.folder).args(["-name", "10.42.*"]));
         assert_eq!(leases.success().stdout, "", "addresses are still leased");
     }
 
