@@ -71,7 +71,7 @@ pub async fn run(
 
     let options = links::Options {
         cluster_cidr: config.cluster_cidr,
-        cluster_dns: config.cluster_dns.to_string(),
+        cluster_dns: config.cluster_dns.map(|address| address.to_string()).unwrap_or_default(),
         cluster_domain: config.cluster_domain.clone(),
     };
     let links = Links::new(options, registry.clone(), store, tokens.clone(), executor.clone());
