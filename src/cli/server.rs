@@ -46,7 +46,7 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
                     node.token = Some(ready.token);
                     agent::run(node, executor.clone(), closed(shutdown.clone()))
                         .await
-                        .map_err(Error::Agent)?;
+                        .map_err(Error::OwnNode)?;
                     // The agent ended because of the shutdown: the server drains.
                     future::pending().await
                 }
