@@ -88,14 +88,11 @@ fn server_config(args: &ServerArgs, token: Option<String>) -> Result<Config, Err
     }
     if let Some(range) = &args.service_cidr {
         config.service_cidr = cidr("service-cidr", range)?;
-        config.cluster_dns = Ipv4Addr::from(u32::from(config.service_cidr.address).saturating_add(10));
     }
     if let Some(ip) = &args.cluster_dns {
-        config.cluster_dns = ip.parse().map_err(|_| Error::BadValue {
-            flag: "cluster-dns",
-            value: ip.clone(),
-            expected: "an IPv4 address",
-        })?;
+        let malformed =
+            |_| Error::BadValue { flag: "cluster-dns", value: ip.clone(), expected: "an IPv4 address" };
+        config.cluster_dns = Some(ip.parse().map_err(malformed)?);
     }
     if let Some(domain) = &args.cluster_domain {
         config.cluster_domain = domain.clone();
