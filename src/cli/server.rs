@@ -27,6 +27,7 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
     block_on(async |executor| {
         let shutdown = shared(&executor, async {
             ::log::info!("{}: stopping, pods go on", shutdown.await);
+            sys::notify::stopping();
         });
         let (ready_sender, ready) = smol::channel::bounded(1);
         let serve = server::run(config, executor.clone(), closed(shutdown.clone()), move |ready| {
