@@ -199,3 +199,20 @@ fn an_agent_that_is_killed_at_an_awkward_moment_goes_on_from_there() {
         }
     }
 }
+
+#[test]
+fn a_fast_writer_loses_no_line_while_there_is_no_agent() {
+    let mut cluster = Cluster::new("writer").agent("pi-1").up();
+    let script = "sleep 1; exec seq 1 300000";
+    let writer = counter("writer").replace("containers:", "restartPolicy: Never, containers:");
+    let (before, after) = writer.split_once("command: ").unwrap();
+    let _ = after;
+    cluster.apply(&format!("{before}command: [sh, -c, '{script}']}}]}}}}")).success();
+    cluster.phase("writer", "Running");
+    std::thread::sleep(Duration::from_secs(1));
+    cluster.agents[0].midge.as_mut().unwrap().kill();
+    std::thread::sleep(Duration::from_secs(1));
+    cluster.start_agent(0);
+    cluster.phase("writer", "Succeeded");
+    assert_eq!(counted(&cluster, "writer"), 300_000);
+}

@@ -119,6 +119,7 @@ impl Pods {
             on_network: parts.on_network,
             oom,
         };
+        (pods.on_network)(&pods.cluster, &pods.context);
         for pod in loaded.pods {
             pods.outbox.set_pod(&pod.reference, pod.revision);
             let uid = pod.reference.uid.clone();
@@ -281,7 +282,11 @@ impl Pods {
                 pod.sandbox_wait = None;
                 (pod.sandbox, pod.sandbox_removed) = (Some(sandbox), false);
             }
-            Outcome::SandboxFailed { message } => pod.wait_for_sandbox(message, now),
+            Outcome::SandboxFailed { message } => {
+                pod.wait_for_sandbox(message, now);
+                // The whole node may lack a network.
+                self.health.1.wake();
+            }
             Outcome::SandboxRemoved => (pod.sandbox, pod.sandbox_removed) = (None, true),
             Outcome::Started { name, attempt, back_off } => {
                 pod.waits.remove(&name);
