@@ -38,3 +38,16 @@ pub type Executor = Arc<smol::Executor<'static>>;
 
 /// The version of midge, as `midge version` prints it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// An error and its sources in one line, `a: b: c`, for the log, events and status. `Display` of midge's
+/// errors leaves the source out.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

@@ -1,9 +1,11 @@
 //! One container's life in containerd: observe, start, signal, clear.
 
+pub mod files;
+mod signal;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,8 +21,8 @@ use super::sandbox::Sandbox;
 use super::spec::{self, Machine};
 use super::{etc, logger};
 use crate::api::Object;
+use crate::chain;
 use crate::containerd::{self, Client, ContainerSpec, Labels, Stdio, Task, TaskStatus};
-use crate::sys::file;
 use crate::token;
 
 const RUNTIME: &str = "io.containerd.runc.v2";
@@ -36,15 +38,11 @@ mod label {
     pub const IMAGE_ID: &str = "midge.container.image-id";
 }
 
-const SIGTERM: u32 = 15;
 const SIGKILL: u32 = 9;
 
 /// containerd gives the removal of a task that it could not make 5 s, and midge gives containerd as long again.
 const UNDONE_LIMIT: Duration = Duration::from_secs(10);
 const UNDONE_RETRY: Duration = Duration::from_millis(100);
-
-/// The most of a termination message that becomes status, as in Kubernetes.
-const MAX_MESSAGE: u64 = 4096;
 
 /// What starting and clearing containers needs beside the pod.
 pub struct Runtime {
@@ -80,7 +78,7 @@ impl Live {
             attempt: attempt.number,
             image: attempt.image.clone(),
             image_id: attempt.image_id.clone(),
-            stop_signal: SIGTERM,
+            stop_signal: signal::SIGTERM,
             created_at: None,
             task: Some(Task {
                 id: attempt.id.clone(),
@@ -144,7 +142,7 @@ pub async fn observe(client: &Client) -> Result<BTreeMap<String, Vec<Live>>, con
         let live = Live {
             name: text(label::NAME),
             attempt: text(label::ATTEMPT).parse().unwrap_or(0),
-            stop_signal: text(label::STOP_SIGNAL).parse().unwrap_or(SIGTERM),
+            stop_signal: text(label::STOP_SIGNAL).parse().unwrap_or(signal::SIGTERM),
             image_id: text(label::IMAGE_ID),
             image: container.image,
             created_at: container.created_at,
@@ -164,23 +162,6 @@ pub fn id(uid: &str, name: &str, attempt: u32) -> String {
         let _ = write!(id, "{byte:02x}");
         id
     })
-}
-
-/// `<pod's folder>/logs/<container>/<attempt>.log`.
-pub fn log_path(pod_folder: &Path, name: &str, attempt: u32) -> PathBuf {
-    pod_folder.join("logs").join(name).join(format!("{attempt}.log"))
-}
-
-fn termination_log(pod_folder: &Path, name: &str) -> PathBuf {
-    pod_folder.join("termination").join(name)
-}
-
-/// What the container left as its termination message, at most 4,096 bytes.
-pub fn termination_message(pod_folder: &Path, name: &str) -> String {
-    let mut bytes = Vec::new();
-    let read = fs::File::open(termination_log(pod_folder, name))
-        .and_then(|file| file.take(MAX_MESSAGE).read_to_end(&mut bytes));
-    read.map_or(String::new(), |_| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Whether the kernel killed something in a container's cgroup for want of memory. Asked before the
@@ -222,7 +203,7 @@ impl Runtime {
         let uid = start.pod.uid();
         let folder = self.pod_folder(uid);
         let id = id(uid, start.name, start.attempt);
-        let termination_log = termination_log(&folder, start.name);
+        let termination_log = files::termination_log(&folder, start.name);
         let spec = spec::spec(&spec::Inputs {
             pod: start.pod,
             container,
@@ -249,8 +230,8 @@ impl Runtime {
         for warning in spec.warnings {
             report.event(Event::warning("LimitNotEnforced", warning).of(start.name));
         }
-        let log = log_path(&folder, start.name, start.attempt);
-        prepare_files(&log, &termination_log, start.attempt).map_err(|error| {
+        let log = files::log_path(&folder, start.name, start.attempt);
+        files::prepare(&log, &termination_log, start.attempt).map_err(|error| {
             fail(report, "CreateContainerError", format!("failed to prepare `{}`: {error}", folder.display()))
         })?;
 
@@ -266,7 +247,7 @@ impl Runtime {
                 (label::POD, start.pod.name()),
                 (label::NAME, start.name),
                 (label::ATTEMPT, &start.attempt.to_string()),
-                (label::STOP_SIGNAL, &signal_number(stop_signal).to_string()),
+                (label::STOP_SIGNAL, &signal::number(stop_signal).to_string()),
                 (label::IMAGE_ID, &image_id),
             ]
             .map(|(key, value)| (key.to_owned(), value.to_owned())),
@@ -395,29 +376,6 @@ impl Runtime {
     }
 }
 
-/// The log's folder and an empty termination message. Logs older than the previous attempt's go.
-fn prepare_files(log: &Path, termination_log: &Path, attempt: u32) -> io::Result<()> {
-    for path in [log, termination_log] {
-        if let Some(folder) = path.parent() {
-            file::create_private_folder(folder)?;
-        }
-    }
-    fs::write(termination_log, b"")?;
-    // The container's user, whoever that is, writes it, through its own mount alone.
-    let anyone = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-    fs::set_permissions(termination_log, anyone)?;
-    let Some(folder) = log.parent() else { return Ok(()) };
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let number =
-            path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u32>().ok());
-        if number.is_some_and(|number| number.saturating_add(1) < attempt) {
-            fs::remove_file(path)?;
-        }
-    }
-    Ok(())
-}
-
 fn image_failure(error: images::Error, image: &str, name: &str, report: &mut impl Report) -> Failure {
     let (reason, message) = (error.reason(), chain(&error));
     if let images::Error::Inspect { source, .. } = error {
@@ -454,43 +412,6 @@ fn logger_uri(executable: &Path, log: &Path) -> String {
     format!("binary://{}?{}={}", escape(executable), logger::ARGUMENT, escape(log))
 }
 
-/// `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`; SIGTERM for what is none.
-fn signal_number(name: &str) -> u32 {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-        "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-    ];
-    if let Ok(number) = name.parse() {
-        return if (1..=64).contains(&number) { number } else { SIGTERM };
-    }
-    let name = name.to_ascii_uppercase();
-    let name = name.strip_prefix("SIG").unwrap_or(&name);
-    let real_time = |text: &str, base: u32, down: bool| {
-        let offset: u32 = if text.is_empty() { 0 } else { text.get(1..)?.parse().ok()? };
-        if down { base.checked_sub(offset) } else { base.checked_add(offset) }
-    };
-    if let Some(number) = name.strip_prefix("RTMIN").and_then(|text| real_time(text, 34, false)) {
-        return number.min(64);
-    }
-    if let Some(number) = name.strip_prefix("RTMAX").and_then(|text| real_time(text, 64, true)) {
-        return number.max(34);
-    }
-    let index = NAMES.iter().position(|known| *known == name);
-    index.and_then(|index| u32::try_from(index + 1).ok()).unwrap_or(SIGTERM)
-}
-
-/// An error with its causes, for events and status.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let _ = write!(text, ": {error}");
-        source = error.source();
-    }
-    text
-}
-
 /// The wait after a failed start or removal: doubles from `first` to `most`.
 pub fn next_delay(delay: Duration, first: Duration, most: Duration) -> Duration {
     if delay.is_zero() { first } else { (delay * 2).min(most) }
@@ -501,34 +422,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_and_uris() {
-        for (name, number) in [
-            ("", 15),
-            ("SIGQUIT", 3),
-            ("quit", 3),
-            ("9", 9),
-            ("SIGRTMIN+3", 37),
-            ("RTMAX-1", 63),
-            ("SIGNO", 15),
-        ] {
-            assert_eq!(signal_number(name), number, "{name}");
-        }
+    fn the_loggers_uri() {
         let uri = logger_uri(Path::new("/usr/local/bin/midge"), Path::new("/data dir/a&b=c.log"));
         assert_eq!(uri, "binary:///usr/local/bin/midge?container-log=/data%20dir/a%26b%3Dc.log");
-    }
-
-    #[test]
-    fn the_logs_of_two_attempts_are_kept() {
-        let folder = std::env::temp_dir().join(format!("midge-container-{}", std::process::id()));
-        for attempt in 0..4 {
-            let log = log_path(&folder, "web", attempt);
-            prepare_files(&log, &termination_log(&folder, "web"), attempt).unwrap();
-            fs::write(log, "x").unwrap();
-        }
-        assert!(!log_path(&folder, "web", 1).exists());
-        assert!(log_path(&folder, "web", 2).exists());
-        fs::write(termination_log(&folder, "web"), "x".repeat(5000)).unwrap();
-        assert_eq!(termination_message(&folder, "web").len(), 4096);
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_lite::future;
 
-use super::container::log_path;
+use super::container::files::log_path;
 use super::desired::{self, Pod};
 use super::record::{Attempt, Record};
 use crate::api::{Status, kinds, time};

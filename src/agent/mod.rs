@@ -41,7 +41,7 @@ use std::time::{Duration, SystemTime};
 use futures_lite::{future, stream};
 
 pub use self::config::Config;
-use self::container::{Runtime, chain};
+use self::container::Runtime;
 use self::images::Images;
 use self::network::Network;
 use self::outbox::{Cluster, Outbox};
@@ -50,11 +50,11 @@ use self::sandbox::Sandboxes;
 use self::spec::Machine;
 use self::wake::Wake;
 use self::work::Context;
-use crate::Executor;
 use crate::cni;
 use crate::containerd::{self, Client, Platform};
 use crate::sys::cgroup::{self, Cgroups};
 use crate::sys::{file, host, lock, netlink, notify};
+use crate::{Executor, chain};
 
 /// How often the node is described anew; it is told only when it differs.
 const NODE_PERIOD: Duration = Duration::from_secs(60);

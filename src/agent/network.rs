@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::Config;
-use super::container::chain;
 use super::outbox::Cluster;
+use crate::chain;
 use crate::cni::{self, Plugins};
 use crate::sys::host;
 

@@ -162,7 +162,7 @@ impl Pod {
                 None => Exit::lost(now),
             };
             if !exit.lost {
-                exit.message = container::termination_message(folder, name);
+                exit.message = container::files::termination_message(folder, name);
             }
             current.exit = Some(exit);
             let back_off = Duration::from_secs(record.back_off);

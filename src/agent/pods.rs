@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use futures_lite::future;
 use smol::channel::{self, Receiver};
 
-use super::container::{self, Live, chain};
+use super::container::{self, Live};
 use super::desired;
 use super::event::Event;
 use super::outbox::{Change, Cluster, Outbox};
@@ -18,10 +18,10 @@ use super::pod::Pod;
 use super::record::{Exit, Record};
 use super::wake::Wake;
 use super::work::{Context, Outcome, Work, remove_folder, sandbox_spec};
-use crate::Executor;
 use crate::containerd::{self, Client};
 use crate::link::PodRef;
 use crate::plan::pod::{self as plan, Signalled};
+use crate::{Executor, chain};
 
 /// Everything is looked at again after this long, whatever woke the loop or not.
 const RESYNC: Duration = Duration::from_secs(120);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use smol::channel::Sender;
 
-use super::container::{Failure, Report, Runtime, Start, chain};
+use super::container::{Failure, Report, Runtime, Start};
 use super::event::Event;
 use super::outbox::Cluster;
 use super::record::Attempt;
@@ -18,6 +18,7 @@ use super::sandbox::{Sandbox, SandboxSpec, Sandboxes};
 use super::wake::Wake;
 use super::{etc, etc::hostname};
 use crate::api::Object;
+use crate::chain;
 use crate::plan::pod::Action;
 use crate::sys::file;
 

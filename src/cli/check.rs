@@ -4,7 +4,7 @@ use super::args::CheckArgs;
 use super::error::Error;
 use super::{block_on, node};
 use crate::cni::Plugins;
-use crate::{Executor, cni, containerd, sys};
+use crate::{Executor, chain, cni, containerd, sys};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -66,7 +66,7 @@ fn kernel() -> Outcome {
 
 fn cgroups() -> Outcome {
     match sys::cgroup::detect() {
-        Err(error) => Bad(super::error::chain(&error)),
+        Err(error) => Bad(chain(&error)),
         Ok(groups) => match groups.memory_advice() {
             Some(advice) => Bad(advice),
             None if !groups.has("cpu") => Poor("no cpu controller: CPU limits do not hold".to_string()),
@@ -82,7 +82,7 @@ async fn containerd(socket: &Path, executor: &Executor) -> Outcome {
     };
     match version.await {
         Ok(version) => Good(format!("{} at {}", version.version, socket.display())),
-        Err(error) => Bad(super::error::chain(&error)),
+        Err(error) => Bad(chain(&error)),
     }
 }
 
@@ -99,7 +99,7 @@ fn network(conf_dir: &Path, plugins: &Plugins) -> Outcome {
     };
     let config = match cni::Config::load(conf_dir) {
         Ok(config) => config,
-        Err(error) => return Bad(super::error::chain(&error)),
+        Err(error) => return Bad(chain(&error)),
     };
     let described = match config.as_ref().and_then(|config| config.path.as_ref()) {
         Some(path) => format!("configuration {}", path.display()),
@@ -111,7 +111,7 @@ fn network(conf_dir: &Path, plugins: &Plugins) -> Outcome {
             Bad(format!("{described} needs iptables, to hide pods' addresses from the outside: install it"))
         }
         Ok(()) => Good(described),
-        Err(error) => Bad(super::error::chain(&error)),
+        Err(error) => Bad(chain(&error)),
     }
 }
 

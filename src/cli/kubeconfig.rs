@@ -1,11 +1,11 @@
 //! The admin's kubeconfig, as far as the command line needs it: one cluster, one user with a token, as
 //! midge writes it.
 
-use super::error::{Error, chain};
+use super::error::Error;
 use crate::api::Status;
 use crate::http::Url;
 use crate::http::client::Client;
-use crate::{Executor, tls};
+use crate::{Executor, chain, tls};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http_body_util::{BodyExt, Full, Limited};

@@ -13,10 +13,10 @@ mod registry;
 mod server;
 mod token;
 
-use crate::Executor;
+use crate::{Executor, chain};
 use argh::{ArgsInfo, FromArgs};
 use args::{AgentArgs, Command, Midge, ServerArgs};
-use error::{Error, chain};
+use error::Error;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;

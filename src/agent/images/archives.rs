@@ -10,6 +10,7 @@ use std::{fs, io};
 
 use ring::digest::{SHA256, digest};
 
+use crate::chain;
 use crate::containerd::{Client, Labels, Platform, import};
 
 pub struct Archives {
@@ -147,16 +148,4 @@ fn list(folder: &Path, suffix: &str) -> io::Result<Vec<Archive>> {
     }
     archives.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(archives)
-}
-
-/// The error with its sources.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }

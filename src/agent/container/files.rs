@@ -1,0 +1,70 @@
+//! What a container writes on the node's disk: its logs and its termination message.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::sys::file;
+
+/// The most of a termination message that becomes status, as in Kubernetes.
+const MAX_MESSAGE: u64 = 4096;
+
+/// `<pod's folder>/logs/<container>/<attempt>.log`.
+pub fn log_path(pod_folder: &Path, name: &str, attempt: u32) -> PathBuf {
+    pod_folder.join("logs").join(name).join(format!("{attempt}.log"))
+}
+
+pub fn termination_log(pod_folder: &Path, name: &str) -> PathBuf {
+    pod_folder.join("termination").join(name)
+}
+
+/// What the container left as its termination message, at most 4,096 bytes.
+pub fn termination_message(pod_folder: &Path, name: &str) -> String {
+    let mut bytes = Vec::new();
+    let read = fs::File::open(termination_log(pod_folder, name))
+        .and_then(|file| file.take(MAX_MESSAGE).read_to_end(&mut bytes));
+    read.map_or(String::new(), |_| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The log's folder and an empty termination message. Logs older than the previous attempt's go.
+pub fn prepare(log: &Path, termination_log: &Path, attempt: u32) -> io::Result<()> {
+    for path in [log, termination_log] {
+        if let Some(folder) = path.parent() {
+            file::create_private_folder(folder)?;
+        }
+    }
+    fs::write(termination_log, b"")?;
+    // The container's user, whoever that is, writes it, through its own mount alone.
+    let anyone = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    fs::set_permissions(termination_log, anyone)?;
+    let Some(folder) = log.parent() else { return Ok(()) };
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let number =
+            path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u32>().ok());
+        if number.is_some_and(|number| number.saturating_add(1) < attempt) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_logs_of_two_attempts_are_kept() {
+        let folder = std::env::temp_dir().join(format!("midge-container-{}", std::process::id()));
+        for attempt in 0..4 {
+            let log = log_path(&folder, "web", attempt);
+            prepare(&log, &termination_log(&folder, "web"), attempt).unwrap();
+            fs::write(log, "x").unwrap();
+        }
+        assert!(!log_path(&folder, "web", 1).exists());
+        assert!(log_path(&folder, "web", 2).exists());
+        fs::write(termination_log(&folder, "web"), "x".repeat(5000)).unwrap();
+        assert_eq!(termination_message(&folder, "web").len(), 4096);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
