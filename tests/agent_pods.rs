@@ -169,7 +169,7 @@ impl Node {
     }
 
     fn log(&self, uid: &str, name: &str, attempt: u32) -> String {
-        let path = container::log_path(&self.config.pods_folder().join(uid), name, attempt);
+        let path = container::files::log_path(&self.config.pods_folder().join(uid), name, attempt);
         std::fs::read_to_string(path).unwrap_or_default()
     }
 
