@@ -141,13 +141,6 @@ impl Drop for Containerd {
             }
             remove_cgroup(&Path::new("/sys/fs/cgroup").join(&namespace));
         }
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        // Later mounts lie on earlier ones.
-        for target in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
-            if Path::new(target).starts_with(self.folder.path()) {
-                let _ = rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH);
-            }
-        }
     }
 }
 
