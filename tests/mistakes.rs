@@ -8,6 +8,8 @@ mod common;
 use common::cluster::{Cluster, Machine, midge as binary};
 use common::command::{Answer, eventually};
 use common::process::Process;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
@@ -114,6 +116,26 @@ fn an_agent_keeps_its_data_folder_to_itself() {
     let cluster = Cluster::new("lock").agent("pi-1").up();
     agent(&cluster.agents[0], &[("MIDGE_URL", &cluster.url()), ("MIDGE_TOKEN", &cluster.token())], &[])
         .refused(1, &["data/agent", "another"]);
+}
+
+/// sd-daemon(3): the ready message, and a priority before each line that goes to the journal.
+#[test]
+fn under_systemd_it_says_when_it_is_ready_and_how_bad_a_line_is() {
+    let mut cluster = Cluster::new("systemd");
+    cluster.server.midge.as_mut().unwrap().kill();
+    let path = cluster.server.folder.join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let journal = cluster.server.folder.join("journal");
+    let stat = std::fs::File::create(&journal).unwrap().metadata().unwrap();
+    let mut command = cluster.server.command(&["server", "--disable-agent"]);
+    command.arg("--write-kubeconfig").arg(cluster.server.folder.join("kubeconfig"));
+    command.env("NOTIFY_SOCKET", &path).env("JOURNAL_STREAM", format!("{}:{}", stat.dev(), stat.ino()));
+    let server = Process::start(command, &journal);
+    let mut message = [0; 64];
+    let length = socket.recv(&mut message).unwrap();
+    assert!(message[..length].starts_with(b"READY=1"), "{:?}", String::from_utf8_lossy(&message[..length]));
+    assert!(server.log().starts_with("<6>listening"), "{}", server.log());
 }
 
 #[test]

@@ -125,7 +125,8 @@ async fn closed(receiver: smol::channel::Receiver<()>) {
 }
 
 fn fail(error: &Error) -> ExitCode {
-    eprintln!("midge: {}", chain(error));
+    let priority = if crate::sys::notify::stderr_is_journal() { "<3>" } else { "" };
+    eprintln!("{priority}midge: {}", chain(error));
     ExitCode::from(error.exit_code())
 }
 
