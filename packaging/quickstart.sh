@@ -9,7 +9,7 @@ notes=/var/lib/midge-quickstart
 bin=/usr/local/bin
 data=/var/lib/midge
 image=localhost/busybox:quickstart
-rust=1.85
+rust=1.88
 export PATH KUBECONFIG=/etc/midge/midge.yaml KUBECACHEDIR=$notes/kube-cache DEBIAN_FRONTEND=noninteractive
 
 say() { printf '==> %s\n' "$*"; }
@@ -87,6 +87,7 @@ claim() {
 
 install_packages() {
     set --
+    [ -e /etc/cni ] || note 'folder /etc/cni'
     have containerd || set -- "$@" containerd
     have runc || set -- "$@" runc
     have iptables || set -- "$@" iptables
@@ -140,7 +141,7 @@ PYTHON
     rm -rf "$notes/wheel"
 }
 
-# Debian 13 has a cargo that is new enough, Debian 12 has it as cargo-web.
+# Debian 12 and 13 have a newer cargo than their own as cargo-web, which browsers are built with.
 install_cargo() {
     ! have cargo || die "building midge needs Rust $rust or later, here is $(cargo --version): see https://rustup.rs, or give a binary"
     have apt-get || die "building midge needs Rust $rust or later: see https://rustup.rs, or give a binary"
@@ -181,7 +182,7 @@ install_midge() {
 
 start_containerd() {
     ! ctr version >/dev/null 2>&1 || return 0
-    [ -e /var/lib/containerd ] || note 'folder /var/lib/containerd'
+    for path in /var/lib/containerd /run/containerd; do [ -e $path ] || note "folder $path"; done
     if systemd; then
         say 'starting containerd (systemctl start containerd)'
         note 'service containerd'
