@@ -180,8 +180,11 @@ install_midge() {
     mv "$bin/midge.new" "$bin/midge"
 }
 
+# ctr alone waits ten seconds for a socket that is not there.
+containerd_answers() { ctr --connect-timeout 1s version >/dev/null 2>&1; }
+
 start_containerd() {
-    ! ctr version >/dev/null 2>&1 || return 0
+    ! containerd_answers || return 0
     for path in /var/lib/containerd /run/containerd; do [ -e $path ] || note "folder $path"; done
     if systemd; then
         say 'starting containerd (systemctl start containerd)'
@@ -192,7 +195,7 @@ start_containerd() {
         setsid containerd >"$notes/containerd.log" 2>&1 </dev/null &
         echo $! >"$notes/containerd.pid"
     fi
-    wait_for 60 containerd ctr version || {
+    wait_for 60 containerd containerd_answers || {
         [ ! -f "$notes/containerd.log" ] || tail -n 20 "$notes/containerd.log" >&2
         die 'containerd does not answer'
     }
@@ -303,7 +306,7 @@ delete_pods() {
 
 # midge's namespace in a containerd that stays.
 empty_containerd() {
-    ctr version >/dev/null 2>&1 || return 0
+    containerd_answers || return 0
     for task in $(ctr -n midge tasks ls -q); do ctr -n midge tasks rm -f "$task" >/dev/null 2>&1 || true; done
     for name in $(ctr -n midge containers ls -q); do ctr -n midge containers rm "$name" >/dev/null 2>&1 || true; done
     for name in $(ctr -n midge leases ls -q); do ctr -n midge leases rm "$name" >/dev/null 2>&1 || true; done
