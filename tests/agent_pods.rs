@@ -178,7 +178,10 @@ impl Node {
         block_on(executor.run(async {
             let client =
                 Client::connect(&self.containerd.socket(), self.containerd.namespace(), &executor).await;
-            client.unwrap().tasks().await.unwrap()
+            let mut tasks = client.unwrap().tasks().await.unwrap();
+            // containerd lists them in any order.
+            tasks.sort_by(|a, b| a.id.cmp(&b.id));
+            tasks
         }))
     }
 

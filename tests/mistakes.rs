@@ -112,6 +112,16 @@ fn two_servers_do_not_share_a_port_or_a_folder() {
 }
 
 #[test]
+fn a_server_whose_own_node_can_not_run_names_both_ways_out() {
+    let mut cluster = Cluster::new("nonode");
+    cluster.server.midge.as_mut().unwrap().kill();
+    let mut command = cluster.server.command(&["server"]);
+    command.arg("--write-kubeconfig").arg(cluster.server.folder.join("kubeconfig"));
+    command.arg("--container-runtime-endpoint=/nonexistent.sock");
+    Answer::of(&mut command).refused(1, &["/nonexistent.sock", "install it", "--disable-agent"]);
+}
+
+#[test]
 fn an_agent_keeps_its_data_folder_to_itself() {
     let cluster = Cluster::new("lock").agent("pi-1").up();
     agent(&cluster.agents[0], &[("MIDGE_URL", &cluster.url()), ("MIDGE_TOKEN", &cluster.token())], &[])

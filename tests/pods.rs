@@ -230,3 +230,78 @@ fn what_is_not_there_yet_is_refused_by_name() {
     cluster.apply(&typo).refused(1, &["unknown field", "restartPolice"]);
     cluster.kubectl("get deployments").refused(1, &["deployments"]);
 }
+
+#[test]
+fn a_container_over_its_memory_limit_is_killed_and_starts_again() {
+    let cluster = Cluster::new("oom").agent("pi-1").up();
+    // tail keeps a line that never ends in memory.
+    let eater = single("eater", "sleep 1; tail /dev/zero", "");
+    let limited = eater.replace("name: main,", "name: main, resources: {limits: {memory: 16Mi}},");
+    cluster.apply(&limited).success();
+    let last = eventually("it is killed and starts again", Duration::from_secs(30), || {
+        let status = cluster.object("pod eater")?["status"]["containerStatuses"][0].clone();
+        let restarted = status["restartCount"].as_i64()? >= 1 && status["state"]["running"].is_object();
+        restarted.then(|| status["lastState"]["terminated"].clone())
+    });
+    assert_eq!((&last["reason"], &last["exitCode"]), (&"OOMKilled".into(), &137.into()), "{last}");
+
+    // The shell outlives its child: only the container's own end is one for want of memory.
+    let survivor = single("survivor", "sleep 1; tail /dev/zero; echo went on with $?; sleep 100", "");
+    let limited = survivor.replace("name: main,", "name: main, resources: {limits: {memory: 16Mi}},");
+    cluster.apply(&limited).success();
+    eventually("the shell goes on", Duration::from_secs(20), || {
+        cluster.kubectl("logs survivor").stdout.contains("went on with 137").then_some(())
+    });
+    cluster.kubectl("delete pods --all --timeout=30s").success();
+}
+
+#[test]
+fn a_pods_names_and_namespaces_are_what_it_asks_for() {
+    let cluster = Cluster::new("names").agent("pi-1").up();
+    let host = &cluster.agents[0].host.address;
+    let script = "hostname; cat /etc/hostname; ip addr show eth0; echo $GREETING";
+    let env = "env: [{name: WHO, value: you}, {name: GREETING, value: 'hello $(WHO) $$(WHO) $(NOBODY)'}], ";
+    let with_env = |pod: String| pod.replace("name: main,", &format!("name: main, {env}"));
+    let never = "restartPolicy: Never,";
+    cluster.apply(&with_env(single("own", script, &format!("{never} hostname: board,")))).success();
+    cluster.apply(&with_env(single("hosts", script, &format!("{never} hostNetwork: true,")))).success();
+    let own = cluster.phase("own", "Succeeded");
+    let ip = own["status"]["podIP"].as_str().unwrap();
+    assert_ne!(ip, host);
+    cluster.kubectl("logs own").success().says(&["board\nboard\n", ip, "hello you $(WHO) $(NOBODY)\n"]);
+    let hosts = cluster.phase("hosts", "Succeeded");
+    assert_eq!(hosts["status"]["podIP"], host.as_str());
+    cluster.kubectl("logs hosts").success().says(&[&format!("inet {host}/24")]);
+}
+
+#[test]
+fn output_is_kept_as_it_was_written() {
+    let cluster = Cluster::new("output").agent("pi-1").up();
+    let never = "restartPolicy: Never,";
+    // A line of 50,001 bytes, what is no text, the two streams in turn, and one that is closed early.
+    let long = "head -c 50000 /dev/zero | tr \"\\\\0\" x; echo y";
+    cluster.apply(&single("long", long, never)).success();
+    cluster
+        .apply(&single("binary", "printf \"\\\\000\\\\377\\\\200\\\\033[0m\\\\r\\\\nend\"", never))
+        .success();
+    let turns =
+        "i=0; while [ $i -lt 5 ]; do i=$((i+1)); echo out $i; sleep 0.3; echo err $i >&2; sleep 0.3; done";
+    cluster.apply(&single("turns", turns, never)).success();
+    cluster.apply(&single("closes", "echo first; exec >&-; sleep 1; echo last >&2; exit 3", never)).success();
+    let bytes = |pod: &str| {
+        let output = cluster.kubectl_command(&format!("logs {pod}")).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    for pod in ["long", "binary", "turns"] {
+        cluster.phase(pod, "Succeeded");
+    }
+    assert_eq!(bytes("long"), [vec![b'x'; 50_000], b"y\n".to_vec()].concat());
+    // The log is one of lines: the last one gets its end.
+    assert_eq!(bytes("binary"), b"\x00\xff\x80\x1b[0m\r\nend\n");
+    let lines: String = (1..=5).map(|i| format!("out {i}\nerr {i}\n")).collect();
+    assert_eq!(String::from_utf8(bytes("turns")).unwrap(), lines);
+    let closed = cluster.phase("closes", "Failed");
+    assert_eq!(closed["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], 3);
+    assert_eq!(bytes("closes"), b"first\nlast\n");
+}

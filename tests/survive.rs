@@ -4,8 +4,11 @@
 
 mod common;
 
-use common::cluster::{Cluster, IMAGE};
+use common::cluster::{Cluster, IMAGE, Machine, entries};
 use common::command::eventually;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// A pod that counts, several times a second.
@@ -100,4 +103,116 @@ fn containerd_may_restart_under_running_pods() {
     assert_eq!(identity(&cluster, "counter"), before);
     assert!(counted(&cluster, "counter") > 5);
     cluster.kubectl("delete pods --all --timeout=30s").success();
+}
+
+/// Whether there is anything in a folder: below the machine's, its containerd's, or `/`. `*` is any name.
+fn filled(machine: &Machine, pattern: &str) -> bool {
+    let containerd = machine.containerd.as_ref().unwrap().folder();
+    let (root, path) = match pattern.split_once(':') {
+        Some(("containerd", path)) => (containerd, path),
+        Some((_, path)) => (machine.folder.as_path(), path),
+        None => (Path::new("/"), pattern),
+    };
+    let mut found = vec![root.to_path_buf()];
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        found = match part {
+            "*" => found.iter().flat_map(|folder| entries(folder)).collect(),
+            name => found.iter().map(|folder| folder.join(name)).collect(),
+        };
+    }
+    // host-local's own two files stay.
+    let own = |path: &PathBuf| path.ends_with("lock") || path.ends_with("last_reserved_ip.0");
+    found.iter().flat_map(|folder| entries(folder)).any(|path| !own(&path))
+}
+
+#[test]
+fn an_agent_that_is_killed_at_an_awkward_moment_goes_on_from_there() {
+    // Each is the trace of a step that has begun or has just been done.
+    let starting = [
+        "containerd:root/io.containerd.content.v1.content/ingest",
+        "machine:data/agent/pods",
+        "machine:run/netns",
+        "machine:run/cni",
+        "machine:run/leases/*",
+        "machine:data/agent/pods/*/logs",
+        "containerd:state/io.containerd.runtime.v2.task/OWN",
+        "/run/containerd/runc/OWN",
+        "CGROUP/OWN/*/*",
+    ];
+    // The other way round: it is gone.
+    let ending = [
+        "CGROUP/OWN/*/*",
+        "/run/containerd/runc/OWN",
+        "containerd:state/io.containerd.runtime.v2.task/OWN",
+        "machine:run/leases/*",
+        "machine:run/cni",
+        "machine:run/netns",
+        "machine:data/agent/pods/*",
+        "machine:data/agent/pods",
+    ];
+    let mut cluster = Cluster::new("awkward").agent("pi-1").up();
+    let before = cluster.agents[0].host.interfaces();
+    let own = cluster.agents[0].own_name();
+    let version_1 = Path::new("/sys/fs/cgroup/pids").exists();
+    let cgroup = if version_1 { "/sys/fs/cgroup/pids" } else { "/sys/fs/cgroup" };
+    let moments = |list: &[&str]| -> Vec<String> {
+        list.iter().map(|path| path.replace("OWN", &own).replace("CGROUP", cgroup)).collect()
+    };
+    let (starting, ending) = (moments(&starting), moments(&ending));
+    let apply = |cluster: &mut Cluster, name: &str, moment: &str| {
+        println!("-- {name}: {moment}");
+        let mut command = cluster.kubectl_command("apply -f -");
+        let mut kubectl = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        kubectl.stdin.take().unwrap().write_all(counter(name).as_bytes()).unwrap();
+        cluster.agents[0].kill_when(moment, |machine| filled(machine, moment));
+        assert!(kubectl.wait().unwrap().success());
+    };
+    for (round, start) in starting.iter().enumerate() {
+        // It goes on with what it had begun.
+        let name = format!("kept-{round}");
+        apply(&mut cluster, &name, start);
+        cluster.start_agent(0);
+        cluster.phase(&name, "Running");
+        let (_, container, restarts) = identity(&cluster, &name);
+        assert_eq!(restarts, 0, "{start}");
+        let tasks = cluster.agents[0].ctr("tasks ls -q");
+        assert_eq!(tasks.trim(), container.trim_start_matches("containerd://"), "{start}");
+        eventually("it counts", Duration::from_secs(10), || (counted(&cluster, &name) > 0).then_some(()));
+
+        let end = &ending[round % ending.len()];
+        println!("-- {name}: no more of {end}");
+        let mut delete = cluster.kubectl_command(&format!("delete pod {name} --timeout=40s"));
+        let mut delete = delete.stdout(Stdio::null()).spawn().unwrap();
+        cluster.agents[0].kill_when(end, |machine| !filled(machine, end));
+        cluster.start_agent(0);
+        assert!(delete.wait().unwrap().success(), "{end}");
+        cluster.agents[0].assert_nothing_left(&before);
+
+        // Nobody wants it any more when it comes back.
+        let name = format!("dropped-{round}");
+        if round > 0 {
+            apply(&mut cluster, &name, start);
+            cluster.kubectl(&format!("delete pod {name} --wait=false")).success();
+            cluster.start_agent(0);
+            cluster.kubectl(&format!("wait --for=delete pod/{name} --timeout=40s")).success();
+            cluster.agents[0].assert_nothing_left(&before);
+        }
+    }
+}
+
+#[test]
+fn a_fast_writer_loses_no_line_while_there_is_no_agent() {
+    let mut cluster = Cluster::new("writer").agent("pi-1").up();
+    let script = "sleep 1; exec seq 1 300000";
+    let writer = counter("writer").replace("containers:", "restartPolicy: Never, containers:");
+    let (before, after) = writer.split_once("command: ").unwrap();
+    let _ = after;
+    cluster.apply(&format!("{before}command: [sh, -c, '{script}']}}]}}}}")).success();
+    cluster.phase("writer", "Running");
+    std::thread::sleep(Duration::from_secs(1));
+    cluster.agents[0].midge.as_mut().unwrap().kill();
+    std::thread::sleep(Duration::from_secs(1));
+    cluster.start_agent(0);
+    cluster.phase("writer", "Succeeded");
+    assert_eq!(counted(&cluster, "writer"), 300_000);
 }

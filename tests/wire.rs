@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_lite::{StreamExt, future, stream};
@@ -18,8 +19,8 @@ use midge::http::client::Client;
 use midge::http::server::{Limits, serve};
 use midge::http::{Url, body};
 use midge::link::{
-    CONNECT_PATH, Chunk, Closed, Connection, End, Hello, HelloPod, LogRequest, Patience, PodRef, Stream,
-    StreamRequest, ToAgent, ToServer, close,
+    CONNECT_PATH, Chunk, Closed, Connection, End, Hello, HelloPod, LogRequest, Patience, PodRef, Received,
+    Stream, StreamRequest, ToAgent, ToServer, close,
 };
 use midge::server::links::{self, Links};
 use midge::server::registry::{DeleteOptions, Registry, WriteOptions};
@@ -32,7 +33,20 @@ use smol::channel::{Receiver, Sender, unbounded};
 use smol::net::TcpListener;
 use smol::{Task, Timer};
 
+/// Held for writing by a test that measures the process, by all others for reading.
+static PROCESS: RwLock<()> = RwLock::new(());
+
 fn run<F: Future<Output = ()>>(test: impl FnOnce(Executor) -> F) {
+    let _shared = PROCESS.read().unwrap_or_else(PoisonError::into_inner);
+    run_within(test);
+}
+
+fn run_alone<F: Future<Output = ()>>(test: impl FnOnce(Executor) -> F) {
+    let _alone = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
+    run_within(test);
+}
+
+fn run_within<F: Future<Output = ()>>(test: impl FnOnce(Executor) -> F) {
     let executor: Executor = Arc::default();
     let patience = async {
         Timer::after(Duration::from_secs(60)).await;
@@ -161,6 +175,8 @@ struct Inner {
     say: Sender<ToServer>,
     said: Receiver<ToServer>,
     again: Mutex<VecDeque<ToServer>>,
+    /// What a log without end has sent, and whether its reader has gone.
+    flooded: Arc<Mutex<(usize, bool)>>,
 }
 
 impl Core for Notes {
@@ -194,7 +210,16 @@ impl Core for Notes {
 
     fn open(&self, request: StreamRequest, stream: Stream) {
         let StreamRequest::Log(log) = request;
+        let flooded = self.0.flooded.clone();
         smol::spawn(async move {
+            if log.container == "flood" {
+                let line = [b'x'; 8000];
+                while stream.write(1, &line).await.is_ok() {
+                    flooded.lock().unwrap().0 += line.len();
+                }
+                flooded.lock().unwrap().1 = true;
+                return;
+            }
             stream.write(1, format!("log of {}\n", log.pod).as_bytes()).await.unwrap();
             stream.end(b"").await.unwrap();
         })
@@ -218,6 +243,7 @@ impl Notes {
             say,
             said,
             again: Mutex::default(),
+            flooded: Arc::default(),
         }))
     }
 
@@ -477,7 +503,7 @@ async fn dial(
 ) -> Result<Connection, (u16, String)> {
     let pem = fs::read_to_string(server.folder.join("tls/ca.crt")).unwrap();
     let tls = client_config_pinned(&pem).unwrap();
-    let mut client = Client::connect(&server.url(), tls, Duration::from_secs(5), executor).await.unwrap();
+    let mut client = Client::connect(&server.url(), tls, Duration::from_secs(10), executor).await.unwrap();
     let mut request = hyper::Request::get(CONNECT_PATH).body(http_body_util::Full::default()).unwrap();
     let bearer = format!("Bearer {}", server.tokens.server_token().credential.reveal());
     let good = [
@@ -546,8 +572,23 @@ fn what_no_agent_of_ours_sends() {
         newer.link().send(hello(99)).await.unwrap();
         assert_eq!(farewell(&newer).await, close::VERSION);
 
-        // Another node's pod, what is no JSON, an unknown type: the link goes on, and nothing is changed.
+        // Another node's pod, what is no JSON or of other types, an unknown message: the link goes on, and
+        // nothing is changed.
         let pod = server.pod("web", "good").await;
+        let mine = server.pod("mine", "bad").await;
+        let own = PodRef { uid: mine.uid().into(), namespace: "default".into(), name: "mine".into() };
+        let node = |status: Value| {
+            let node = json!({"metadata": {"name": "bad"}, "status": status});
+            ToServer::Node(node.to_string().into()).encode()
+        };
+        let status = |pod: &PodRef, status: Value| {
+            ToServer::PodStatus(pod.clone(), status.to_string().into()).encode()
+        };
+        let event = |kind: &str, name: &str, uid: &str| {
+            let about = json!({"kind": kind, "namespace": "default", "name": name, "uid": uid});
+            let event = json!({"involvedObject": about, "reason": "Said", "message": name});
+            ToServer::Event(event.to_string().into()).encode()
+        };
         let link = dial(&server, &[], &executor).await.unwrap();
         link.link().send(hello(1)).await.unwrap();
         let name = PodRef { uid: pod.uid().into(), namespace: "default".into(), name: "web".into() };
@@ -558,18 +599,287 @@ fn what_no_agent_of_ours_sends() {
             ToServer::Node(b"{\"metadata\":{\"name\":\"good\"}}".to_vec()).encode(),
             ToServer::Event(b"{}".to_vec()).encode(),
             vec![15, 1, 2, 3],
-            ToServer::Node(b"{\"metadata\":{\"name\":\"bad\"},\"status\":{\"conditions\":7}}".to_vec())
-                .encode(),
+            node(json!({"conditions": 7})),
+            node(json!({"conditions": [7, "Ready", []]})),
+            node(json!({"addresses": "all of them"})),
+            node(json!({"images": [{"names": ["x".repeat(100_000)]}]})),
+            event("Pod", "web", pod.uid()),
+            event("Node", "good", "u"),
+            event("Secret", "web", "u"),
+            status(&own, json!({"containerStatuses": [7]})),
+            status(&own, json!({"phase": {}})),
+            event("Pod", "mine", mine.uid()),
+            node(json!({"nodeInfo": {"kernelVersion": "6.1"}})),
         ] {
             link.link().send(message).await.unwrap();
         }
         eventually("Ready", || server.node("bad").filter(|node| ready(node) == "True")).await;
         let after = server.registry.get(POD, "default", "web").unwrap();
         assert_eq!(after.resource_version(), pod.resource_version());
+        let after = server.registry.get(POD, "default", "mine").unwrap();
+        assert_eq!(after.resource_version(), mine.resource_version());
         assert!(server.node("good").is_none());
+        let events =
+            server.registry.list(midge::api::kinds::EVENT, None, &Default::default(), &Default::default());
+        let events: Vec<Object> = events.unwrap().items.iter().map(|item| item.object().unwrap()).collect();
+        let said: Vec<&str> = events
+            .iter()
+            .filter(|event| event.str_at("/reason") == "Said")
+            .map(|event| event.str_at("/message"))
+            .collect();
+        assert_eq!(said, ["mine"]);
         link.link().send(vec![5, b'{']).await.unwrap();
         assert_eq!(farewell(&link).await, close::PROTOCOL);
         let folder = server.stop().await;
         fs::remove_dir_all(folder).unwrap();
+    });
+}
+
+fn hello() -> Vec<u8> {
+    let hello =
+        Hello { protocol: 1, version: midge::VERSION.into(), boot_id: String::new(), pods: Vec::new() };
+    ToServer::Hello(hello).encode()
+}
+
+/// Joins up to the Welcome, as far as an agent comes that is killed before it says that its key is saved.
+async fn joins(
+    server: &Server,
+    node: &str,
+    bearer: &str,
+    executor: &Executor,
+) -> Result<Option<String>, u16> {
+    let bearer = format!("Bearer {bearer}");
+    let headers = [("midge-node", node), ("authorization", bearer.as_str())];
+    let connection = dial(server, &headers, executor).await.map_err(|(code, _)| code)?;
+    connection.link().send(hello()).await.unwrap();
+    loop {
+        if let Received::Message(message) = connection.next().await.unwrap() {
+            let Ok(Some(ToAgent::Welcome(welcome))) = ToAgent::decode(&message) else { panic!() };
+            return Ok(welcome.node_key);
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_any_step_of_joining_locks_nobody_out() {
+    run(|executor| async move {
+        let mut server = Server::start(folder("crash"), None, &executor).await;
+        let once = server.tokens.create("", None, Some(1)).await.unwrap().credential.reveal();
+        // The agent is killed before it saves its key: a token for one node is still good for this one.
+        let first = joins(&server, "a", &once, &executor).await.unwrap().unwrap();
+        let second = joins(&server, "a", &once, &executor).await.unwrap().unwrap();
+        assert_ne!(first, second);
+        assert_eq!(joins(&server, "b", &once, &executor).await, Err(401), "it is no other node's");
+        let other = server.tokens.create("", None, Some(1)).await.unwrap().credential.reveal();
+        assert!(joins(&server, "a", &other, &executor).await.unwrap().is_some());
+        assert_eq!(joins(&server, "b", &other, &executor).await, Err(401), "a use was taken off it");
+        // The server is killed before it hears of the key: the next one takes the key, and a token.
+        let key = joins(&server, "c", &server_token(&server), &executor).await.unwrap().unwrap();
+        let folder = server.folder.clone();
+        drop(server);
+        server = Server::start(folder, None, &executor).await;
+        assert!(joins(&server, "c", &server_token(&server), &executor).await.unwrap().is_some());
+        assert_eq!(joins(&server, "c", &format!("node:{key}"), &executor).await, Err(401), "it was replaced");
+        let key = joins(&server, "d", &server_token(&server), &executor).await.unwrap().unwrap();
+        let folder = server.folder.clone();
+        drop(server);
+        server = Server::start(folder, None, &executor).await;
+        // The agent was killed between saving its key and saying so: the key settles itself.
+        assert_eq!(joins(&server, "d", &format!("node:{key}"), &executor).await, Ok(None));
+        assert_eq!(joins(&server, "d", &server_token(&server), &executor).await, Err(409));
+        fs::remove_dir_all(server.stop().await).unwrap();
+    });
+}
+
+fn server_token(server: &Server) -> String {
+    server.tokens.server_token().credential.reveal()
+}
+
+#[test]
+fn a_token_for_so_many_nodes_admits_no_more_at_once() {
+    run(|executor| async move {
+        let server = Arc::new(Server::start(folder("uses"), None, &executor).await);
+        let token = server.tokens.create("", None, Some(3)).await.unwrap().credential.reveal();
+        let attempts: Vec<_> = (0..8)
+            .map(|number| {
+                let (server, token, inner) = (server.clone(), token.clone(), executor.clone());
+                let join = async move { joins(&server, &format!("n{number}"), &token, &inner).await.is_ok() };
+                executor.spawn(join)
+            })
+            .collect();
+        let mut admitted = 0;
+        for attempt in attempts {
+            admitted += usize::from(attempt.await);
+        }
+        assert_eq!(admitted, 3);
+        fs::remove_dir_all(&server.folder).unwrap();
+    });
+}
+
+#[test]
+fn an_attacker_locks_out_no_neighbour() {
+    run(|executor| async move {
+        let server = Arc::new(Server::start(folder("neighbour"), None, &executor).await);
+        let key = joins(&server, "pi", &server_token(&server), &executor).await.unwrap().unwrap();
+        // Guesses from the same address, until so many wait for their answers that one is turned away.
+        let turned_away = Arc::new(AtomicBool::new(false));
+        let mut guesses = Vec::new();
+        while !turned_away.load(Ordering::Relaxed) {
+            let (server, inner, turned_away) = (server.clone(), executor.clone(), turned_away.clone());
+            guesses.push(executor.spawn(async move {
+                let answer = joins(&server, "x", "server:guess", &inner).await;
+                turned_away.fetch_or(answer == Err(429), Ordering::Relaxed);
+                answer
+            }));
+            Timer::after(Duration::from_millis(50)).await;
+        }
+        let start = std::time::Instant::now();
+        assert_eq!(joins(&server, "pi", &format!("node:{key}"), &executor).await, Ok(None));
+        assert!(joins(&server, "new", &server_token(&server), &executor).await.is_ok());
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        for guess in guesses {
+            assert!(matches!(guess.await, Err(401 | 429)));
+        }
+        fs::remove_dir_all(&server.folder).unwrap();
+    });
+}
+
+#[test]
+fn a_deleted_nodes_link_ends_even_if_it_takes_nothing() {
+    run(|executor| async move {
+        let server = Server::start(folder("deaf"), None, &executor).await;
+        for number in 0..30 {
+            let pod = json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": format!("p{number}"), "namespace": "default",
+                    "annotations": {"much": "x".repeat(240_000)}},
+                "spec": {"nodeName": "bad", "containers": [{"name": "c", "image": "busybox"}]},
+            });
+            let pod = Object::from_value(pod).unwrap();
+            server.registry.create(POD, pod, WriteOptions::default()).await.unwrap();
+        }
+        let connection = dial(&server, &[], &executor).await.unwrap();
+        connection.link().send(hello()).await.unwrap();
+        eventually("the link", || server.links.connected("bad").then_some(())).await;
+        // Nobody calls `next`: what the server says fills the connection.
+        Timer::after(Duration::from_secs(1)).await;
+        let start = std::time::Instant::now();
+        server.registry.delete(NODE, "", "bad", DeleteOptions::default()).await.unwrap();
+        eventually("the end", || (!server.links.connected("bad")).then_some(())).await;
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        fs::remove_dir_all(server.stop().await).unwrap();
+    });
+}
+
+/// A whole server.
+async fn api(folder: PathBuf, executor: &Executor) -> (midge::server::Ready, Task<()>) {
+    let mut config = midge::server::Config::new(folder);
+    config.bind_address = "127.0.0.1".parse().unwrap();
+    config.port = 0;
+    config.kubeconfig = None;
+    let (ready, is_ready) = smol::channel::bounded(1);
+    let inner = executor.clone();
+    let task = executor.spawn(async move {
+        let told = |facts| ready.try_send(facts).unwrap();
+        midge::server::run(config, inner, future::pending(), told).await.unwrap();
+    });
+    (is_ready.recv().await.unwrap(), task)
+}
+
+fn resident() -> usize {
+    let text = fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+fn a_log_that_nobody_reads_slows_nothing_else() {
+    run_alone(|executor| async move {
+        let home = folder("flood");
+        let (ready, _server) = api(home.join("data"), &executor).await;
+        let core = Notes::new("pi");
+        let joining = options("pi", ready.url.parse().unwrap(), Some(ready.token.clone()), home.join("pi"));
+        let _agent = session(&joining, &core, &executor);
+        core.synced().await;
+
+        let pem = fs::read_to_string(home.join("data/server/tls/ca.crt")).unwrap();
+        let admin = fs::read_to_string(home.join("data/server/tls/admin-token")).unwrap();
+        let call = async |method: &str, path: &str, body: String| {
+            let tls = client_config_pinned(&pem).unwrap();
+            let url: Url = ready.url.parse().unwrap();
+            let mut client = Client::connect(&url, tls, Duration::from_secs(5), &executor).await.unwrap();
+            let request = hyper::Request::builder()
+                .method(method)
+                .uri(path)
+                .header("authorization", format!("Bearer {}", admin.trim()))
+                .header("content-type", "application/json")
+                .body(http_body_util::Full::from(body))
+                .unwrap();
+            let response = client.send(request).await.unwrap();
+            (client, response)
+        };
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
+            "spec": {"nodeName": "pi", "containers": [
+                {"name": "flood", "image": "busybox"}, {"name": "quiet", "image": "busybox"}]},
+        });
+        let pods = "/api/v1/namespaces/default/pods";
+        assert_eq!(call("POST", pods, pod.to_string()).await.1.status(), 201);
+        let (_, pod) = core.put().await;
+        let reference = PodRef { uid: pod.uid().into(), namespace: "default".into(), name: "web".into() };
+        let running = |phase: &str| {
+            let container = |name: &str| {
+                json!({"name": name, "image": "busybox", "imageID": "", "ready": true, "restartCount": 0,
+                    "state": {"running": {"startedAt": "2026-01-02T03:04:05Z"}}})
+            };
+            let statuses = [container("flood"), container("quiet")];
+            let status = json!({"phase": phase, "containerStatuses": statuses}).to_string();
+            ToServer::PodStatus(reference.clone(), status.into())
+        };
+        core.0.say.send(running("Running")).await.unwrap();
+        let text = async |path: &str| {
+            let (_client, response) = call("GET", path, String::new()).await;
+            let bytes = body::read(response.into_body(), 1 << 20, Duration::from_secs(5)).await.unwrap();
+            String::from_utf8(bytes.to_vec()).unwrap()
+        };
+        let web = format!("{pods}/web");
+        while !text(&web).await.contains("startedAt") {
+            Timer::after(Duration::from_millis(10)).await;
+        }
+
+        // Several readers that read nothing.
+        let before = resident();
+        let mut readers = Vec::new();
+        for _ in 0..4 {
+            let reader = call("GET", &format!("{web}/log?container=flood&follow=true"), String::new()).await;
+            assert_eq!(reader.1.status(), 200);
+            readers.push(reader);
+        }
+        let mut sent = 0;
+        let stalled = async {
+            loop {
+                Timer::after(Duration::from_millis(700)).await;
+                let now = core.0.flooded.lock().unwrap().0;
+                if std::mem::replace(&mut sent, now) == now {
+                    return;
+                }
+            }
+        };
+        stalled.await;
+        let grown = resident().saturating_sub(before);
+        eprintln!("4 readers that read nothing: {sent} bytes under way, {grown} bytes of memory");
+        assert!(grown < 4 << 20, "{grown} bytes");
+        // Another stream, a status on the same link, and a second pod's way to the node.
+        let start = std::time::Instant::now();
+        assert_eq!(text(&format!("{web}/log?container=quiet")).await, "log of web\n");
+        core.0.say.send(running("Failed")).await.unwrap();
+        while !text(&web).await.contains("Failed") {
+            Timer::after(Duration::from_millis(10)).await;
+        }
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        // The readers vanish: the agent's ends are told.
+        assert!(!core.0.flooded.lock().unwrap().1);
+        drop(readers);
+        eventually("the streams' end", || core.0.flooded.lock().unwrap().1.then_some(())).await;
+        fs::remove_dir_all(home).unwrap();
     });
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
@@ -37,6 +37,10 @@ mod label {
 
 const SIGTERM: u32 = 15;
 const SIGKILL: u32 = 9;
+
+/// containerd gives the removal of a task that it could not make 5 s, and midge gives containerd as long again.
+const UNDONE_LIMIT: Duration = Duration::from_secs(10);
+const UNDONE_RETRY: Duration = Duration::from_millis(100);
 
 /// The most of a termination message that becomes status, as in Kubernetes.
 const MAX_MESSAGE: u64 = 4096;
@@ -289,7 +293,7 @@ impl Runtime {
         report.event(Event::normal("Created", format!("Created container: {}", start.name)).of(start.name));
 
         let stdio = Stdio::Uri(logger_uri(&self.executable, &log));
-        let started = match self.client.create_task(&id, &mounts, &stdio, false).await {
+        let started = match self.create_task(&id, &mounts, &stdio).await {
             Ok(_) => self.client.start_task(&id).await,
             Err(error) => Err(error),
         };
@@ -332,6 +336,30 @@ impl Runtime {
         self.client.prepare_snapshot(&self.snapshotter, &id, parent, &Labels::new()).await
     }
 
+    /// containerd may still undo what an agent had asked for that was killed meanwhile: that is waited for.
+    async fn create_task(
+        &self,
+        id: &str,
+        mounts: &[containerd::Mount],
+        stdio: &Stdio,
+    ) -> Result<u32, containerd::Error> {
+        let deadline = Instant::now() + UNDONE_LIMIT;
+        let mut is_undone = false;
+        loop {
+            match self.client.create_task(id, mounts, stdio, false).await {
+                Err(error) if Instant::now() < deadline && (is_undone || error.is_in_the_way()) => {
+                    // From here on anything may go wrong: the folder of the new task is removed for the old one's.
+                    is_undone = true;
+                    log::debug!("container {id}: {error}; trying again");
+                    // Or it was not undone: the task is there by now.
+                    self.client.delete_task(id).await?;
+                    smol::Timer::after(UNDONE_RETRY).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
     async fn clear_failed(&self, id: &str) {
         for error in self.clear(id).await.err().unwrap_or_default() {
             log::warn!("container {id}: {}", chain(&error));
@@ -355,10 +383,12 @@ impl Runtime {
         let task = self.client.delete_task(id).await;
         let task_is_gone = task.is_ok();
         errors.extend(task.err());
-        // With its task there, a container that is deleted is one that nobody finds again.
+        // The container goes last, and only after the others: by it they are found again.
         if task_is_gone {
-            errors.extend(self.client.delete_container(id).await.err());
             errors.extend(self.client.remove_snapshot(&self.snapshotter, id).await.err());
+        }
+        if errors.is_empty() {
+            errors.extend(self.client.delete_container(id).await.err());
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }

@@ -17,6 +17,7 @@ pub mod event;
 pub mod images;
 pub mod logger;
 pub mod logs;
+pub mod network;
 pub mod node;
 pub mod outbox;
 pub mod pod;
@@ -34,6 +35,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_lite::{future, stream};
@@ -41,6 +43,7 @@ use futures_lite::{future, stream};
 pub use self::config::Config;
 use self::container::{Runtime, chain};
 use self::images::Images;
+use self::network::Network;
 use self::outbox::{Cluster, Outbox};
 use self::pods::{Health, Parts, Pods};
 use self::sandbox::Sandboxes;
@@ -126,15 +129,15 @@ where
     let containerd_version = client.version().await.map(|version| version.version).unwrap_or_default();
 
     let cluster = pods::load_cluster(&folder);
-    let network = Network::choose(&config)?;
+    let network = Arc::new(Network::choose(&config).map_err(Error::Network)?);
     let wake = Wake::default();
     let outbox = Outbox::new(executor.clone(), config.pods_folder(), wake.clone());
     let health = Health::default();
     let sandboxes = Sandboxes::new(sandbox::Options {
         run_dir: config.run_dir.clone(),
         cache_dir: network.cache_dir.clone(),
-        network: network.of(&cluster),
-        plugins: cni::Plugins::new(config.cni_bin_dirs.clone()),
+        network: None, // the loop's start sets it
+        plugins: network.plugins.clone(),
         cgroup_parent: config.cgroup_parent.clone(),
         cgroups: cgroups.clone(),
     });
@@ -147,6 +150,15 @@ where
         pods_folder: config.pods_folder(),
         executable: config.executable.clone(),
     };
+    let on_network = {
+        let network = Arc::clone(&network);
+        move |cluster: &Cluster, context: &Context| {
+            let Some(config) = network.of(cluster) else { return };
+            context.sandboxes.set_network(config);
+            let network = Arc::clone(&network);
+            smol::unblock(move || network.let_pass()).detach();
+        }
+    };
     let (resolv_conf, loop_wake) = (config.resolv_conf.clone(), wake.clone());
     let context = move |outcomes| Context { runtime, sandboxes, resolv_conf, outcomes, wake: loop_wake };
     let mut pods = Pods::load(
@@ -158,11 +170,7 @@ where
             node_ip: config.node_ip,
             folder: folder.clone(),
             cluster,
-            on_network: Box::new(move |cluster, context| {
-                if let Some(config) = network.of(cluster) {
-                    context.sandboxes.set_network(config);
-                }
-            }),
+            on_network: Box::new(on_network),
             context: Box::new(context),
             wake: wake.clone(),
         },
@@ -170,7 +178,7 @@ where
     )
     .map_err(Error::Desired)?;
 
-    let node = describe(&config, cgroups, containerd_version, &health, &outbox);
+    let node = describe(&config, cgroups, containerd_version, &health, &network, &outbox);
     let link = link(outbox.clone());
     let pod_loop = async {
         pods.run(&wake).await;
@@ -200,49 +208,6 @@ async fn connect(config: &Config, executor: &Executor) -> Result<Client, Error> 
             log::error!("{}; waiting for it", chain(&error));
         }
         smol::Timer::after(CONTAINERD_RETRY).await;
-    }
-}
-
-/// Where the pods' network comes from.
-struct Network {
-    /// The machine's own configuration.
-    own: Option<cni::Config>,
-    cache_dir: PathBuf,
-    bridge: String,
-    lease_dir: PathBuf,
-}
-
-impl Network {
-    /// A configuration of the machine's wins over our bridge.
-    fn choose(config: &Config) -> Result<Network, Error> {
-        let own = cni::Config::load(&config.cni_conf_dir).map_err(Error::Network)?;
-        if let Some(own) = &own {
-            own.check(&cni::Plugins::new(config.cni_bin_dirs.clone())).map_err(Error::Network)?;
-        }
-        Ok(Network {
-            // Addresses that others hand out outlive a reboot; ours are in the run folder and do not.
-            cache_dir: if own.is_some() { config.cni_folder() } else { config.run_dir.join("cni") },
-            own,
-            bridge: config.bridge.clone(),
-            lease_dir: config.run_dir.join("leases"),
-        })
-    }
-
-    /// None until the server has given the node its range.
-    fn of(&self, cluster: &Cluster) -> Option<cni::Config> {
-        if self.own.is_some() {
-            return self.own.clone();
-        }
-        (!cluster.pod_cidr.is_empty()).then(|| {
-            cni::Config::bridge(&cni::BridgeOptions {
-                name: self.bridge.clone(),
-                bridge: self.bridge.clone(),
-                subnet: cluster.pod_cidr.clone(),
-                mtu: None,
-                lease_dir: self.lease_dir.clone(),
-                firewall: true,
-            })
-        })
     }
 }
 
@@ -277,6 +242,7 @@ async fn describe(
     cgroups: Cgroups,
     containerd_version: String,
     health: &Health,
+    network: &Network,
     outbox: &Outbox,
 ) -> Infallible {
     let mut options = node::NodeOptions {
@@ -293,7 +259,7 @@ async fn describe(
     };
     let mut told = None;
     loop {
-        options.not_ready = health.trouble();
+        options.not_ready = health.trouble().or_else(|| network.trouble());
         options.now = SystemTime::UNIX_EPOCH;
         let timeless = node::describe(&options).to_vec();
         if told.as_ref() != Some(&timeless) {

@@ -69,6 +69,8 @@ pub struct Pod {
     pub oom: BTreeSet<String>,
     /// Actions that are under way. The pod is not planned for meanwhile.
     pub work: Option<smol::Task<()>>,
+    /// The actions remove the pod's folder.
+    pub is_torn_down: bool,
 }
 
 impl Pod {
@@ -88,6 +90,17 @@ impl Pod {
     pub fn orphan(&mut self) {
         self.desired = None;
         self.removal_wait = None;
+    }
+
+    /// It is to run: somebody wants it, and it is not being deleted.
+    pub fn is_wanted(&self) -> bool {
+        self.desired.as_ref().is_some_and(|desired| desired.grace_seconds.is_none())
+    }
+
+    /// All that there was of it is gone, on disk too.
+    pub fn begin_anew(&mut self) {
+        (self.sandbox, self.saved) = (None, Record::default());
+        self.live.clear();
     }
 
     pub fn wait_for_container(&mut self, name: &str, reason: &'static str, message: String, now: SystemTime) {

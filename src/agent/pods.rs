@@ -17,7 +17,7 @@ use super::outbox::{Change, Cluster, Outbox};
 use super::pod::Pod;
 use super::record::{Exit, Record};
 use super::wake::Wake;
-use super::work::{Context, Outcome, Work, sandbox_spec};
+use super::work::{Context, Outcome, Work, remove_folder, sandbox_spec};
 use crate::Executor;
 use crate::containerd::{self, Client};
 use crate::link::PodRef;
@@ -119,6 +119,7 @@ impl Pods {
             on_network: parts.on_network,
             oom,
         };
+        (pods.on_network)(&pods.cluster, &pods.context);
         for pod in loaded.pods {
             pods.outbox.set_pod(&pod.reference, pod.revision);
             let uid = pod.reference.uid.clone();
@@ -146,7 +147,7 @@ impl Pods {
     pub async fn run(&mut self, wake: &Wake) {
         loop {
             self.take_changes().await;
-            self.take_outcomes();
+            self.take_outcomes().await;
             let retry_at = match self.observe().await {
                 Ok(()) => {
                     self.observe_delay = Duration::ZERO;
@@ -235,15 +236,36 @@ impl Pods {
         }
     }
 
-    fn take_outcomes(&mut self) {
+    async fn take_outcomes(&mut self) {
         while let Ok((uid, outcome)) = self.outcomes.try_recv() {
-            if let Outcome::Event(event) = &outcome {
-                self.event(&uid, event);
-            } else if self.settle_outcome(&uid, outcome) {
+            match &outcome {
+                Outcome::Event(event) => self.event(&uid, event),
+                Outcome::Done { .. } => self.keep(&uid).await,
+                _ => {}
+            }
+            if self.settle_outcome(&uid, outcome) {
                 if let Some(pod) = self.pods.remove(&uid).and_then(|pod| pod.desired) {
+                    // It may have been put once more while its folder was removed.
+                    let folder = self.context.runtime.pod_folder(&uid);
+                    if let Err(error) = smol::unblock(move || remove_folder(&folder)).await {
+                        log::error!("pod {uid}: failed to remove its folder: {error}");
+                    }
                     self.outbox.set_gone(&pod.reference);
                 }
             }
+        }
+    }
+
+    /// Writes a pod again that was put while leftovers of its, and the folder with them, were removed.
+    async fn keep(&self, uid: &str) {
+        let folder = &self.context.runtime.pods_folder;
+        let Some(pod) = self.pods.get(uid).and_then(|pod| pod.desired.clone()) else { return };
+        if folder.join(uid).join("pod.json").exists() {
+            return;
+        }
+        let folder = folder.clone();
+        if let Err(error) = smol::unblock(move || pod.save(&folder, None)).await {
+            log::error!("{}", chain(&error));
         }
     }
 
@@ -260,7 +282,11 @@ impl Pods {
                 pod.sandbox_wait = None;
                 (pod.sandbox, pod.sandbox_removed) = (Some(sandbox), false);
             }
-            Outcome::SandboxFailed { message } => pod.wait_for_sandbox(message, now),
+            Outcome::SandboxFailed { message } => {
+                pod.wait_for_sandbox(message, now);
+                // The whole node may lack a network.
+                self.health.1.wake();
+            }
             Outcome::SandboxRemoved => (pod.sandbox, pod.sandbox_removed) = (None, true),
             Outcome::Started { name, attempt, back_off } => {
                 pod.waits.remove(&name);
@@ -274,6 +300,7 @@ impl Pods {
             }
             Outcome::Waits { name, reason, message } => pod.wait_for_container(&name, reason, message, now),
             Outcome::Failed { message } => pod.wait_for_removal(message, now),
+            Outcome::TornDown if pod.is_wanted() => pod.begin_anew(),
             Outcome::TornDown => return true,
             Outcome::Done { failed } => {
                 pod.work = None;
@@ -342,6 +369,7 @@ impl Pods {
                 retry_at = plan.retry_at.into_iter().fold(retry_at, SystemTime::min);
                 if !plan.actions.is_empty() {
                     log::debug!("pod {uid}: {:?}", plan.actions);
+                    pod.is_torn_down = plan.actions.contains(&plan::Action::TearDown);
                     // On disk before it is acted upon: what is cleared can't be asked how it ended.
                     save(pod, &folder).await;
                     let work = Work {
@@ -386,7 +414,9 @@ fn say(outbox: &Outbox, node_name: &str, pod: &PodRef, event: &Event) {
 
 /// Writes the pod's record if it has changed.
 async fn save(pod: &mut Pod, folder: &Path) {
-    if pod.record == pod.saved || pod.desired.is_none() {
+    // Its folder is just being removed, and would be there again.
+    let is_torn_down = pod.work.is_some() && pod.is_torn_down;
+    if pod.record == pod.saved || pod.desired.is_none() || is_torn_down {
         return;
     }
     let (record, path) = (pod.record.clone(), folder.to_path_buf());

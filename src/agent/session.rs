@@ -28,6 +28,7 @@ use crate::link::{
     self, Closed, Connection, Hello, HelloPod, PROTOCOL, Received, StreamRequest, ToAgent, ToServer, Welcome,
     close,
 };
+use crate::sys::notify;
 use crate::token::{JoinToken, random};
 
 /// The longest pause between two dials.
@@ -120,6 +121,8 @@ impl<C: Core> Session<C> {
                     self.refusals = 0;
                     self.warned.clear();
                     log::info!("connected to {url} (midge {})", welcome.server_version);
+                    notify::ready();
+                    notify::status(&format!("connected to {url}"));
                     let begun = Instant::now();
                     let why = self.converse(&connection, welcome, &mut changes).await;
                     drop(connection);

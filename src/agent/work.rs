@@ -245,7 +245,7 @@ impl Work {
 
 /// Removes a pod's folder, `pod.json` last: until then the pod is found again after a crash, and what is
 /// left of it is removed.
-fn remove_folder(folder: &Path) -> io::Result<()> {
+pub fn remove_folder(folder: &Path) -> io::Result<()> {
     let absent = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Ok(()),
         _ => Err(error),

@@ -51,13 +51,18 @@ pub fn api_resources(group: &str, version: &str) -> Option<Value> {
         add_names(&mut resource, kind);
         resources.push(resource);
         for subresource in kind.subresources {
-            resources.push(json!({
+            let mut resource = json!({
                 "name": format!("{}/{}", kind.plural, subresource.name),
                 "singularName": "",
                 "namespaced": kind.namespaced,
                 "kind": subresource.kind,
                 "verbs": subresource.verbs,
-            }));
+            });
+            if let Some((group, version)) = subresource.body {
+                resource["group"] = group.into();
+                resource["version"] = version.into();
+            }
+            resources.push(resource);
         }
     }
     if resources.is_empty() {
@@ -125,10 +130,11 @@ fn architecture() -> &'static str {
 }
 
 fn aggregated_resource(kind: &Kind) -> Value {
-    let response = |name: &str| json!({"group": kind.group, "version": kind.version, "kind": name});
+    let own = (kind.group, kind.version);
+    let response = |name: &str, (group, version): (&str, &str)| json!({"group": group, "version": version, "kind": name});
     let mut resource = json!({
         "resource": kind.plural,
-        "responseKind": response(kind.kind),
+        "responseKind": response(kind.kind, own),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": kind.singular,
         "verbs": kind.verbs,
@@ -138,7 +144,10 @@ fn aggregated_resource(kind: &Kind) -> Value {
         resource["subresources"] = kind
             .subresources
             .iter()
-            .map(|sub| json!({"subresource": sub.name, "responseKind": response(sub.kind), "verbs": sub.verbs}))
+            .map(|sub| {
+                let kind = response(sub.kind, sub.body.unwrap_or(own));
+                json!({"subresource": sub.name, "responseKind": kind, "verbs": sub.verbs})
+            })
             .collect();
     }
     resource
@@ -206,6 +215,9 @@ mod tests {
         let names: Vec<&str> =
             legacy["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
         assert!(names.contains(&"pods") && names.contains(&"pods/log") && names.contains(&"nodes/status"));
+        let resources = legacy["resources"].as_array().unwrap();
+        let eviction = resources.iter().find(|r| r["name"] == "pods/eviction").unwrap();
+        assert_eq!((&eviction["group"], &eviction["version"]), (&json!("policy"), &json!("v1")));
         let core = aggregated(true);
         let resources = core["items"][0]["versions"][0]["resources"].as_array().unwrap();
         assert_eq!(resources.len(), names.iter().filter(|name| !name.contains('/')).count());

@@ -34,7 +34,15 @@ pub struct Subresource {
     pub name: &'static str,
     /// The kind of its bodies.
     pub kind: &'static str,
+    /// Group and version of that kind where they are not the object's.
+    pub body: Option<(&'static str, &'static str)>,
     pub verbs: &'static [&'static str],
+}
+
+impl Subresource {
+    const fn new(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Self {
+        Self { name, kind, body: None, verbs }
+    }
 }
 
 /// A field that a field selector may name.
@@ -140,7 +148,7 @@ pub static NODE: &Kind = &Kind {
     list_kind: "NodeList",
     short_names: &["no"],
     namespaced: false,
-    subresources: &[Subresource { name: "status", kind: "Node", verbs: READ_WRITE }],
+    subresources: &[Subresource::new("status", "Node", READ_WRITE)],
     columns: table::NODE,
     fields: &[Field {
         label: "spec.unschedulable",
@@ -158,7 +166,7 @@ pub static NAMESPACE: &Kind = &Kind {
     short_names: &["ns"],
     namespaced: false,
     verbs: NO_COLLECTION,
-    subresources: &[Subresource { name: "status", kind: "Namespace", verbs: READ_WRITE }],
+    subresources: &[Subresource::new("status", "Namespace", READ_WRITE)],
     columns: table::NAMESPACE,
     fields: &[Field { label: "status.phase", value: |o| o.str_at("/status/phase").into() }],
     label_names: true,
@@ -174,8 +182,11 @@ pub static POD: &Kind = &Kind {
     short_names: &["po"],
     categories: &["all"],
     subresources: &[
-        Subresource { name: "log", kind: "Pod", verbs: &["get"] },
-        Subresource { name: "status", kind: "Pod", verbs: READ_WRITE },
+        Subresource::new("binding", "Binding", &["create"]),
+        // `kubectl drain` evicts if it finds this, and otherwise deletes.
+        Subresource { body: Some(("policy", "v1")), ..Subresource::new("eviction", "Eviction", &["create"]) },
+        Subresource::new("log", "Pod", &["get"]),
+        Subresource::new("status", "Pod", READ_WRITE),
     ],
     columns: table::POD,
     fields: &[

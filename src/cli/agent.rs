@@ -26,6 +26,7 @@ pub fn run(mut args: AgentArgs) -> Result<(), Error> {
     let shutdown = sys::signal::shutdown().map_err(Error::Signals)?;
     let shutdown = async {
         ::log::info!("{}: stopping, pods go on", shutdown.await);
+        sys::notify::stopping();
     };
     block_on(async |executor| agent::run(config, executor, shutdown).await).map_err(Error::Agent)
 }

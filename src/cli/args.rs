@@ -145,7 +145,7 @@ node_command! {
         /// range of the services' addresses (default 10.43.0.0/16)
         #[argh(option, arg_name = "cidr")]
         pub service_cidr: Option<String>,
-        /// address of the cluster's DNS (default: the tenth of the service range)
+        /// address of a DNS server for the pods (default: none, pods use their host's)
         #[argh(option, arg_name = "ip")]
         pub cluster_dns: Option<String>,
         /// the cluster's domain (default cluster.local)

@@ -60,6 +60,8 @@ pub enum Error {
     /// The handlers of SIGTERM and SIGINT could not be set.
     Signals(io::Error),
     Agent(agent::Error),
+    /// The node in the server's process.
+    OwnNode(agent::Error),
     Store(crate::store::Error),
     NotRoot,
     /// The preflight found what keeps a node from running.
@@ -73,7 +75,7 @@ impl Error {
         match self {
             // The session gives up only where waiting can't help.
             Error::Agent(agent::Error::Session(_)) => REFUSED,
-            Error::Server(_) | Error::Agent(_) | Error::Signals(_) => FAILED,
+            Error::Server(_) | Error::Agent(_) | Error::OwnNode(_) | Error::Signals(_) => FAILED,
             Error::Store(_) | Error::CheckFailed { .. } | Error::Client(_) | Error::Answer { .. } => FAILED,
             _ => REFUSED,
         }
@@ -108,6 +110,9 @@ impl fmt::Display for Error {
             Error::Server(_) => f.write_str("the server stopped"),
             Error::Signals(_) => f.write_str("failed to wait for signals"),
             Error::Agent(_) => f.write_str("the agent stopped"),
+            Error::OwnNode(_) => {
+                f.write_str("the node in this process stopped (--disable-agent runs the server without one)")
+            }
             Error::Store(_) => f.write_str("the registry could not be repaired"),
             Error::NotRoot => f.write_str("midge runs containers, which needs root: run it as root"),
             Error::CheckFailed { failed } => {
@@ -127,7 +132,7 @@ impl std::error::Error for Error {
             Error::Client(source) => Some(source),
             Error::Server(source) => Some(source),
             Error::Signals(source) => Some(source),
-            Error::Agent(source) => Some(source),
+            Error::Agent(source) | Error::OwnNode(source) => Some(source),
             Error::Store(source) => Some(source),
             _ => None,
         }

@@ -27,6 +27,7 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
     block_on(async |executor| {
         let shutdown = shared(&executor, async {
             ::log::info!("{}: stopping, pods go on", shutdown.await);
+            sys::notify::stopping();
         });
         let (ready_sender, ready) = smol::channel::bounded(1);
         let serve = server::run(config, executor.clone(), closed(shutdown.clone()), move |ready| {
@@ -46,7 +47,7 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
                     node.token = Some(ready.token);
                     agent::run(node, executor.clone(), closed(shutdown.clone()))
                         .await
-                        .map_err(Error::Agent)?;
+                        .map_err(Error::OwnNode)?;
                     // The agent ended because of the shutdown: the server drains.
                     future::pending().await
                 }
@@ -88,14 +89,11 @@ fn server_config(args: &ServerArgs, token: Option<String>) -> Result<Config, Err
     }
     if let Some(range) = &args.service_cidr {
         config.service_cidr = cidr("service-cidr", range)?;
-        config.cluster_dns = Ipv4Addr::from(u32::from(config.service_cidr.address).saturating_add(10));
     }
     if let Some(ip) = &args.cluster_dns {
-        config.cluster_dns = ip.parse().map_err(|_| Error::BadValue {
-            flag: "cluster-dns",
-            value: ip.clone(),
-            expected: "an IPv4 address",
-        })?;
+        let malformed =
+            |_| Error::BadValue { flag: "cluster-dns", value: ip.clone(), expected: "an IPv4 address" };
+        config.cluster_dns = Some(ip.parse().map_err(malformed)?);
     }
     if let Some(domain) = &args.cluster_domain {
         config.cluster_domain = domain.clone();

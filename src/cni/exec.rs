@@ -97,15 +97,10 @@ impl Plugins {
     fn command(&self, program: &PathBuf, run: &Run<'_>) -> Result<Command, Error> {
         let path = std::env::join_paths(&self.folders).unwrap_or_default();
         let mut command = Command::new(program);
-        for (name, _) in std::env::vars_os() {
-            // Join tokens are nobody else's, and systemd would take a plugin's word for ours.
-            let private = ["MIDGE_", "K3S_", "CNI_", "NOTIFY_SOCKET"];
-            if name.to_str().is_some_and(|name| private.iter().any(|p| name.starts_with(p))) {
-                command.env_remove(name);
-            }
-        }
-        // The bridge plugin runs iptables.
+        // Nothing of ours: join tokens are nobody else's, and systemd would take a plugin's word for ours. The
+        // bridge plugin runs iptables.
         command
+            .env_clear()
             .env("PATH", host::program_path())
             .env("CNI_COMMAND", run.command)
             .env("CNI_CONTAINERID", run.container_id)

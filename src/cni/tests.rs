@@ -259,3 +259,18 @@ fn refuses_what_would_lead_elsewhere() {
     let attachment = Attachment { args: &[("K8S_POD_NAME", "a;b=c")], ..folder.attachment() };
     assert!(matches!(attachment.check(), Err(Error::InvalidAttachment { .. })));
 }
+
+#[test]
+fn a_plugin_sees_nothing_of_our_environment() {
+    let folder = Folder::new("environment");
+    folder.plugin("first", &format!("env >{}/env\n{ANSWER}", folder.0.display())).plugin("second", ANSWER);
+    smol::block_on(chain("0.4.0").add(&folder.plugins(), &folder.attachment())).unwrap();
+    let seen = fs::read_to_string(folder.0.join("env")).unwrap();
+    // The shell makes some of its own.
+    let ours = |line: &&str| {
+        let name = line.split('=').next().unwrap_or_default();
+        !(name.starts_with("CNI_") || ["PATH", "PWD", "OLDPWD", "SHLVL", "_"].contains(&name))
+    };
+    assert!(std::env::vars().count() > 5, "nothing is tested");
+    assert_eq!(seen.lines().filter(ours).collect::<Vec<_>>(), [] as [&str; 0]);
+}

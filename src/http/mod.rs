@@ -3,6 +3,7 @@
 pub mod body;
 pub mod client;
 mod guard;
+mod idle;
 pub mod server;
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ use smol::net::{TcpListener, TcpStream};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
 use super::guard::Guarded;
+use super::idle::{Answer, Idle};
 use super::{Body, Io};
 use crate::Executor;
 use crate::tls::ServerIdentity;
@@ -38,6 +39,9 @@ pub struct Limits {
     pub connections: usize,
     /// Connections at once from one address; further ones are closed.
     pub per_address: usize,
+    /// Connections at once that wait for a handshake or a request; when there are more, the one that has
+    /// waited longest is closed. Each costs 22 KB.
+    pub idle: usize,
     /// For the TLS handshake.
     pub handshake: Duration,
     /// For a request's whole header, from the end of the request before it: it ends connections that
@@ -54,6 +58,7 @@ impl Default for Limits {
         Self {
             connections: 2048,
             per_address: 512,
+            idle: 128,
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(30),
             stall: Duration::from_secs(60),
@@ -84,6 +89,7 @@ pub async fn serve<H, F>(
     // Held by every connection that still serves; closed when the last one ends.
     let (serving, ended) = bounded::<Infallible>(1);
     let (freed, room) = bounded(1);
+    let idle = Idle::new(limits.idle);
     let counts = Arc::new(Counts { addresses: Mutex::default(), freed });
     let accept = async {
         loop {
@@ -106,6 +112,7 @@ pub async fn serve<H, F>(
             let connection = Connection {
                 identity: identity.clone(),
                 limits: limits.clone(),
+                idle: idle.clone(),
                 stopped: stopped.clone(),
                 _serving: serving.clone(),
             };
@@ -131,6 +138,7 @@ pub async fn serve<H, F>(
 struct Connection {
     identity: Arc<ServerIdentity>,
     limits: Limits,
+    idle: Arc<Idle>,
     stopped: Receiver<Infallible>,
     _serving: Sender<Infallible>,
 }
@@ -144,18 +152,25 @@ impl Connection {
         let Ok(local) = stream.local_addr() else { return };
         let peer = Peer { address, local };
         set_options(&stream);
-        let handshake = future::or(self.handshake(stream, local), async {
+        let (seat, closed) = self.idle.enter(address.ip().to_canonical());
+        let late = async {
             Timer::after(self.limits.handshake).await;
             Err(std::io::ErrorKind::TimedOut.into())
-        });
+        };
+        let crowded = async {
+            let _ = closed.recv().await;
+            Err(std::io::ErrorKind::ConnectionAborted.into())
+        };
+        let handshake = future::or(self.handshake(stream, local), future::or(late, crowded));
         let tls = match Box::pin(handshake).await {
             Ok(tls) => tls,
             Err(error) => return log::debug!("{address}: TLS handshake: {error}"),
         };
         let io: Io = Box::new(Guarded::new(tls, self.limits.stall, counted));
         let service = service_fn(|request| {
+            let busy = seat.busy();
             let response = handler(request, peer);
-            async { Ok::<_, Infallible>(response.await) }
+            async { Ok::<_, Infallible>(response.await.map(|body| Answer { body, _busy: busy })) }
         });
         let mut connection = Box::pin(
             http1::Builder::new()
@@ -170,7 +185,13 @@ impl Connection {
             let _ = self.stopped.recv().await;
             None
         };
-        let outcome = match future::or(async { Some(connection.as_mut().await) }, stop).await {
+        let crowded = async {
+            let _ = closed.recv().await;
+            log::debug!("{address}: closed: too many connections wait for a request");
+            Some(Ok(()))
+        };
+        let served = async { Some(connection.as_mut().await) };
+        let outcome = match future::or(served, future::or(stop, crowded)).await {
             Some(outcome) => outcome,
             None => {
                 connection.as_mut().graceful_shutdown();

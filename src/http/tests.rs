@@ -214,3 +214,31 @@ fn the_end_lets_requests_finish() {
         assert!(TcpStream::connect(server.address).await.is_err());
     });
 }
+
+#[test]
+fn connections_that_say_nothing_keep_nobody_out() {
+    run(|executor| async move {
+        let limits = Limits { idle: 4, ..Limits::default() };
+        let server = Server::start("crowd", limits, &executor).await;
+        let mut first = server.connect().await.unwrap();
+        let mut mute = Vec::new();
+        // Without a handshake, then with one.
+        for _ in 0..8 {
+            mute.push(TcpStream::connect(server.address).await.unwrap());
+        }
+        assert_eq!(mute[0].read(&mut [0]).await.unwrap_or(0), 0, "the longest silence goes");
+        assert!(first.send(request("/echo", "a")).await.is_err());
+        let mut busy = server.connect().await.unwrap();
+        let slow = executor.spawn(async move { busy.send(request("/slow", "")).await.map(|r| r.status()) });
+        Timer::after(Duration::from_millis(100)).await;
+        let mut talking = Vec::new();
+        for _ in 0..8 {
+            let mut client = server.connect().await.unwrap();
+            assert_eq!(client.send(request("/echo", "b")).await.unwrap().status(), 200);
+            talking.push(client);
+        }
+        assert_eq!(slow.await.unwrap(), 200, "who is being answered is not idle");
+        drop(server.stop);
+        server.done.await;
+    });
+}

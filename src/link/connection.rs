@@ -26,7 +26,7 @@ use crate::http::Io;
 /// Bytes of one WebSocket frame; larger messages are cut, so that buffers stay small and a ping need not
 /// wait for the whole of an object on a slow network.
 const FRAGMENT: usize = 16 << 10;
-/// How long a peer has to answer a close.
+/// How long a peer has to take what is queued, and to answer a close.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 /// Which end of a link this is. Only a server opens streams.
@@ -168,7 +168,7 @@ impl Connection {
             next_ping: patience.ping.map(|interval| now + interval),
             ping: false,
             probe: None,
-            close: None,
+            close_sent: false,
             farewell: None,
             armed: now + patience.silence,
             timer: Timer::at(now + patience.silence),
@@ -260,10 +260,12 @@ impl Link {
         Some(Stream::new(self.0.clone(), id))
     }
 
-    /// Closes the link after what is queued, telling the peer why (at most 123 bytes).
+    /// Closes the link after what is queued, telling the peer why (at most 123 bytes). A peer that takes
+    /// nothing, or does not answer, is not waited for: within 2 s the link is over.
     pub fn close(&self, code: u16, reason: &str) {
         let mut state = self.0.lock();
-        state.closing.get_or_insert((code, reason.chars().take(60).collect()));
+        let deadline = Instant::now() + CLOSE_GRACE;
+        state.closing.get_or_insert_with(|| (code, reason.chars().take(60).collect(), deadline));
         state.driver.wake();
     }
 
@@ -302,8 +304,8 @@ struct Driver {
     ping: bool,
     /// When a probe fails.
     probe: Option<Instant>,
-    /// A close was sent; the peer has until then.
-    close: Option<Instant>,
+    /// A close was sent: nothing may follow it.
+    close_sent: bool,
     /// What the peer said when it closed.
     farewell: Option<Closed>,
     armed: Instant,
@@ -332,6 +334,10 @@ impl Driver {
                 }
             }
         }
+        // A peer that never pauses does not move the deadlines.
+        if let Poll::Ready(Some(closed)) = self.poll_timer(cx) {
+            return Poll::Ready(closed);
+        }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -340,7 +346,7 @@ impl Driver {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
         use futures_sink::Sink as _;
         let mut wrote = false;
-        if self.close.is_none() && self.farewell.is_none() {
+        if !self.close_sent && self.farewell.is_none() {
             let mut socket = Pin::new(&mut self.socket);
             if let Poll::Ready(ready) = socket.as_mut().poll_ready(cx) {
                 ready.map_err(|error| self.lost(error))?;
@@ -370,8 +376,8 @@ impl Driver {
             None => match state.next_out() {
                 Some(message) => (Bytes::from(message), false),
                 None => {
-                    let (code, reason) = state.closing.clone()?;
-                    self.close = Some(Instant::now() + CLOSE_GRACE);
+                    let (code, reason, _) = state.closing.clone()?;
+                    self.close_sent = true;
                     let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
                     return Some(Message::Close(Some(frame)));
                 }
@@ -393,14 +399,14 @@ impl Driver {
         }
         let message = match Pin::new(&mut self.socket).poll_next(cx) {
             Poll::Pending => return Ok(false),
-            Poll::Ready(None) if self.close.is_some() => return Err(Closed::Here),
+            Poll::Ready(None) if self.close_sent => return Err(Closed::Here),
             Poll::Ready(None) => return Err(self.farewell.take().unwrap_or(Closed::Ended)),
             Poll::Ready(Some(Err(error))) => return Err(self.lost(error)),
             Poll::Ready(Some(Ok(message))) => message,
         };
         self.heard = Instant::now();
         match message {
-            Message::Binary(bytes) if self.close.is_none() => self.shared.lock().dispatch(bytes)?,
+            Message::Binary(bytes) if !self.close_sent => self.shared.lock().dispatch(bytes)?,
             // Only this answers a probe: what else comes may have been on its way for long.
             Message::Pong(_) => self.probe = None,
             Message::Ping(_) => {
@@ -408,7 +414,7 @@ impl Driver {
                 state.alive = true;
                 state.waiting.wake();
             }
-            Message::Close(frame) if self.close.is_none() => {
+            Message::Close(frame) if !self.close_sent => {
                 let (code, reason) = frame
                     .map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
                 self.farewell = Some(Closed::Peer { code, reason });
@@ -423,7 +429,8 @@ impl Driver {
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Option<Closed>> {
         let now = Instant::now();
         let silent = self.heard + self.patience.silence;
-        if self.close.is_some_and(|deadline| now >= deadline) {
+        let close = self.shared.lock().closing.as_ref().map(|(_, _, deadline)| *deadline);
+        if close.is_some_and(|deadline| now >= deadline) {
             return Poll::Ready(Some(Closed::Here));
         }
         if self.probe.is_some_and(|deadline| now >= deadline) {
@@ -435,13 +442,13 @@ impl Driver {
         if let (Some(due), Some(interval)) = (self.next_ping, self.patience.ping) {
             if now >= due {
                 self.next_ping = Some(now + interval);
-                if self.close.is_none() && self.farewell.is_none() {
+                if !self.close_sent && self.farewell.is_none() {
                     self.ping = true;
                     return Poll::Ready(None);
                 }
             }
         }
-        let due = [self.next_ping, self.probe, self.close].into_iter().flatten().fold(silent, Instant::min);
+        let due = [self.next_ping, self.probe, close].into_iter().flatten().fold(silent, Instant::min);
         // Setting a timer costs a lock of the reactor: each message moves `silent`, but later only.
         if due < self.armed || now >= self.armed {
             self.armed = due;
@@ -459,7 +466,7 @@ impl Driver {
     }
 
     fn lost(&mut self, error: SocketError) -> Closed {
-        if self.close.is_some() {
+        if self.close_sent {
             return Closed::Here;
         }
         if let Some(farewell) = self.farewell.take() {

@@ -91,7 +91,8 @@ pub(super) struct State {
     pub(super) alive: bool,
     /// The peer is to be heard of within this time, from a ping on that is to be sent.
     pub(super) probe: Option<Duration>,
-    pub(super) closing: Option<(u16, String)>,
+    /// What the peer is told, and how long this end waits for that to get through and be answered.
+    pub(super) closing: Option<(u16, String, Instant)>,
     pub(super) closed: Option<Closed>,
     pub(super) driver: Wakers,
     /// Readers of the inbox and senders of messages.

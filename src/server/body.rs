@@ -73,6 +73,12 @@ pub fn object(media_type: &str, bytes: &[u8]) -> Result<Object, Status> {
             let cause = std::error::Error::source(&error).map(|source| format!(": {source}"));
             Status::bad_request(format!("{error}{}", cause.unwrap_or_default()))
         }),
+        "application/vnd.kubernetes.protobuf" => {
+            let mut status = Status::unsupported_media_type(OBJECT_TYPES);
+            let way_out = "protobuf is not supported yet: use kubectl's --dry-run=client -o yaml and kubectl apply -f -";
+            status.message = format!("{}; {way_out}", status.message);
+            Err(status)
+        }
         _ => Err(Status::unsupported_media_type(OBJECT_TYPES)),
     }
 }
@@ -94,5 +100,6 @@ mod tests {
         let refused = object("application/vnd.kubernetes.protobuf", b"k8s\0").unwrap_err();
         assert_eq!(refused.code, 415);
         assert!(refused.message.contains("application/json"), "{refused}");
+        assert!(refused.message.contains("--dry-run=client -o yaml"), "{refused}");
     }
 }

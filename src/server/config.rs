@@ -22,8 +22,8 @@ pub struct Config {
     pub cluster_cidr: Cidr,
     /// Services' addresses.
     pub service_cidr: Cidr,
-    /// The cluster's DNS server, told to the nodes.
-    pub cluster_dns: Ipv4Addr,
+    /// The cluster's DNS server, told to the nodes. `None`: there is none, and pods get their host's.
+    pub cluster_dns: Option<Ipv4Addr>,
     /// The cluster's DNS domain, `cluster.local` by default.
     pub cluster_domain: String,
     /// Where the admin's kubeconfig is written; `None` writes none.
@@ -45,7 +45,7 @@ impl Config {
             tls_san: Vec::new(),
             cluster_cidr: Cidr { address: Ipv4Addr::new(10, 42, 0, 0), prefix: 16 },
             service_cidr: Cidr { address: Ipv4Addr::new(10, 43, 0, 0), prefix: 16 },
-            cluster_dns: Ipv4Addr::new(10, 43, 0, 10),
+            cluster_dns: None,
             cluster_domain: String::from("cluster.local"),
             kubeconfig: Some(PathBuf::from("/etc/midge/midge.yaml")),
             kubeconfig_mode: 0o600,

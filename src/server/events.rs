@@ -107,20 +107,37 @@ impl Happening<'_> {
         }
     }
 
-    /// The same for every repetition, so that it is found without a search: `web.16c2f7d0b1a3e594`.
-    fn name(&self) -> String {
-        let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let subject = [text(&self.involved["uid"]), text(&self.involved["fieldPath"])];
-        let source = [text(&self.source["component"]), text(&self.source["host"])];
-        let words = [self.kind.as_str(), self.reason, self.message];
-        for part in subject.iter().chain(&source).map(String::as_str).chain(words) {
-            digest.update(part.as_bytes());
-            digest.update(&[0]);
-        }
-        let hash = data_encoding::HEXLOWER.encode(&digest.finish().as_ref()[..8]);
+    /// The subject's part of the name.
+    fn stem(&self) -> &str {
         let subject = self.involved["name"].as_str().unwrap_or_default();
-        format!("{}.{hash}", cut(subject, 253 - 17).trim_end_matches(['.', '-']))
+        cut(subject, 253 - 17).trim_end_matches(['.', '-'])
+    }
+
+    /// As upstream's, `web.18b2f7d0b1a3e594`: lists, which are in the order of names, show what came first first.
+    fn name(&self) -> String {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        format!("{}.{:016x}", self.stem(), now.as_nanos())
+    }
+
+    /// The event that is there already for the same, by name.
+    fn known(&self, registry: &Registry) -> Option<String> {
+        let prefix = format!("{}{}.", EVENT.prefix(Some(self.namespace())), self.stem());
+        let entries = registry.store().list(&prefix, None, 0).entries;
+        entries.iter().find_map(|entry| {
+            let event = Object::from_slice(&entry.value).ok()?;
+            self.repeats(&event).then(|| event.name().to_owned())
+        })
+    }
+
+    fn repeats(&self, event: &Object) -> bool {
+        let same = |pointer: &str, text: &Value| event.str_at(pointer) == text.as_str().unwrap_or_default();
+        event.str_at("/reason") == self.reason
+            && event.str_at("/message") == cut(self.message, MESSAGE)
+            && event.str_at("/type") == self.kind.as_str()
+            && same("/involvedObject/uid", &self.involved["uid"])
+            && same("/involvedObject/fieldPath", &self.involved["fieldPath"])
+            && same("/source/component", &self.source["component"])
+            && same("/source/host", &self.source["host"])
     }
 
     fn object(&self) -> Object {
@@ -153,20 +170,20 @@ fn cut(text: &str, bytes: usize) -> &str {
 }
 
 async fn keep(registry: &Registry, happening: Happening<'_>) -> Result<(), Status> {
-    let (namespace, name) = (happening.namespace(), happening.name());
+    let namespace = happening.namespace();
     let at = time::format(happening.at);
-    // Two at once may both find it missing; then the second round finds it.
+    // It may expire, or another of its name be made, in between.
     for _ in 0..3 {
-        let counted = registry
-            .modify(EVENT, namespace, &name, LAZY, |event| {
+        if let Some(name) = happening.known(registry) {
+            let count = |event: &mut Object| {
                 event.set("/count", event.i64_at("/count").unwrap_or(1).saturating_add(1));
                 event.set("/lastTimestamp", at.as_str());
                 Ok(Change::Write)
-            })
-            .await;
-        match counted {
-            Err(status) if status.reason == Reason::NotFound => {}
-            other => return other.map(drop),
+            };
+            match registry.modify(EVENT, namespace, &name, LAZY, count).await {
+                Err(status) if status.reason == Reason::NotFound => continue,
+                other => return other.map(drop),
+            }
         }
         match registry.create(EVENT, happening.object(), LAZY).await {
             Err(status) if status.reason == Reason::AlreadyExists => {}
@@ -263,6 +280,8 @@ mod tests {
         say(&"ü".repeat(5000));
         let found = events(&cluster);
         assert_eq!(found.len(), 2);
+        // What came first is first in a list, too.
+        assert!(found[0].name() < found[1].name(), "{} {}", found[0].name(), found[1].name());
         assert_eq!((found[0].i64_at("/count"), found[0].str_at("/message")), (Some(2), "no room"));
         assert_eq!(found[0].str_at("/involvedObject/uid"), web.uid());
         assert_eq!(found[1].str_at("/message").len(), 1024);

@@ -12,7 +12,6 @@ mod keys;
 mod node;
 mod pods;
 mod session;
-mod throttle;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +26,7 @@ use hyper::{Request, Response, StatusCode};
 use smol::channel::{Receiver, Sender, bounded};
 use smol::{Task, Timer};
 
-use self::throttle::Throttle;
+use super::attempts::Attempts;
 use super::config::Cidr;
 use super::registry::{From, Registry, Selectors, WatchEvent};
 use super::tokens::Tokens;
@@ -59,7 +58,7 @@ pub struct Links {
     tokens: Arc<Tokens>,
     executor: Executor,
     state: Mutex<State>,
-    throttle: Throttle,
+    attempts: Attempts,
     /// Wakes what waits for `State::away`.
     away: (Sender<()>, Receiver<()>),
     /// Held while a pod range is chosen and written.
@@ -107,7 +106,7 @@ impl Links {
             tokens,
             executor,
             state: Mutex::default(),
-            throttle: Throttle::default(),
+            attempts: Attempts::default(),
             away: bounded(1),
             ranges: smol::lock::Mutex::new(()),
             closing: AtomicBool::new(false),
@@ -173,6 +172,7 @@ impl Links {
             admitted,
             news: news.clone(),
             known: pods::Known::default(),
+            renewed: None,
         };
         let links = self.clone();
         let name = node.clone();

@@ -7,7 +7,8 @@
 //!                         → links     (the agents' WebSockets, tokens, node keys)
 //! ```
 //! Tasks: one per connection (`http::server`), one per link, one per controller loop (scheduler,
-//! namespaces, events' expiry). All live in structs that [`run`] owns: when it returns, they are gone.
+//! namespaces, orphaned pods, events' expiry). All live in structs that [`run`] owns: when it returns,
+//! they are gone.
 
 mod accept;
 pub mod attempts;
@@ -22,6 +23,7 @@ pub mod links;
 mod logs;
 pub mod namespaces;
 mod options;
+pub mod orphans;
 mod path;
 mod query;
 pub mod registry;

@@ -48,11 +48,18 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
     match route {
         Route::Objects(target) => handlers::handle(state, &parts, target, body).await,
         Route::Tokens(rest) => token_api::handle(state, &parts.method, &rest, body).await,
-        Route::UnknownObjects => Err(Status::no_such_resource()),
+        Route::UnknownObjects => Err(not_there(parts.uri.path())),
         Route::Unknown => Ok(paths(parts.uri.path() == "/")),
         _ if !reading => Err(Status::method_not_allowed()),
         route => document(route, &parts.headers, peer),
     }
+}
+
+/// 404 in upstream's words, with what was asked for: commands that need several kinds leave it out.
+fn not_there(path: &str) -> Status {
+    let mut status = Status::no_such_resource();
+    status.message = format!("{}: midge {} has nothing at {path}", status.message, crate::VERSION);
+    status
 }
 
 /// What anybody may read.

@@ -12,7 +12,7 @@ use super::attempts::Attempts;
 use super::links::{self, Links};
 use super::registry::Registry;
 use super::tokens::Tokens;
-use super::{Config, Error, State, auth, events, kubeconfig, namespaces, router, scheduler, watch};
+use super::{Config, Error, State, auth, events, kubeconfig, namespaces, orphans, router, scheduler, watch};
 use crate::Executor;
 use crate::http::server::{Limits, Peer, serve};
 use crate::store::{Journal, Store};
@@ -71,7 +71,7 @@ pub async fn run(
 
     let options = links::Options {
         cluster_cidr: config.cluster_cidr,
-        cluster_dns: config.cluster_dns.to_string(),
+        cluster_dns: config.cluster_dns.map(|address| address.to_string()).unwrap_or_default(),
         cluster_domain: config.cluster_domain.clone(),
     };
     let links = Links::new(options, registry.clone(), store, tokens.clone(), executor.clone());
@@ -91,6 +91,7 @@ pub async fn run(
         executor.spawn(links.clone().run()),
         scheduler::run(registry.clone(), &executor),
         namespaces::run(registry.clone(), &executor),
+        orphans::run(registry.clone(), &executor),
         events::expire(registry, &executor),
     ];
     // Boxed: an idle connection then holds a pointer, not the largest handler's future.

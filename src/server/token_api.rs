@@ -34,6 +34,8 @@ struct Wanted {
 
 /// The longest description of a token, in bytes.
 const DESCRIPTION: usize = 256;
+/// The longest life of a token that has an end, in seconds: 100 years.
+const LONGEST: u64 = 100 * 365 * 24 * 3600;
 
 pub async fn handle(
     state: &Arc<State>,
@@ -52,11 +54,12 @@ pub async fn handle(
             let wanted: Wanted =
                 serde_json::from_slice(text).map_err(|error| Status::bad_request(error.to_string()))?;
             if wanted.description.len() > DESCRIPTION
-                || wanted.ttl_seconds == Some(0)
+                || wanted.ttl_seconds.is_some_and(|seconds| seconds == 0 || seconds > LONGEST)
                 || wanted.uses == Some(0)
             {
                 return Err(Status::bad_request(format!(
-                    "ttlSeconds and uses must be greater than 0, description must have at most {DESCRIPTION} bytes"
+                    "ttlSeconds must be between 1 and {LONGEST}, uses greater than 0, description at most \
+                     {DESCRIPTION} bytes"
                 )));
             }
             let life = wanted.ttl_seconds.map(Duration::from_secs);

@@ -29,6 +29,8 @@ pub struct Tokens {
 const PREFIX: &str = "midge/join-tokens/";
 /// How many issued tokens there may be.
 const MAX_ISSUED: usize = 1000;
+/// How long a token is kept after its last use: a node that was cut off while it joined may come again.
+const LAST_USE: Duration = Duration::from_secs(3600);
 /// What a description may be long, in bytes.
 const MAX_DESCRIPTION: usize = 256;
 
@@ -207,10 +209,14 @@ impl Tokens {
         let now = SystemTime::now();
         let mut kept = 0;
         for (id, record) in self.records() {
-            if record.check(now) == Ok(()) {
-                kept += 1;
+            if record.check(now) == Err(Refusal::Expired) {
+                match self.delete(&id).await {
+                    // Another creation was faster.
+                    Err(Error::NotFound { .. }) => {}
+                    deleted => deleted?,
+                }
             } else {
-                self.delete(&id).await?;
+                kept += 1;
             }
         }
         if kept >= MAX_ISSUED {
@@ -292,6 +298,10 @@ impl Tokens {
             let (revision, mut record) = self.record(id).ok_or(Refusal::Unknown)?;
             let Some(left) = record.uses_left else { return Ok(()) };
             record.uses_left = Some(left.saturating_sub(1));
+            if left <= 1 {
+                let end = seconds(now + LAST_USE);
+                record.expires = Some(record.expires.map_or(end, |expires| expires.min(end)));
+            }
             let key = format!("{PREFIX}{id}");
             let expect = Expect::Revision(revision);
             match self.store.put(&key, record.to_vec(), expect, Durability::Synced).await {
@@ -399,19 +409,24 @@ mod tests {
         let tokens = Tokens::open(&folder, CA, None, cluster.registry.store().clone()).unwrap();
         smol::block_on(async {
             let now = SystemTime::now();
-            let token = tokens.create("two\nnodes", Some(Duration::from_secs(60)), Some(2)).await.unwrap();
+            let long = Some(Duration::from_secs(9000));
+            let token = tokens.create("two\nnodes", long, Some(2)).await.unwrap();
             let Credential::Issued { id, .. } = token.credential.clone() else { panic!() };
             assert_eq!(tokens.list()[0].description, "twonodes");
             let wrong = Credential::Issued { id: id.clone(), secret: "0".repeat(16) };
             assert_eq!(tokens.verify(&wrong, now), Err(Refusal::Unknown));
-            let later = now + Duration::from_secs(61);
+            let later = now + Duration::from_secs(9001);
             assert_eq!(tokens.verify(&token.credential, later), Err(Refusal::Expired));
             for outcome in [Ok(()), Ok(()), Err(Refusal::UsedUp)] {
                 assert_eq!(tokens.spend(&token.credential, now).await, outcome);
             }
             assert_eq!(tokens.list(), []);
+            let used_up = tokens.record(&id).unwrap().1;
+            assert_eq!(used_up.expires, Some(seconds(now + LAST_USE)), "for a node that comes again");
+            let short = tokens.create("", Some(Duration::ZERO), None).await.unwrap();
             let other = tokens.create("", None, None).await.unwrap();
-            assert!(tokens.record(&id).is_none(), "a token that admits nobody is swept");
+            let Credential::Issued { id, .. } = &short.credential else { panic!() };
+            assert!(tokens.record(id).is_none(), "an expired token is swept");
             let Credential::Issued { id, .. } = &other.credential else { panic!() };
             tokens.delete(id).await.unwrap();
             assert_eq!(tokens.verify(&other.credential, now), Err(Refusal::Unknown));

@@ -345,6 +345,9 @@ impl Inner {
     fn file(&mut self) -> &mut Vec<u8> {
         if self.installed { &mut self.journal } else { &mut self.new }
     }
+    fn free(&mut self, bytes: usize) {
+        self.room = self.room.map(|room| room + bytes);
+    }
 }
 
 impl Write for FakeLog {
@@ -382,7 +385,10 @@ impl Log for FakeLog {
             if inner.fail_truncate {
                 return Err(io::Error::from_raw_os_error(5));
             }
-            inner.file().truncate(length as usize);
+            let file = inner.file();
+            let freed = file.len().saturating_sub(length as usize);
+            file.truncate(length as usize);
+            inner.free(freed);
             Ok(())
         })
     }
@@ -404,6 +410,8 @@ impl Disk for Fake {
             if inner.fail_install {
                 return Err(io::Error::from_raw_os_error(5));
             }
+            let replaced = inner.journal.len();
+            inner.free(replaced);
             inner.journal = std::mem::take(&mut inner.new);
             inner.installed = true;
             Ok(())
@@ -448,6 +456,24 @@ fn failed_writes_change_nothing_and_later_ones_succeed() {
         drop(store);
         assert_eq!(disk.reread(), durable);
     }
+}
+
+#[test]
+fn a_disk_full_of_dead_lines_takes_writes() {
+    let disk = Fake::default();
+    let store = disk.open();
+    for round in 0..30 {
+        put(&store, "a", &format!("\"{round}{}\"", "x".repeat(100)), Synced).unwrap();
+    }
+    put(&store, "a", "1", Synced).unwrap();
+    disk.with(|inner| inner.room = Some(250));
+    put(&store, "b", &format!("\"{}\"", "x".repeat(250)), Synced).unwrap();
+    assert!(disk.with(|inner| inner.journal.len()) < 1000);
+    assert!(disk.reread().starts_with("a=1 b=\"xxx"));
+    // With no room even for that, nothing is left lying about.
+    disk.with(|inner| inner.room = Some(0));
+    put(&store, "b", "1", Synced).unwrap_err();
+    assert_eq!(disk.with(|inner| (inner.installed, inner.new.len())), (true, 0));
 }
 
 #[test]

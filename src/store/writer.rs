@@ -174,7 +174,8 @@ impl Writer {
         let synced = batch.staged.values().any(|staged| staged.dirty.durability == Durability::Synced);
         let mut journaled = synced || flush || self.last > self.ceiling;
         if journaled {
-            if let Err(source) = self.journal(&batch) {
+            let written = self.journal(&batch).or_else(|error| self.shrink_and_journal(&batch, error));
+            if let Err(source) = written {
                 log::warn!("failed to write {}: {source}", self.disk.path().display());
                 batch = self.recover(writes, &source);
                 journaled = false;
@@ -182,6 +183,14 @@ impl Writer {
         }
         self.apply(batch, journaled);
         self.compact_if_worth();
+    }
+
+    /// Tries again in a journal without its dead lines, if they are most of it: they may be what fills the disk.
+    fn shrink_and_journal(&mut self, batch: &Batch, error: io::Error) -> io::Result<()> {
+        if self.broken || self.live * 2 > self.length || self.rewrite().is_err() {
+            return Err(error);
+        }
+        self.journal(batch)
     }
 
     /// What becomes of a batch whose writing failed: the synced writes fail; the others never needed the disk and are
@@ -364,7 +373,10 @@ impl Writer {
         let state = state.read().unwrap_or_else(PoisonError::into_inner);
         let ceiling = self.last + CEILING_STEP;
         let mut log = self.disk.create()?;
-        let length = write_file(log.as_mut(), &state, ceiling)?;
+        let length = write_file(log.as_mut(), &state, ceiling).inspect_err(|_| {
+            // What is left of it must not fill a disk that may be full; it is of no use.
+            drop(log.truncate(0));
+        })?;
         // From here on until it is durable, either file may be the journal.
         self.broken = true;
         self.disk.install()?;

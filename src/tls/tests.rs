@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_rustls::pki_types::ServerName;
+use futures_rustls::pki_types::{ServerName, UnixTime};
+use futures_rustls::rustls::time_provider::TimeProvider;
 use futures_rustls::rustls::{ClientConfig, ClientConnection, Error as RustlsError, ServerConnection};
 
 use super::*;
@@ -130,5 +131,33 @@ fn a_board_in_1970_issues_certificates_that_outlive_the_correction() {
     assert!(Arc::ptr_eq(&before, &identity.config()));
     let pinned = client_config_pinned(&fs::read_to_string(folder.join("ca.crt")).unwrap()).unwrap();
     handshake(&identity, pinned, SERVER_NAME).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A clock that stands still.
+#[derive(Debug)]
+struct Clock(Duration);
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.0))
+    }
+}
+
+#[test]
+fn a_board_in_1970_trusts_a_server_of_today() {
+    let folder = folder("joins-1970");
+    let authority = Arc::new(Authority::open_or_create(&folder).unwrap());
+    let pinned = client_config_pinned(authority.certificate_pem()).unwrap();
+    let identity = ServerIdentity::new(authority, Names::default()).unwrap();
+    let at = |since_1970| {
+        let mut config = (*pinned).clone();
+        config.time_provider = Arc::new(Clock(since_1970));
+        handshake(&identity, Arc::new(config), SERVER_NAME)
+    };
+    at(Duration::from_secs(3)).unwrap();
+    // The same seam shows that a certificate is looked at: this one has expired by then.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    assert!(matches!(at(now + Duration::from_secs(91 * 24 * 3600)), Err(RustlsError::InvalidCertificate(_))));
     fs::remove_dir_all(&folder).unwrap();
 }

@@ -55,6 +55,8 @@ fn a_day_with_kubectl() {
     assert!(server.kubectl("describe node n1").ok().contains("Non-terminated Pods"), "describe node");
     assert!(server.kubectl("logs web").fails().contains("is waiting to start"));
     assert!(server.kubectl("logs web -c b").fails().contains("container b is not valid for pod web"));
+    let drained = server.kubectl("drain n1 --force --dry-run=server").ok();
+    assert!(drained.contains("evicting pod default/web (server dry run)"), "{drained}");
     assert!(server.kubectl("delete pod web --now --wait=false").ok().contains("deleted"));
     assert!(server.kubectl("get pods").ok().contains("Terminating"));
     assert!(server.kubectl("delete pod web --force --grace-period=0").ok().contains("deleted"));

@@ -5,6 +5,7 @@
 
 mod http;
 mod kubectl;
+mod nonsense;
 mod server;
 mod start;
 mod watch;

@@ -96,7 +96,7 @@ impl Server {
     }
 
     /// A request as the admin.
-    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Answer {
         let secret = format!("Bearer {}", self.secret());
         let mut all = vec![("authorization", secret.as_str())];
         all.extend_from_slice(headers);
@@ -107,7 +107,13 @@ impl Server {
         self.ask("GET", path, &[], "")
     }
 
-    pub fn ask_as(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub fn ask_as(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Answer {
         let url: Url = format!("https://127.0.0.1:{}", self.ready.address.port()).parse().unwrap();
         let pem = std::fs::read_to_string(self.folder.join("data/server/tls/ca.crt")).unwrap();
         let trust = tls::client_config_pinned(&pem).unwrap();
@@ -115,7 +121,7 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
+        let request = request.body(Full::new(Bytes::copy_from_slice(body.as_ref()))).unwrap();
         let executor: Executor = Arc::new(smol::Executor::new());
         let asked = async {
             let mut client = Client::connect(&url, trust, Duration::from_secs(10), &executor).await.unwrap();

@@ -12,7 +12,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 
 fn create(server: &Server, name: &str, label: &str) -> Value {
     let body = json!({"metadata": {"name": name, "labels": {"color": label}}, "data": {}});
-    server.ask("POST", CONFIG_MAPS, &[JSON], &body.to_string()).is(201).json()
+    server.ask("POST", CONFIG_MAPS, &[JSON], body.to_string()).is(201).json()
 }
 
 /// The events of a watch that ends by itself.

@@ -8,6 +8,7 @@ use super::process::Process;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The binary under test: this build's, or the one that MIDGE_BINARY names.
@@ -30,8 +31,8 @@ pub struct Cluster {
 pub struct Machine {
     pub name: String,
     pub midge: Option<Process>,
-    pub containerd: Option<Containerd>,
-    pub host: Host,
+    pub containerd: Option<Arc<Containerd>>,
+    pub host: Arc<Host>,
     pub folder: PathBuf,
 }
 
@@ -157,15 +158,32 @@ impl Cluster {
 
 impl Machine {
     fn new(name: &str, network: &mut Network, cluster: &Folder, containerd: bool) -> Machine {
-        let host = network.host();
-        let folder = cluster.join(name);
+        let host = Arc::new(network.host());
+        let netns = host.netns_path();
+        let containerd =
+            containerd.then(|| Arc::new(Containerd::start_by(move |program| in_netns(&netns, program))));
+        Machine::on(name, host, containerd, cluster.join(name), &image(cluster))
+    }
+
+    fn on(
+        name: &str,
+        host: Arc<Host>,
+        containerd: Option<Arc<Containerd>>,
+        folder: PathBuf,
+        image: &Path,
+    ) -> Machine {
         for sub in ["data/agent/images", "run", "cni"] {
             std::fs::create_dir_all(folder.join(sub)).unwrap();
         }
-        std::fs::copy(image(cluster), folder.join("data/agent/images/busybox.tar")).unwrap();
-        let netns = host.netns_path();
-        let containerd = containerd.then(|| Containerd::start_by(move |program| in_netns(&netns, program)));
+        std::fs::copy(image, folder.join("data/agent/images/busybox.tar")).unwrap();
         Machine { name: name.to_string(), midge: None, containerd, host, folder }
+    }
+
+    /// Another node on the same host and the same containerd, with folders of its own.
+    pub fn neighbour(&self, name: &str) -> Machine {
+        let image = self.folder.join("data/agent/images/busybox.tar");
+        let folder = self.folder.with_file_name(name);
+        Machine::on(name, Arc::clone(&self.host), self.containerd.clone(), folder, &image)
     }
 
     /// midge on this host, with folders of its own.
@@ -183,22 +201,23 @@ impl Machine {
         command
     }
 
-    /// containerd's own client, in the one namespace that the agent here uses.
+    /// containerd's own client, in the namespace of the agent here.
     pub fn ctr(&self, line: &str) -> String {
-        let containerd = self.containerd.as_ref().unwrap();
-        let ctr = |namespace: &str, line: &str| {
-            let mut command = self.host.command("ctr");
-            command.arg("--address").arg(containerd.socket()).args(["-n", namespace]);
-            Answer::of(command.args(line.split_whitespace())).success().stdout
-        };
-        let namespaces = ctr("default", "namespaces ls -q");
-        let own = namespaces.lines().find(|name| name.starts_with("midge")).unwrap_or("none yet");
-        ctr(own, line)
+        let mut command = self.host.command("ctr");
+        command.arg("--address").arg(self.containerd.as_ref().unwrap().socket());
+        command.args(["-n", &self.own_name()]).args(line.split_whitespace());
+        Answer::of(&mut command).success().stdout
+    }
+
+    /// What the agent here calls its containerd namespace, its cgroup and its bridge.
+    pub fn own_name(&self) -> String {
+        let hash = midge::token::sha256(self.folder.join("data").as_os_str().as_encoded_bytes());
+        hash[..4].iter().fold("midge-".to_string(), |name, byte| format!("{name}{byte:02x}"))
     }
 
     /// Stops containerd and starts it again; containers go on.
     pub fn restart_containerd(&mut self) {
-        self.containerd.as_mut().unwrap().restart();
+        Arc::get_mut(self.containerd.as_mut().unwrap()).expect("it has a neighbour").restart();
     }
 
     /// That a deleted pod has left no container, process, mount, namespace, interface, lease or cgroup.
@@ -206,6 +225,10 @@ impl Machine {
     pub fn assert_nothing_left(&self, interfaces_before: &[String]) {
         assert_eq!(self.ctr("tasks ls -q"), "");
         assert_eq!(self.ctr("containers ls -q"), "");
+        // Committed ones are the images' layers.
+        let snapshots = self.ctr("snapshots ls");
+        assert!(!snapshots.contains("Active"), "snapshots are left: {snapshots}");
+        assert_eq!(self.ctr("leases ls -q"), "", "leases of content are left");
         let shims = || self.containerd.as_ref().unwrap().shims();
         eventually("the shims are gone", Duration::from_secs(5), || shims().is_empty().then_some(()));
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
@@ -227,6 +250,32 @@ impl Machine {
         assert!(left.is_empty(), "interfaces are left: {left:?}");
         let leases = Answer::of(Command::new("find").arg(&self.folder).args(["-name", "10.42.*"]));
         assert_eq!(leases.success().stdout, "", "addresses are still leased");
+        let rules = Answer::of(&mut self.host.command("iptables-save")).success().stdout;
+        let of_pods = |line: &&str| line.contains("id: \\\"") || line.contains("/32 ");
+        let left: Vec<&str> = rules.lines().filter(of_pods).collect();
+        assert!(left.is_empty(), "packet filter rules are left: {left:?}");
+        let left = self.cgroups();
+        assert!(left.is_empty(), "cgroups are left: {left:?}");
+    }
+
+    /// The cgroups below the agent's own, in every hierarchy.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        let own = self.own_name();
+        let hierarchies = entries(Path::new("/sys/fs/cgroup"));
+        let parents = hierarchies.into_iter().chain([PathBuf::from("/sys/fs/cgroup")]);
+        let below = parents.flat_map(|hierarchy| entries(&hierarchy.join(&own)));
+        below.filter(|path| path.is_dir()).collect()
+    }
+
+    /// Looks all the time until `moment` has come, then kills midge as a power cut does.
+    #[track_caller]
+    pub fn kill_when(&mut self, what: &str, moment: impl Fn(&Machine) -> bool) {
+        let start = std::time::Instant::now();
+        while !moment(self) {
+            assert!(start.elapsed() < Duration::from_secs(20), "it never came to this: {what}");
+            std::thread::yield_now();
+        }
+        self.midge.as_mut().unwrap().kill();
     }
 
     /// The process that runs midge here: what `nsenter` became.
@@ -260,6 +309,11 @@ fn image(cluster: &Folder) -> PathBuf {
         run("sh", [script, "/bin/busybox", IMAGE, &path.to_string_lossy()]);
     }
     path
+}
+
+/// What is in a folder; nothing when it is not there.
+pub fn entries(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 /// A configuration file that says nothing, so that the machine's own is not read.

@@ -14,7 +14,7 @@ pub struct Containerd {
     process: Option<Child>,
     program: PathBuf,
     /// Makes the command that runs a program, on whichever host.
-    launch: Box<dyn Fn(&str) -> Command>,
+    launch: Box<dyn Fn(&str) -> Command + Send + Sync>,
     namespace: String,
     /// Dropped last: nothing uses it by then.
     folder: Folder,
@@ -27,7 +27,7 @@ impl Containerd {
     }
 
     /// Starts it by a command that `launch` makes, so that it runs on another host.
-    pub fn start_by(launch: impl Fn(&str) -> Command + 'static) -> Containerd {
+    pub fn start_by(launch: impl Fn(&str) -> Command + Send + Sync + 'static) -> Containerd {
         assert!(rustix::process::geteuid().is_root(), "tests on a real containerd need root");
         let program =
             std::env::var_os("MIDGE_TEST_CONTAINERD").map_or_else(|| "containerd".into(), PathBuf::from);

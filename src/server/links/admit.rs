@@ -9,11 +9,11 @@ use hyper::{Method, Request};
 use smol::Timer;
 
 use super::Links;
-use super::throttle::Throttle;
 use crate::api::kinds::NODE;
 use crate::api::{Status, names};
 use crate::http::server::Peer;
 use crate::link::{SUBPROTOCOL, works_with};
+use crate::server::tokens::Refusal;
 use crate::token::Credential;
 
 /// A request that becomes a link.
@@ -32,14 +32,21 @@ enum Shown {
     Token(Credential),
 }
 
+/// A secret of so many characters is not found by trying.
+const LONG: usize = 16;
+
+impl Shown {
+    /// Whether it may be a guess at a short token of the server's configuration.
+    fn guessable(&self) -> bool {
+        matches!(self, Self::Token(Credential::Server { secret }) if secret.len() < LONG)
+    }
+}
+
 impl Links {
     /// Errors: 400 malformed or a version that does not work together, 401 wrong key or token, 409 the name
     /// is taken, 429 too many failures.
     pub(super) async fn admit(&self, request: &Request<Incoming>, peer: Peer) -> Result<Admitted, Status> {
         let address = peer.address.ip();
-        if !self.throttle.admits(address) {
-            return Err(Status::too_many_requests("too many failed attempts from this address: wait", 5));
-        }
         let headers = request.headers();
         let accept = websocket(request.method(), headers)?;
         let node = text(headers, "midge-node").to_owned();
@@ -55,18 +62,22 @@ impl Links {
             )));
         }
         let shown = shown(headers)?;
+        if shown.guessable() && self.attempts.crowded(address) {
+            return Err(Status::too_many_requests("too many failed attempts from this address: wait", 5));
+        }
         match self.authenticate(&node, &shown).await {
-            Ok(new_key) => {
-                self.throttle.succeeded(address);
-                Ok(Admitted { node, new_key, accept, peer })
+            Ok(new_key) => Ok(Admitted { node, new_key, accept, peer }),
+            Err(status) if status.code == 401 => {
+                let failure = self.attempts.failed(address, Instant::now());
+                let (count, why) = (failure.count, &status.message);
+                if failure.tell {
+                    log::warn!("{address}: node {node} was refused ({count} of late): {why}");
+                }
+                Timer::after(failure.delay).await;
+                Err(status)
             }
             Err(status) => {
-                log::warn!("{}: node {node} was refused: {}", peer.address, status.message);
-                if status.code == 401 {
-                    let delay = self.throttle.failed(address, Instant::now());
-                    let _waiting = Waiting { throttle: &self.throttle, peer };
-                    Timer::after(delay).await;
-                }
+                log::warn!("{address}: node {node} was refused: {}", status.message);
                 Err(status)
             }
         }
@@ -83,29 +94,32 @@ impl Links {
                     }
                     Ok(None)
                 }
-                Some(_) => Err(Status::unauthorized(format!(
-                    "the node key is not that of node {node}: another machine has joined with this name since"
-                ))),
-                None => Err(Status::unauthorized(format!(
-                    "node {node} was deleted from the cluster, its key is revoked"
+                // The same for a name that is taken and one that is not: nobody has proved anything yet.
+                _ => Err(Status::unauthorized(format!(
+                    "the key is not that of node {node}: the node was deleted from the cluster, or another machine \
+                     has joined with its name since"
                 ))),
             },
             Shown::Token(credential) => {
                 let now = SystemTime::now();
-                // First: who has no valid token learns nothing about names.
-                self.tokens.verify(credential, now).map_err(|why| Status::unauthorized(why.to_string()))?;
+                let refused = |why: Refusal| Status::unauthorized(why.to_string());
                 for _ in 0..8 {
-                    let revision = match self.key(node) {
-                        Some((_, record)) if !record.pending => return Err(taken(node)),
-                        Some((revision, _)) => Some(revision),
-                        None => {
-                            // A use is one node; one that tries again before its key is saved is the same one.
-                            let spent = self.tokens.spend(credential, now).await;
-                            spent.map_err(|why| Status::unauthorized(why.to_string()))?;
-                            None
-                        }
+                    let key = self.key(node);
+                    // A use is one node; one that tries again before its key is saved is the same one.
+                    let paid = key.as_ref().is_some_and(|(_, key)| key.pending && key.is_paid_by(credential));
+                    // First: who has no valid token learns nothing about names.
+                    match self.tokens.verify(credential, now) {
+                        Err(Refusal::UsedUp) if paid => {}
+                        verified => verified.map_err(refused)?,
+                    }
+                    let revision = match key {
+                        Some((_, key)) if !key.pending => return Err(taken(node)),
+                        key => key.map(|(revision, _)| revision),
                     };
-                    if let Some(key) = self.make_key(node, revision).await? {
+                    if !paid {
+                        self.tokens.spend(credential, now).await.map_err(refused)?;
+                    }
+                    if let Some(key) = self.make_key(node, credential, revision).await? {
                         return Ok(Some(key));
                     }
                 }
@@ -164,16 +178,4 @@ fn shown(headers: &HeaderMap) -> Result<Shown, Status> {
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
-}
-
-/// A failure whose answer waits, also while its connection may go.
-struct Waiting<'t> {
-    throttle: &'t Throttle,
-    peer: Peer,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.throttle.answered(self.peer.address.ip());
-    }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Links;
 use crate::api::Status;
 use crate::store::{self, Durability, Expect};
-use crate::token::{random_hex, same_secret, sha256};
+use crate::token::{Credential, random_hex, same_secret, sha256};
 
 /// Where keys are in the store, by node.
 const PREFIX: &str = "midge/node-keys/";
@@ -17,11 +17,19 @@ pub(super) struct Key {
     hash: String,
     /// The agent has not said yet that the key is saved: the node may still join with a token.
     pub(super) pending: bool,
+    /// The id of the issued token that a use was taken off for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
 }
 
 impl Key {
     pub(super) fn is(&self, key: &str) -> bool {
         same_secret(HEXLOWER.encode(&sha256(key.as_bytes())).as_bytes(), self.hash.as_bytes())
+    }
+
+    /// Whether a use of this token has admitted the node already.
+    pub(super) fn is_paid_by(&self, credential: &Credential) -> bool {
+        matches!(credential, Credential::Issued { id, .. } if self.token.as_ref() == Some(id))
     }
 }
 
@@ -33,9 +41,18 @@ impl Links {
     }
 
     /// Makes a pending key, if the node still has the one of `revision` (or none). `None`: it has not.
-    pub(super) async fn make_key(&self, node: &str, revision: Option<u64>) -> Result<Option<String>, Status> {
+    pub(super) async fn make_key(
+        &self,
+        node: &str,
+        credential: &Credential,
+        revision: Option<u64>,
+    ) -> Result<Option<String>, Status> {
         let key = random_hex::<32>().map_err(Status::internal)?;
-        let record = Key { hash: HEXLOWER.encode(&sha256(key.as_bytes())), pending: true };
+        let token = match credential {
+            Credential::Issued { id, .. } => Some(id.clone()),
+            Credential::Server { .. } => None,
+        };
+        let record = Key { hash: HEXLOWER.encode(&sha256(key.as_bytes())), pending: true, token };
         let expect = revision.map_or(Expect::Absent, Expect::Revision);
         Ok(self.put_key(node, &record, expect).await?.then_some(key))
     }
@@ -48,6 +65,7 @@ impl Links {
                 return Ok(());
             }
             record.pending = false;
+            record.token = None;
             if self.put_key(node, &record, Expect::Revision(revision)).await? {
                 return Ok(());
             }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::Links;
 use crate::api::kinds::{LEASE, NODE};
-use crate::api::{Object, Status, time};
+use crate::api::schema::{self, FieldValidation};
+use crate::api::{Kind, Object, Status, time};
 use crate::server::config::Cidr;
 use crate::server::events::{self, Type};
 use crate::server::registry::{Change, DeleteOptions, Page, Selectors, Subresource, WriteOptions};
@@ -18,6 +19,8 @@ const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const LEASES: &str = "kube-node-lease";
 /// Labels that are the machine's, whatever a user writes into them.
 const OWN_LABELS: [&str; 3] = ["kubernetes.io/arch", "kubernetes.io/os", "kubernetes.io/hostname"];
+/// Labels that say where a user trusts a node to run things: a node can't give itself one, as upstream.
+const RESTRICTED: &str = "node-restriction.kubernetes.io/";
 /// The most conditions, addresses or taints that an agent may say.
 const MAX_LIST: usize = 64;
 /// What a link without a word for so long ends; seconds.
@@ -91,6 +94,7 @@ impl Links {
         if said.name() != name {
             return Err(Status::bad_request("the agent spoke of another node"));
         }
+        check_shape(NODE, said)?;
         let mut was_ready = true;
         let applied = self.registry.modify(NODE, "", name, write(Durability::Lazy), |node| {
             was_ready = ready(node).is_some_and(|condition| condition["status"] == "True");
@@ -177,6 +181,12 @@ impl Links {
     }
 }
 
+/// Refuses what is not of the kind's types: clients could not read lists with it in them.
+pub(super) fn check_shape(kind: &Kind, object: &Object) -> Result<(), Status> {
+    let problems = schema::validate(kind, object);
+    problems.rejection(kind, object.name(), FieldValidation::Ignore).map_or(Ok(()), Err)
+}
+
 /// The /24s of a range, in order; a range smaller than that is one.
 fn ranges(cluster: Cidr) -> impl Iterator<Item = Cidr> {
     let prefix = cluster.prefix.max(24);
@@ -189,11 +199,15 @@ fn ranges(cluster: Cidr) -> impl Iterator<Item = Cidr> {
 }
 
 fn merge(node: &mut Object, said: &Object, now: SystemTime) {
-    // What was made on joining has no machine yet.
+    // What was made on joining has no machine yet. From then on it has one, whatever the agent leaves out.
     let joins = node.at("/status/nodeInfo").is_none();
+    if joins {
+        node.set("/status/nodeInfo", json!({}));
+    }
     let mut labels = node.labels().cloned().unwrap_or_default();
     for (key, value) in said.labels().into_iter().flatten() {
-        if joins && !labels.contains_key(key) || OWN_LABELS.contains(&key.as_str()) {
+        let free = joins && !labels.contains_key(key) && !key.starts_with(RESTRICTED);
+        if free || OWN_LABELS.contains(&key.as_str()) {
             labels.insert(key.clone(), value.clone());
         }
     }
@@ -201,13 +215,19 @@ fn merge(node: &mut Object, said: &Object, now: SystemTime) {
     let mut taints: Vec<Value> = node.array_at("/spec/taints").to_vec();
     taints.retain(|taint| taint["key"] != UNREACHABLE);
     if joins {
-        taints.extend(said.array_at("/spec/taints").iter().take(MAX_LIST).cloned());
+        for taint in said.array_at("/spec/taints").iter().take(MAX_LIST) {
+            if !taints.iter().any(|own| own["key"] == taint["key"] && own["effect"] == taint["effect"]) {
+                taints.push(taint.clone());
+            }
+        }
     }
     set_taints(node, taints);
     for field in ["capacity", "allocatable", "nodeInfo", "addresses", "images"] {
         let pointer = format!("/status/{field}");
-        if let Some(value) = said.at(&pointer) {
-            node.set(&pointer, value.clone());
+        match said.at(&pointer) {
+            Some(Value::Array(list)) => node.set(&pointer, list[..list.len().min(MAX_LIST)].to_vec()),
+            Some(value) => node.set(&pointer, value.clone()),
+            None => {}
         }
     }
     let mut conditions: Vec<Value> =
@@ -224,6 +244,8 @@ fn merge(node: &mut Object, said: &Object, now: SystemTime) {
 
 fn mark(node: &mut Object, why: &str, now: SystemTime) {
     let mut conditions: Vec<Value> = node.array_at("/status/conditions").to_vec();
+    // Writing into what is no object would panic.
+    conditions.retain(Value::is_object);
     if !conditions.iter().any(|condition| condition["type"] == "Ready") {
         conditions.push(json!({"type": "Ready"}));
     }
@@ -321,6 +343,23 @@ mod tests {
         assert_eq!(node.label("kubernetes.io/arch"), Some("arm64"));
         assert_eq!(node.label("zone"), Some("roof"));
         assert_eq!(node.at("/spec/taints"), None);
+
+        // What never says what machine it is joins once all the same.
+        let mute = object(
+            json!({"metadata": {"name": "x", "labels": {"node-restriction.kubernetes.io/safe": ""}},
+            "spec": {"taints": [{"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoSchedule"}]}}),
+        );
+        let mut other = object(json!({"metadata": {"name": "x"}}));
+        merge(&mut other, &mute, now);
+        other.remove("/spec/taints");
+        merge(&mut other, &mute, now);
+        assert_eq!(
+            (other.at("/spec/taints"), other.label("node-restriction.kubernetes.io/safe")),
+            (None, None)
+        );
+        let mut damaged = object(json!({"metadata": {"name": "x"}, "status": {"conditions": [7, "x", []]}}));
+        mark(&mut damaged, "no word", now);
+        assert!(is_marked(&damaged));
 
         let later = now + Duration::from_secs(60);
         mark(&mut node, "no word", later);

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Links;
+use super::node::check_shape;
 use crate::api::kinds::POD;
 use crate::api::selector::FieldSelector;
 use crate::api::{Object, Status, object};
 use crate::link::{HelloPod, PodRef, Put, Remove, ToAgent};
+use crate::server::events;
 use crate::server::registry::{Change, DeleteOptions, Item, Page, Selectors, Subresource, WriteOptions};
 use crate::store::Durability;
 use crate::token::sha256;
@@ -157,6 +159,7 @@ impl Links {
             let mut status = status.clone();
             keep_servers_part(current, &mut status);
             current.set("/status", status);
+            check_shape(POD, current)?;
             Ok(Change::Write)
         });
         match applied.await {
@@ -187,6 +190,37 @@ impl Links {
             Err(status) if matches!(status.code, 404 | 409) => Ok(true),
             Err(status) => Err(status),
         }
+    }
+}
+
+impl Links {
+    /// Stores an event, if it is about the node itself or a pod of its. Of what it is about, only the
+    /// reference counts.
+    pub(super) async fn accept_event(&self, node: &str, mut event: Object) -> Result<(), Status> {
+        let about = |field: &str| event.str_at(&format!("/involvedObject/{field}")).to_owned();
+        let (kind, name, uid) = (about("kind"), about("name"), about("uid"));
+        let allowed = match kind.as_str() {
+            "Node" => name == node,
+            "Pod" => match self.registry.get(POD, &about("namespace"), &name) {
+                Ok(pod) => pod.uid() == uid && pod.str_at("/spec/nodeName") == node,
+                // It may be gone by now: nobody is told of it any more.
+                Err(status) if status.code == 404 => return Ok(()),
+                Err(status) => return Err(status),
+            },
+            _ => false,
+        };
+        if !allowed {
+            return Err(Status::forbidden("an event about what is not this node's"));
+        }
+        let fields = ["apiVersion", "kind", "namespace", "name", "uid", "resourceVersion", "fieldPath"];
+        let texts = fields.map(|field| (field, about(field)));
+        let reference: serde_json::Map<String, Value> = texts
+            .into_iter()
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(field, text)| (field.to_owned(), text.into()))
+            .collect();
+        event.set("/involvedObject", reference);
+        events::accept(&self.registry, event, node).await
     }
 }
 

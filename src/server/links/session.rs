@@ -1,7 +1,7 @@
 //! One link's session: Hello and Welcome, then both directions until the link is over.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_lite::future;
 use smol::Timer;
@@ -10,16 +10,23 @@ use smol::channel::Receiver;
 use super::admit::Admitted;
 use super::pods::{Known, Name};
 use super::{Links, News};
+use crate::api::kinds::NODE;
 use crate::api::{Object, Status};
 use crate::link::{
     Closed, Connection, Hello, PROTOCOL, PodRef, Received, ToAgent, ToServer, Welcome, close, works_with,
 };
-use crate::server::events;
 
 /// How long an agent may take for its Hello.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The most bytes of an event.
 const MAX_EVENT: usize = 16 << 10;
+/// The most bytes of a node.
+const MAX_NODE: usize = 64 << 10;
+/// Messages at once; more come at [`PER_SECOND`]. Pods of a node that say everything again fit in.
+const BURST: f64 = 1000.0;
+const PER_SECOND: f64 = 50.0;
+/// A lease is renewed at most so often, whatever the agent sends.
+const RENEWAL: Duration = Duration::from_secs(5);
 
 pub(super) struct Session {
     pub(super) links: Arc<Links>,
@@ -27,6 +34,26 @@ pub(super) struct Session {
     pub(super) admitted: Admitted,
     pub(super) news: Arc<News>,
     pub(super) known: Known,
+    /// When the lease was renewed last.
+    pub(super) renewed: Option<Instant>,
+}
+
+/// What keeps an agent that talks without end from taking the server's time and filling its disk.
+struct Pace {
+    left: f64,
+    at: Instant,
+}
+
+impl Pace {
+    /// Waits while too much was said. What comes meanwhile waits in the connection, then at the agent.
+    async fn keep(&mut self) {
+        let now = Instant::now();
+        let earned = now.saturating_duration_since(self.at).as_secs_f64() * PER_SECOND;
+        (self.left, self.at) = ((self.left + earned).min(BURST) - 1.0, now);
+        if self.left < 0.0 {
+            Timer::after(Duration::from_secs_f64(-self.left / PER_SECOND)).await;
+        }
+    }
 }
 
 /// What woke the session.
@@ -48,6 +75,7 @@ impl Session {
     async fn talk(&mut self, changed: Receiver<()>) -> Result<std::convert::Infallible, Closed> {
         let hello = self.hello().await?;
         self.welcome(&hello).await?;
+        let mut pace = Pace { left: BURST, at: Instant::now() };
         loop {
             // Both arms are cancel-safe; what changed waits in `news`.
             let received = async { Turn::Received(self.connection.next().await) };
@@ -58,7 +86,11 @@ impl Session {
                 }
             };
             match future::or(received, news).await {
-                Turn::Received(Ok(received)) => self.take(received).await?,
+                Turn::Received(Ok(Received::Alive)) => self.renew().await,
+                Turn::Received(Ok(received)) => {
+                    pace.keep().await;
+                    self.take(received).await?;
+                }
                 Turn::Received(Err(why)) => return Err(why),
                 Turn::Changed => self.tell().await?,
             }
@@ -161,17 +193,21 @@ impl Session {
         Ok(())
     }
 
+    async fn renew(&mut self) {
+        if self.renewed.is_some_and(|renewed| renewed.elapsed() < RENEWAL) {
+            return;
+        }
+        if let Ok(object) = self.links.registry.get(NODE, "", self.node()) {
+            self.links.renew_lease(&object).await;
+            self.renewed = Some(Instant::now());
+        }
+    }
+
     async fn take(&mut self, received: Received) -> Result<(), Closed> {
         let message = match received {
             Received::Message(message) => message,
-            Received::Alive => {
-                if let Ok(object) = self.links.registry.get(crate::api::kinds::NODE, "", self.node()) {
-                    self.links.renew_lease(&object).await;
-                }
-                return Ok(());
-            }
             // Agents open no streams: the connection has refused it already.
-            Received::Open(..) => return Ok(()),
+            Received::Alive | Received::Open(..) => return Ok(()),
         };
         let message = match ToServer::decode(&message) {
             Ok(Some(message)) => message,
@@ -191,6 +227,7 @@ impl Session {
             }
             ToServer::Node(object) => {
                 let applied = match Object::from_slice(&object) {
+                    Ok(_) if object.len() > MAX_NODE => Err(Status::request_entity_too_large(MAX_NODE)),
                     Ok(object) => self.links.apply_node(self.node(), &object, SystemTime::now()).await,
                     Err(error) => Err(Status::bad_request(error.to_string())),
                 };
@@ -203,10 +240,8 @@ impl Session {
             ToServer::PodGone(pod) => self.gone(&pod).await?,
             ToServer::Event(event) => {
                 let accepted = match Object::from_slice(&event) {
-                    Ok(object) if event.len() <= MAX_EVENT => {
-                        events::accept(&self.links.registry, object, self.node()).await
-                    }
-                    Ok(_) => Err(Status::request_entity_too_large(MAX_EVENT)),
+                    Ok(_) if event.len() > MAX_EVENT => Err(Status::request_entity_too_large(MAX_EVENT)),
+                    Ok(object) => self.links.accept_event(self.node(), object).await,
                     Err(error) => Err(Status::bad_request(error.to_string())),
                 };
                 self.logged("store an event", accepted);

@@ -1,0 +1,151 @@
+//! The pods' network: the machine's own CNI configuration, or midge's bridge.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::Config;
+use super::container::chain;
+use super::outbox::Cluster;
+use crate::cni::{self, Plugins};
+use crate::sys::host;
+
+/// Where the pods' network comes from.
+pub struct Network {
+    /// The machine's own configuration.
+    own: Option<cni::Config>,
+    /// Where the plugins' results are kept.
+    pub cache_dir: PathBuf,
+    pub plugins: Plugins,
+    bridge: String,
+    lease_dir: PathBuf,
+}
+
+impl Network {
+    /// A configuration of the machine's wins over our bridge.
+    pub fn choose(config: &Config) -> Result<Network, cni::Error> {
+        let plugins = Plugins::new(config.cni_bin_dirs.clone());
+        let own = cni::Config::load(&config.cni_conf_dir)?;
+        if let Some(own) = &own {
+            own.check(&plugins)?;
+        }
+        Ok(Network {
+            // Addresses that others hand out outlive a reboot; ours are in the run folder and do not.
+            cache_dir: if own.is_some() { config.cni_folder() } else { config.run_dir.join("cni") },
+            own,
+            plugins,
+            bridge: config.bridge.clone(),
+            lease_dir: config.run_dir.join("leases"),
+        })
+    }
+
+    /// None until the server has given the node its range.
+    pub fn of(&self, cluster: &Cluster) -> Option<cni::Config> {
+        if self.own.is_some() {
+            return self.own.clone();
+        }
+        (!cluster.pod_cidr.is_empty()).then(|| self.bridge(&cluster.pod_cidr))
+    }
+
+    fn bridge(&self, subnet: &str) -> cni::Config {
+        cni::Config::bridge(&cni::BridgeOptions {
+            name: self.bridge.clone(),
+            bridge: self.bridge.clone(),
+            subnet: subnet.to_owned(),
+            mtu: None,
+            lease_dir: self.lease_dir.clone(),
+            // [`Network::let_pass`] does it once instead of once a pod.
+            firewall: false,
+        })
+    }
+
+    /// Why no pod can get a network now, for the node's Ready condition.
+    pub fn trouble(&self) -> Option<String> {
+        let not_ready = |why: String| Some(format!("container runtime network not ready: {why}"));
+        if let Some(path) = self.own.as_ref().and_then(|own| own.path.as_ref()).filter(|path| !path.exists())
+        {
+            return not_ready(format!("the CNI configuration `{}` is gone", path.display()));
+        }
+        let checked = match &self.own {
+            Some(own) => own.check(&self.plugins),
+            // Which plugins it needs does not depend on the range.
+            None => self.bridge("").check(&self.plugins),
+        };
+        checked.err().and_then(|error| not_ready(chain(&error)))
+    }
+
+    /// Lets the packets of pods on midge's own bridge pass where the FORWARD chain drops what nobody
+    /// lets pass, as Docker sets it, before midge or after. By interface, so once is enough for all pods.
+    /// Blocks for some milliseconds.
+    pub fn let_pass(&self) {
+        if self.own.is_some() {
+            return;
+        }
+        for way in ["-i", "-o"] {
+            let rule = ["FORWARD", way, &self.bridge, "-j", "ACCEPT"];
+            let done = iptables("-C", &rule).and_then(|there| match there {
+                Ok(()) => Ok(Ok(())),
+                Err(_) => iptables("-I", &rule),
+            });
+            let why = match done {
+                Ok(Ok(())) => continue,
+                Ok(Err(said)) => said,
+                Err(error) => error.to_string(),
+            };
+            log::warn!(
+                "pods may not reach each other: let their packets pass with `iptables -I {}` ({why})",
+                rule.join(" ")
+            );
+        }
+    }
+}
+
+/// Runs it; the inner error is what it complained about.
+fn iptables(command: &str, rule: &[&str]) -> io::Result<Result<(), String>> {
+    let mut process = Command::new("iptables");
+    process.env_clear().env("PATH", host::program_path()).stdin(Stdio::null());
+    // Others may be at it for a while.
+    let output = process.args(["-w", "5", command]).args(rule).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    Ok(if output.status.success() { Ok(()) } else { Err(said) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn says_what_was_taken_away() {
+        let folder = std::env::temp_dir().join(format!("midge-network-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let add = |name: &str| {
+            fs::write(folder.join(name), "").unwrap();
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        let path = folder.join("10-net.conflist");
+        let text = r#"{"cniVersion":"0.4.0","name":"net","plugins":[{"type":"ptp"}]}"#;
+        fs::write(&path, text).unwrap();
+        let mut network = Network {
+            own: Some(cni::Config::parse(text.as_bytes(), &path).unwrap()),
+            cache_dir: folder.clone(),
+            plugins: Plugins::new(vec![folder.clone()]),
+            bridge: "midge0".into(),
+            lease_dir: folder.clone(),
+        };
+        let trouble = |network: &Network| network.trouble().unwrap_or_default();
+        assert!(trouble(&network).contains("`ptp`"), "{}", trouble(&network));
+        add("ptp");
+        assert_eq!(network.trouble(), None);
+        fs::remove_file(&path).unwrap();
+        assert!(trouble(&network).contains("10-net.conflist` is gone"), "{}", trouble(&network));
+        network.own = None;
+        assert!(trouble(&network).contains("`bridge`"), "{}", trouble(&network));
+        add("bridge");
+        add("host-local");
+        assert_eq!(network.trouble(), None);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
