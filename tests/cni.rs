@@ -46,7 +46,6 @@ impl Host {
             subnet: subnet.into(),
             mtu: Some(1400),
             lease_dir: self.folder.join("leases"),
-            firewall: false,
         })
     }
 

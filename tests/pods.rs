@@ -76,6 +76,12 @@ fn a_pod_runs_is_reached_read_and_leaves_nothing() {
     cluster.kubectl("logs asker").success().says(&["served by pair"]);
     cluster.kubectl("get pod asker").says(&["Completed"]);
 
+    // The outside, by the node's address: the server's host has no way back to a pod's.
+    let outside = format!("nc -w 5 {} 6443 < /dev/null && echo reached", cluster.server.host.address);
+    cluster.apply(&single("outside", &outside, "restartPolicy: Never,")).success();
+    cluster.phase("outside", "Succeeded");
+    cluster.kubectl("delete pod outside --timeout=30s").success();
+
     // Both containers of a pod share one shim; there is no pause container.
     let tasks = cluster.agents[0].ctr("tasks ls -q");
     assert_eq!(tasks.lines().count(), 2, "{tasks}");

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
@@ -48,7 +49,7 @@ const MAX_MESSAGE: u64 = 4096;
 /// What starting and clearing containers needs beside the pod.
 pub struct Runtime {
     pub client: Client,
-    pub images: Images,
+    pub images: Arc<Images>,
     pub snapshotter: String,
     pub machine: Machine,
     /// `<data>/agent/pods`.

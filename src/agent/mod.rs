@@ -54,7 +54,7 @@ use crate::Executor;
 use crate::cni;
 use crate::containerd::{self, Client, Platform};
 use crate::sys::cgroup::{self, Cgroups};
-use crate::sys::{file, host, lock, netlink};
+use crate::sys::{file, host, lock, netlink, notify};
 
 /// How often the node is described anew; it is told only when it differs.
 const NODE_PERIOD: Duration = Duration::from_secs(60);
@@ -142,9 +142,10 @@ where
         cgroups: cgroups.clone(),
     });
     let images = Images::new(client.clone(), &config.images_folder(), &config.snapshotter, Platform::host());
+    let images = Arc::new(images);
     let runtime = Runtime {
         client,
-        images,
+        images: Arc::clone(&images),
         snapshotter: config.snapshotter.clone(),
         machine: machine(&cgroups),
         pods_folder: config.pods_folder(),
@@ -155,8 +156,8 @@ where
         move |cluster: &Cluster, context: &Context| {
             let Some(config) = network.of(cluster) else { return };
             context.sandboxes.set_network(config);
-            let network = Arc::clone(&network);
-            smol::unblock(move || network.let_pass()).detach();
+            let (network, range) = (Arc::clone(&network), cluster.pod_cidr.clone());
+            smol::unblock(move || network.open(&range)).detach();
         }
     };
     let (resolv_conf, loop_wake) = (config.resolv_conf.clone(), wake.clone());
@@ -188,6 +189,14 @@ where
         node.await;
         future::pending().await
     };
+    // So that the first pod finds its image; held, since dropping the task ends the import.
+    let _import = executor.spawn(async move {
+        images.import_folder().await;
+    });
+    if config.node_key_path().exists() {
+        // A node that has joined runs its pods whether a server is in reach or not.
+        notify::ready();
+    }
     // None of the three ends but the link, with an error.
     future::or(future::or(pod_loop, node), link).await.map_err(Error::Session)
 }

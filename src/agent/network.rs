@@ -22,21 +22,30 @@ pub struct Network {
 }
 
 impl Network {
-    /// A configuration of the machine's wins over our bridge.
+    /// A configuration of the machine's wins over our bridge. That a plugin is missing keeps a node from
+    /// joining; one that has joined says so in its Ready condition: see [`Network::trouble`].
     pub fn choose(config: &Config) -> Result<Network, cni::Error> {
-        let plugins = Plugins::new(config.cni_bin_dirs.clone());
         let own = cni::Config::load(&config.cni_conf_dir)?;
-        if let Some(own) = &own {
-            own.check(&plugins)?;
-        }
-        Ok(Network {
+        let network = Network {
             // Addresses that others hand out outlive a reboot; ours are in the run folder and do not.
             cache_dir: if own.is_some() { config.cni_folder() } else { config.run_dir.join("cni") },
             own,
-            plugins,
+            plugins: Plugins::new(config.cni_bin_dirs.clone()),
             bridge: config.bridge.clone(),
             lease_dir: config.run_dir.join("leases"),
-        })
+        };
+        if !config.node_key_path().exists() {
+            network.check()?;
+        }
+        Ok(network)
+    }
+
+    fn check(&self) -> Result<(), cni::Error> {
+        match &self.own {
+            Some(own) => own.check(&self.plugins),
+            // Which plugins it needs does not depend on the range.
+            None => self.bridge("").check(&self.plugins),
+        }
     }
 
     /// None until the server has given the node its range.
@@ -54,8 +63,6 @@ impl Network {
             subnet: subnet.to_owned(),
             mtu: None,
             lease_dir: self.lease_dir.clone(),
-            // [`Network::let_pass`] does it once instead of once a pod.
-            firewall: false,
         })
     }
 
@@ -66,26 +73,25 @@ impl Network {
         {
             return not_ready(format!("the CNI configuration `{}` is gone", path.display()));
         }
-        let checked = match &self.own {
-            Some(own) => own.check(&self.plugins),
-            // Which plugins it needs does not depend on the range.
-            None => self.bridge("").check(&self.plugins),
-        };
-        checked.err().and_then(|error| not_ready(chain(&error)))
+        self.check().err().and_then(|error| not_ready(chain(&error)))
     }
 
-    /// Lets the packets of pods on midge's own bridge pass where the FORWARD chain drops what nobody
-    /// lets pass, as Docker sets it, before midge or after. By interface, so once is enough for all pods.
-    /// Blocks for some milliseconds.
-    pub fn let_pass(&self) {
-        if self.own.is_some() {
+    /// Connects midge's own bridge with the outside: pods' packets pass where the FORWARD chain drops
+    /// what nobody lets pass, as Docker sets it, before midge or after; and leave with the node's address. By
+    /// interface and range, so once is enough for all pods. Blocks for some milliseconds.
+    pub fn open(&self, range: &str) {
+        if self.own.is_some() || range.is_empty() {
             return;
         }
-        for way in ["-i", "-o"] {
-            let rule = ["FORWARD", way, &self.bridge, "-j", "ACCEPT"];
-            let done = iptables("-C", &rule).and_then(|there| match there {
+        let rules = [
+            ("filter", vec!["FORWARD", "-i", &self.bridge, "-j", "ACCEPT"]),
+            ("filter", vec!["FORWARD", "-o", &self.bridge, "-j", "ACCEPT"]),
+            ("nat", vec!["POSTROUTING", "-s", range, "!", "-o", &self.bridge, "-j", "MASQUERADE"]),
+        ];
+        for (table, rule) in rules {
+            let done = iptables(table, "-C", &rule).and_then(|there| match there {
                 Ok(()) => Ok(Ok(())),
-                Err(_) => iptables("-I", &rule),
+                Err(_) => iptables(table, "-I", &rule),
             });
             let why = match done {
                 Ok(Ok(())) => continue,
@@ -93,7 +99,7 @@ impl Network {
                 Err(error) => error.to_string(),
             };
             log::warn!(
-                "pods may not reach each other: let their packets pass with `iptables -I {}` ({why})",
+                "pods may reach neither each other nor the outside: `iptables -t {table} -I {}` failed ({why})",
                 rule.join(" ")
             );
         }
@@ -101,11 +107,11 @@ impl Network {
 }
 
 /// Runs it; the inner error is what it complained about.
-fn iptables(command: &str, rule: &[&str]) -> io::Result<Result<(), String>> {
+fn iptables(table: &str, command: &str, rule: &[&str]) -> io::Result<Result<(), String>> {
     let mut process = Command::new("iptables");
     process.env_clear().env("PATH", host::program_path()).stdin(Stdio::null());
     // Others may be at it for a while.
-    let output = process.args(["-w", "5", command]).args(rule).output()?;
+    let output = process.args(["-w", "5", "-t", table, command]).args(rule).output()?;
     let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
     Ok(if output.status.success() { Ok(()) } else { Err(said) })
 }

@@ -95,7 +95,6 @@ fn network(conf_dir: &Path, plugins: &Plugins) -> Outcome {
             subnet: "10.42.0.0/24".to_string(),
             mtu: None,
             lease_dir: "/nonexistent".into(),
-            firewall: false,
         })
     };
     let config = match cni::Config::load(conf_dir) {

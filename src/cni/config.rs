@@ -31,9 +31,6 @@ pub struct BridgeOptions {
     /// Where host-local keeps leases. One for each agent; under the run folder, so that a reboot, which
     /// ends every pod's namespace, ends the leases too.
     pub lease_dir: PathBuf,
-    /// Adds the `firewall` plugin, which lets the pods' packets pass where the FORWARD chain drops by
-    /// default, as it does beside Docker. Costs some 30 ms a pod.
-    pub firewall: bool,
 }
 
 /// Versions of the specification that midge speaks, oldest first. Older ones have another result.
@@ -111,7 +108,8 @@ impl Config {
             "isGateway": true,
             // The node may get another range when it joins anew.
             "forceAddress": true,
-            "ipMasq": true,
+            // The agent's one rule for the whole range does it; the plugin would make four for each pod.
+            "ipMasq": false,
             // A pod reaches itself through a service's address.
             "hairpinMode": true,
             "ipam": {
@@ -124,12 +122,8 @@ impl Config {
         if let Some(mtu) = options.mtu {
             bridge["mtu"] = mtu.into();
         }
-        let firewall = options.firewall.then(|| json!({ "type": "firewall" }));
-        let plugins = [Some(bridge), firewall].into_iter().flatten().filter_map(|plugin| match plugin {
-            Value::Object(map) => Some(map),
-            _ => None,
-        });
-        Config { name: options.name.clone(), version: "0.4.0".into(), plugins: plugins.collect(), path: None }
+        let plugins = bridge.as_object().cloned().into_iter().collect();
+        Config { name: options.name.clone(), version: "0.4.0".into(), plugins, path: None }
     }
 
     /// That each plugin named here (and each address plugin) can be run.

@@ -208,7 +208,6 @@ fn names_the_missing_plugin_and_the_way_out() {
         subnet: "10.42.0.0/24".into(),
         mtu: Some(1400),
         lease_dir: "/run/midge/leases".into(),
-        firewall: false,
     };
     folder.plugin("bridge", ANSWER);
     let text = Config::bridge(&options).check(&folder.plugins()).unwrap_err().to_string();
