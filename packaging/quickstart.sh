@@ -143,7 +143,7 @@ PYTHON
 
 # Debian 12 and 13 have a newer cargo than their own as cargo-web, which browsers are built with.
 install_cargo() {
-    ! have cargo || die "building midge needs Rust $rust or later, here is $(cargo --version): see https://rustup.rs, or give a binary"
+    ! have cargo || die "building midge needs Rust $rust or later, here is ${version:-one that does not run}: see https://rustup.rs, or give a binary"
     have apt-get || die "building midge needs Rust $rust or later: see https://rustup.rs, or give a binary"
     refresh
     for package in cargo cargo-web; do
@@ -216,7 +216,6 @@ answered() { kubectl get --raw /readyz || ! midge_runs; }
 start_midge() {
     # What is on now is what pods or the first start turned on.
     [ "$(cat /proc/sys/net/ipv4/ip_forward)" = 1 ] || note 'forwarding off'
-    if ! iptables -S CNI-FORWARD >/dev/null 2>&1; then note 'chains CNI'; fi
     if midge_runs; then
         say 'midge is running already'
     elif systemd; then
@@ -317,10 +316,12 @@ empty_containerd() {
 
 empty_network() {
     "$notes/busybox" ip link del midge0 2>/dev/null || true
-    if noted 'chains CNI' && [ "$(iptables -S CNI-FORWARD 2>/dev/null | grep -c ^-A)" = 1 ]; then
-        iptables -D FORWARD -m comment --comment 'CNI firewall plugin rules' -j CNI-FORWARD
-        for chain in CNI-FORWARD CNI-ADMIN; do iptables -F $chain && iptables -X $chain; done || true
-    fi
+    for table in filter nat; do
+        iptables -t $table -S 2>/dev/null | sed -n 's/^-A \(.* midge0 .*\)/\1/p' | while read -r rule; do
+            # shellcheck disable=SC2086
+            iptables -t $table -D $rule
+        done
+    done
     if noted 'forwarding off'; then echo 0 >/proc/sys/net/ipv4/ip_forward; fi
 }
 

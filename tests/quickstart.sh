@@ -12,11 +12,12 @@ if [ "${1:-}" != inside ]; then
         (cd "$(dirname "$0")/.." && cargo build -q --locked)
         midge=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/debug/midge
     fi
+    midge=$(realpath "$midge")
     scratch=$(mktemp -d)
     code=0
     # When the first process of a process namespace ends, all others in it are killed, and its mounts go.
     unshare --mount --net --pid --uts --ipc --fork --kill-child --mount-proc \
-        "$0" inside "$(realpath "$midge")" "$scratch" || code=$?
+        "$0" inside "$midge" "$scratch" || code=$?
     rm -rf --one-file-system "$scratch"
     exit $code
 fi
