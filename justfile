@@ -3,28 +3,37 @@
 _default:
     @just --list
 
-# Everything that a change must pass
-ci: fmt clippy floors deny test
+# Everything that a change must pass, as root
+ci:
+    tests/run.sh
 
 # Formatting
 fmt:
-    cargo fmt --check
+    tests/run.sh format
 
 # Lints, with warnings denied
 clippy:
-    cargo clippy --locked --all-targets -- -D warnings
+    tests/run.sh lints
 
 # The map of src/lib.rs: imports go downward only
 floors:
     cargo test --locked --test floors
 
-# Licences, advisories, duplicates
+# Licences, duplicates, sources of crates
 deny:
-    tests/deny.sh
+    tests/run.sh crates
 
-# All tests; as root, with containerd, runc, CNI plugins and kubectl
+# The schema table is what its sources and overlay say
+schema:
+    tests/run.sh schema
+
+# All tests, on real containerd, CNI plugins and kubectl; as root
 test:
-    tests/run.sh
+    tests/run.sh tests
+
+# The quickstart twice, then down, in namespaces of its own
+quickstart:
+    tests/run.sh quickstart
 
 # The table of budgets, measured
 bench:

