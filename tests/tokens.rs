@@ -83,6 +83,9 @@ fn tokens_are_the_admins_business() {
     Answer::of(command.args(["token", "list", "--kubeconfig"]).arg(&wrong)).refused(1, &["refused"]);
     let mut command = cluster.server.host.command(&midge());
     Answer::of(command.args(["token", "list", "--kubeconfig", "/nonexistent"])).refused(2, &["/nonexistent"]);
+    // Every flag has a default.
+    token(&cluster, "create").success().says(&["K10"]);
+    token(&cluster, "create --ttl 24h --uses 1").success().says(&["K10"]);
     token(&cluster, "create --ttl soon").refused(2, &["ttl", "soon"]);
     for file in ["kubeconfig", "data/server/token", "data/server/tls/admin-token"] {
         use std::os::unix::fs::PermissionsExt;

@@ -16,7 +16,13 @@ pub fn run(args: TokenArgs) -> Result<(), Error> {
     match args.command {
         TokenCommand::Create(args) => {
             let seconds = duration(&args.ttl)?.as_secs();
-            let body = json!({"ttlSeconds": seconds, "uses": args.uses, "description": args.description});
+            let mut body = json!({ "ttlSeconds": seconds });
+            if let Some(uses) = args.uses {
+                body["uses"] = uses.into();
+            }
+            if let Some(description) = args.description {
+                body["description"] = description.into();
+            }
             let made = ask(args.kubeconfig, "POST", PATH, Some(body))?;
             super::print(text(&made, "token"));
         }
