@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::containerd::Containerd;
 use common::image::{self, Image};
+use common::network;
 use midge::agent::outbox::Outbox;
 use midge::agent::session::Core;
 use midge::agent::{self, Config, container, session};
@@ -42,6 +43,7 @@ struct Agent {
 impl Node {
     fn new() -> Node {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        network::own();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let containerd = Containerd::start();
         let folder = containerd.folder().to_path_buf();

@@ -2,8 +2,12 @@
 //! namespace of its own. Nothing outside them is touched.
 
 use super::command::{Answer, output, run};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Numbers the networks of one process; with its id the names are unique on the machine.
@@ -55,6 +59,21 @@ impl Drop for Network {
     fn drop(&mut self) {
         let _ = Command::new("ip").args(["netns", "del", &self.switch()]).status();
     }
+}
+
+/// Moves this thread, and those that it starts, to a network namespace that all tests of this program
+/// share. It has no name, so that it goes with the program.
+pub fn own() {
+    static NETWORK: OnceLock<File> = OnceLock::new();
+    let network = NETWORK.get_or_init(|| {
+        let name = format!("mg{}-own", std::process::id());
+        run("ip", ["netns", "add", &name]);
+        run("ip", ["-n", &name, "link", "set", "lo", "up"]);
+        let file = File::open(Path::new("/run/netns").join(&name)).unwrap();
+        run("ip", ["netns", "del", &name]);
+        file
+    });
+    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
 }
 
 /// A network namespace that stands for a machine.
