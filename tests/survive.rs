@@ -129,7 +129,6 @@ fn filled(machine: &Machine, pattern: &str) -> bool {
 fn an_agent_that_is_killed_at_an_awkward_moment_goes_on_from_there() {
     // Each is the trace of a step that has begun or has just been done.
     let starting = [
-        "containerd:root/io.containerd.content.v1.content/ingest",
         "machine:data/agent/pods",
         "machine:run/netns",
         "machine:run/cni",
@@ -167,6 +166,17 @@ fn an_agent_that_is_killed_at_an_awkward_moment_goes_on_from_there() {
         cluster.agents[0].kill_when(moment, |machine| filled(machine, moment));
         assert!(kubectl.wait().unwrap().success());
     };
+    // The archive of images is imported when the agent starts.
+    let has_image = |cluster: &Cluster| cluster.agents[0].ctr("images ls -q").contains(IMAGE).then_some(());
+    eventually("the image is imported", Duration::from_secs(20), || has_image(&cluster));
+    cluster.agents[0].midge.as_mut().unwrap().kill();
+    cluster.agents[0].ctr(&format!("images rm --sync {IMAGE}"));
+    cluster.start_agent(0);
+    let importing = "containerd:root/io.containerd.content.v1.content/ingest";
+    cluster.agents[0].kill_when(importing, |machine| filled(machine, importing));
+    cluster.start_agent(0);
+    eventually("the import is begun anew", Duration::from_secs(20), || has_image(&cluster));
+
     for (round, start) in starting.iter().enumerate() {
         // It goes on with what it had begun.
         let name = format!("kept-{round}");
@@ -190,13 +200,11 @@ fn an_agent_that_is_killed_at_an_awkward_moment_goes_on_from_there() {
 
         // Nobody wants it any more when it comes back.
         let name = format!("dropped-{round}");
-        if round > 0 {
-            apply(&mut cluster, &name, start);
-            cluster.kubectl(&format!("delete pod {name} --wait=false")).success();
-            cluster.start_agent(0);
-            cluster.kubectl(&format!("wait --for=delete pod/{name} --timeout=40s")).success();
-            cluster.agents[0].assert_nothing_left(&before);
-        }
+        apply(&mut cluster, &name, start);
+        cluster.kubectl(&format!("delete pod {name} --wait=false")).success();
+        cluster.start_agent(0);
+        cluster.kubectl(&format!("wait --for=delete pod/{name} --timeout=40s")).success();
+        cluster.agents[0].assert_nothing_left(&before);
     }
 }
 
