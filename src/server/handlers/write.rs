@@ -5,36 +5,42 @@ use hyper::body::Incoming;
 
 use super::Call;
 use super::admit::warned;
-use crate::api::Status;
+use crate::api::{Object, Status};
 use crate::server::body;
+use crate::server::registry::WriteOptions;
 use crate::server::render::Rendering;
 use crate::server::reply::{self, Reply};
 
 pub async fn create(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
-    let kind = call.target.kind;
-    let rendering = Rendering::negotiate(kind, call.headers, &call.query)?;
-    let options = call.write_options()?;
-    let validation = call.field_validation()?;
-    let text = body::bytes(body).await?;
-    let mut object = body::object(&body::media_type(call.headers), &text)?;
-    call.claim(&mut object)?;
-    let warnings = call.shape(&mut object, Some(&text), validation)?;
-    drop(text);
-    let created = call.state.registry.create(kind, object, options).await?;
-    let reply = reply::full(StatusCode::CREATED, reply::JSON, rendering.object(&created, true));
-    Ok(warned(reply, &warnings))
+    let write = Write::read(call, body).await?;
+    let created = call.state.registry.create(call.target.kind, write.object, write.options).await?;
+    let reply = reply::full(StatusCode::CREATED, reply::JSON, write.rendering.object(&created, true));
+    Ok(warned(reply, &write.warnings))
 }
 
 pub async fn update(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
-    let kind = call.target.kind;
-    let rendering = Rendering::negotiate(kind, call.headers, &call.query)?;
-    let options = call.write_options()?;
-    let validation = call.field_validation()?;
-    let text = body::bytes(body).await?;
-    let mut object = body::object(&body::media_type(call.headers), &text)?;
-    call.claim(&mut object)?;
-    let warnings = call.shape(&mut object, Some(&text), validation)?;
-    drop(text);
-    let updated = call.state.registry.update(kind, object, options).await?;
-    Ok(warned(reply::json(rendering.object(&updated, true)), &warnings))
+    let write = Write::read(call, body).await?;
+    let updated = call.state.registry.update(call.target.kind, write.object, write.options).await?;
+    Ok(warned(reply::json(write.rendering.object(&updated, true)), &write.warnings))
+}
+
+/// An object that a client sent whole, and how it is to be stored and answered.
+struct Write {
+    rendering: Rendering,
+    options: WriteOptions,
+    object: Object,
+    warnings: Vec<String>,
+}
+
+impl Write {
+    async fn read(call: &Call<'_>, body: Incoming) -> Result<Write, Status> {
+        let rendering = Rendering::negotiate(call.target.kind, call.headers, &call.query)?;
+        let options = call.write_options()?;
+        let validation = call.field_validation()?;
+        let text = body::bytes(body).await?;
+        let mut object = body::object(&body::media_type(call.headers), &text)?;
+        call.claim(&mut object)?;
+        let warnings = call.shape(&mut object, Some(&text), validation)?;
+        Ok(Write { rendering, options, object, warnings })
+    }
 }
