@@ -109,10 +109,6 @@ impl Object {
         &self.0
     }
 
-    pub fn into_value(self) -> Value {
-        self.0
-    }
-
     pub fn as_map(&self) -> &Map<String, Value> {
         match &self.0 {
             Value::Object(map) => map,
@@ -122,13 +118,6 @@ impl Object {
 
     pub fn as_map_mut(&mut self) -> &mut Map<String, Value> {
         match &mut self.0 {
-            Value::Object(map) => map,
-            _ => unreachable!("an Object is a JSON map"),
-        }
-    }
-
-    pub fn into_map(self) -> Map<String, Value> {
-        match self.0 {
             Value::Object(map) => map,
             _ => unreachable!("an Object is a JSON map"),
         }

@@ -34,21 +34,20 @@ pub fn split_equals(arguments: impl IntoIterator<Item = String>) -> Vec<String> 
 }
 
 /// Adds to `given`, the arguments that follow the command's name, what `variable` and `file` say about
-/// flags that are not among them.
+/// flags that are not among them. `keys` are those that a file may hold, of this command or of another.
 ///
 /// # Errors
-/// A key in the file that the command has no flag for, or a switch that is neither true nor false.
+/// A key in the file that is none of `keys`, or a switch that is neither true nor false.
 pub fn merge(
     command: &CommandInfoWithArgs,
     given: Vec<String>,
     variable: impl Fn(&str) -> Option<String>,
     file: &ConfigFile,
-    shared_keys: &[String],
+    keys: &[String],
 ) -> Result<Vec<String>, Error> {
     let mut merged = Vec::new();
-    let known: Vec<&str> = command.flags.iter().map(|flag| flag.long.trim_start_matches("--")).collect();
     for key in file.keys() {
-        if !known.contains(&key) && !shared_keys.iter().any(|shared| shared == key) {
+        if !keys.iter().any(|known| known == key) {
             return Err(Error::UnknownKey { file: file.path().to_path_buf(), key: key.to_string() });
         }
     }
@@ -153,7 +152,7 @@ mod tests {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
         };
         let given = given.iter().map(|argument| argument.to_string()).collect();
-        merge(&AgentArgs::get_args_info(), given, variable, &file, &["tls-san".to_string()])
+        merge(&AgentArgs::get_args_info(), given, variable, &file, &super::super::node_keys())
             .map_err(|error| error.to_string())
     }
 

@@ -128,15 +128,6 @@ pub fn default_address() -> Option<IpAddr> {
     })
 }
 
-/// The local address from which `target` is reached.
-pub fn address_towards(target: SocketAddr) -> Option<IpAddr> {
-    let any: SocketAddr = match target {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    source_address(any, target)
-}
-
 fn source_address(any: SocketAddr, target: SocketAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(target).ok()?;
@@ -166,11 +157,6 @@ pub fn has_module(name: &str) -> bool {
 fn module_name(line: &str) -> Option<&str> {
     let file = line.split(':').next()?.rsplit('/').next()?;
     Some(file.split_once(".ko")?.0)
-}
-
-/// Whether bridged packets pass iptables; None when `br_netfilter` is not loaded.
-pub fn bridge_netfilter() -> Option<bool> {
-    fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables").ok().map(|text| text.trim() == "1")
 }
 
 /// Whether the kernel forwards IPv4 packets.

@@ -57,9 +57,6 @@ impl Cause {
     pub fn invalid(field: impl Into<String>, value: impl Into<Value>, detail: &str) -> Cause {
         Cause::of(CauseReason::Invalid, field, body("Invalid value", Some(value.into()), detail))
     }
-    pub fn type_invalid(field: impl Into<String>, value: impl Into<Value>, detail: &str) -> Cause {
-        Cause::of(CauseReason::TypeInvalid, field, body("Invalid value", Some(value.into()), detail))
-    }
     pub fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Cause {
         Cause::of(CauseReason::Duplicate, field, body("Duplicate value", Some(value.into()), ""))
     }
