@@ -26,6 +26,7 @@ pub mod record;
 pub mod sandbox;
 pub mod session;
 pub mod spec;
+pub mod standing;
 pub mod status;
 pub mod wake;
 pub mod work;
@@ -48,6 +49,7 @@ use self::outbox::{Cluster, Outbox};
 use self::pods::{Health, Parts, Pods};
 use self::sandbox::Sandboxes;
 use self::spec::Machine;
+use self::standing::Standing;
 use self::wake::Wake;
 use self::work::Context;
 use crate::cni;
@@ -121,17 +123,36 @@ where
         file::create_private_folder(path).map_err(|source| Error::Folder { path: path.clone(), source })?;
     }
     let _lock = lock::exclusive(&folder.join("lock")).map_err(Error::Lock)?;
+    let standing = Standing::new(&config.run_dir, &config.node_name);
+    let ended = work(config, executor, link, &standing).await;
+    if let Err(error) = &ended {
+        standing.ended(&chain(error));
+    }
+    ended
+}
+
+/// [`start`], with the folders there and locked.
+async fn work<L>(
+    config: Config,
+    executor: Executor,
+    link: impl FnOnce(Outbox) -> L,
+    standing: &Standing,
+) -> Result<Infallible, Error>
+where
+    L: Future<Output = Result<Infallible, session::Error>>,
+{
+    let folder = config.folder();
     let cgroups = cgroup::detect().map_err(Error::Cgroups)?;
     if let Some(advice) = cgroups.memory_advice() {
         log::warn!("{advice}");
     }
-    let client = connect(&config, &executor).await?;
+    let client = connect(&config, &executor, standing).await?;
     let containerd_version = client.version().await.map(|version| version.version).unwrap_or_default();
 
     let cluster = pods::load_cluster(&folder);
     let network = Arc::new(Network::choose(&config).map_err(Error::Network)?);
     let wake = Wake::default();
-    let outbox = Outbox::new(executor.clone(), config.pods_folder(), wake.clone());
+    let outbox = Outbox::new(executor.clone(), config.pods_folder(), wake.clone(), standing.clone());
     let health = Health::default();
     let sandboxes = Sandboxes::new(sandbox::Options {
         run_dir: config.run_dir.clone(),
@@ -179,7 +200,7 @@ where
     )
     .map_err(Error::Desired)?;
 
-    let node = describe(&config, cgroups, containerd_version, &health, &network, &outbox);
+    let node = describe(&config, cgroups, containerd_version, &health, &network, &outbox, standing);
     let link = link(outbox.clone());
     let pod_loop = async {
         pods.run(&wake).await;
@@ -202,7 +223,7 @@ where
 }
 
 /// A machine that just started may start containerd after midge: one that has joined waits for it.
-async fn connect(config: &Config, executor: &Executor) -> Result<Client, Error> {
+async fn connect(config: &Config, executor: &Executor, standing: &Standing) -> Result<Client, Error> {
     let mut told = false;
     loop {
         let error =
@@ -215,6 +236,7 @@ async fn connect(config: &Config, executor: &Executor) -> Result<Client, Error> 
         }
         if !std::mem::replace(&mut told, true) {
             log::error!("{}; waiting for it", chain(&error));
+            standing.link(Err(&format!("it waits for containerd: {}", chain(&error))));
         }
         smol::Timer::after(CONTAINERD_RETRY).await;
     }
@@ -253,6 +275,7 @@ async fn describe(
     health: &Health,
     network: &Network,
     outbox: &Outbox,
+    standing: &Standing,
 ) -> Infallible {
     let mut options = node::NodeOptions {
         name: config.node_name.clone(),
@@ -274,6 +297,7 @@ async fn describe(
         if told.as_ref() != Some(&timeless) {
             options.now = SystemTime::now();
             outbox.set_node(node::describe(&options).to_vec());
+            standing.ready(options.not_ready.as_deref());
             told = Some(timeless);
         }
         let timer = async {

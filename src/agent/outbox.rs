@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::logs;
 use super::session::Core;
+use super::standing::Standing;
 use super::wake::Wake;
 use crate::Executor;
 use crate::api::Status;
+use crate::http::Url;
 use crate::link::{HelloPod, PodRef, Put, Stream, StreamRequest, ToAgent, ToServer};
 
 /// Events that wait for a link; the oldest go first.
@@ -31,6 +33,7 @@ struct Inner {
     incoming: Wake,
     executor: Executor,
     pods_folder: PathBuf,
+    standing: Standing,
     streams: Mutex<Vec<smol::Task<()>>>,
 }
 
@@ -75,13 +78,14 @@ pub struct Cluster {
 
 impl Outbox {
     /// `wake` is the pod loop's; streams are served from the logs in `pods_folder`.
-    pub fn new(executor: Executor, pods_folder: PathBuf, wake: Wake) -> Outbox {
+    pub fn new(executor: Executor, pods_folder: PathBuf, wake: Wake, standing: Standing) -> Outbox {
         Outbox(Arc::new(Inner {
             state: Mutex::default(),
             outgoing: Wake::default(),
             incoming: wake,
             executor,
             pods_folder,
+            standing,
             streams: Mutex::default(),
         }))
     }
@@ -208,6 +212,10 @@ impl Core for Outbox {
         }
     }
 
+    fn link(&self, link: Result<&Url, &str>) {
+        self.0.standing.link(link);
+    }
+
     fn reconnected(&self) {
         let mut state = self.state();
         state.say_node = state.node.is_some();
@@ -274,7 +282,9 @@ mod tests {
     use smol::future::{block_on, poll_once};
 
     fn outbox() -> Outbox {
-        Outbox::new(Executor::default(), "/nonexistent".into(), Wake::default())
+        let run_dir = std::env::temp_dir().join(format!("midge-outbox-{}", std::process::id()));
+        let standing = Standing::new(&run_dir, "pi-1");
+        Outbox::new(Executor::default(), "/nonexistent".into(), Wake::default(), standing)
     }
 
     fn pod(uid: &str) -> PodRef {

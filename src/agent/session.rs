@@ -66,6 +66,8 @@ pub trait Core: Send + Sync {
     /// Say everything again.
     fn reconnected(&self);
     fn receive(&self, message: ToAgent);
+    /// What became of the link: the server that was told of the node over it, or why there is none.
+    fn link(&self, _link: Result<&Url, &str>) {}
     /// Serves a stream in a task of the core's.
     fn open(&self, request: StreamRequest, stream: link::Stream);
 }
@@ -101,6 +103,7 @@ impl<C: Core> Session<C> {
     async fn run(mut self, mut changes: impl Stream<Item = ()> + Send + Unpin) -> Result<Infallible, Error> {
         let mut ever_connected = false;
         let mut failures = 0_u32;
+        self.core.link(Err(&format!("it dials {}", self.options.servers[0])));
         loop {
             let url = self.options.servers[self.turn % self.options.servers.len()].clone();
             // A dial that hangs since before the network changed is begun anew instead of being waited for.
@@ -122,10 +125,10 @@ impl<C: Core> Session<C> {
                     self.warned.clear();
                     log::info!("connected to {url} (midge {})", welcome.server_version);
                     notify::ready();
-                    notify::status(&format!("connected to {url}"));
                     let begun = Instant::now();
-                    let why = self.converse(&connection, welcome, &mut changes).await;
+                    let why = self.converse(&connection, &url, welcome, &mut changes).await;
                     drop(connection);
+                    self.core.link(Err(&told(&why)));
                     match why {
                         Closed::Peer { code: close::REVOKED, .. } => return Err(self.revoked()),
                         Closed::Peer { code: close::REPLACED, reason } => {
@@ -193,6 +196,7 @@ impl<C: Core> Session<C> {
     /// Once for each new reason, not for each attempt.
     fn warn(&mut self, error: &Error) {
         let text = told(error);
+        self.core.link(Err(&text));
         if self.warned != text {
             log::warn!("{text}; trying again until it works");
             self.warned = text;
@@ -253,6 +257,7 @@ impl<C: Core> Session<C> {
     async fn converse(
         &self,
         connection: &Connection,
+        url: &Url,
         welcome: Welcome,
         changes: &mut (impl Stream<Item = ()> + Send + Unpin),
     ) -> Closed {
@@ -283,8 +288,12 @@ impl<C: Core> Session<C> {
         };
         let say = async {
             loop {
-                if let Err(why) = link.send(self.core.next().await.encode()).await {
+                let message = self.core.next().await;
+                if let Err(why) = link.send(message.encode()).await {
                     return why;
+                }
+                if matches!(message, ToServer::Node(_)) {
+                    self.core.link(Ok(url));
                 }
             }
         };

@@ -2,7 +2,7 @@
 
 use super::args::AgentArgs;
 use super::error::Error;
-use super::{block_on, log, node};
+use super::{log, node, serve};
 use crate::{agent, sys};
 
 pub fn run(mut args: AgentArgs) -> Result<(), Error> {
@@ -28,5 +28,5 @@ pub fn run(mut args: AgentArgs) -> Result<(), Error> {
         ::log::info!("{}: stopping, pods go on", shutdown.await);
         sys::notify::stopping();
     };
-    block_on(async |executor| agent::run(config, executor, shutdown).await).map_err(Error::Agent)
+    serve(async |executor| agent::run(config, executor, shutdown).await).map_err(Error::Agent)
 }

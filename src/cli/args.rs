@@ -17,6 +17,7 @@ pub struct Midge {
 pub enum Command {
     Server(ServerArgs),
     Agent(AgentArgs),
+    Status(StatusArgs),
     Token(TokenArgs),
     Check(CheckArgs),
     Registry(RegistryArgs),
@@ -168,6 +169,26 @@ node_command! {
         #[argh(option, short = 's', arg_name = "url")]
         pub server: Vec<String>,
     }
+}
+
+/// say whether midge runs here, its server answers and its node is Ready; exit code 1 if not
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "status", help_triggers("-h", "--help"))]
+pub struct StatusArgs {
+    /// wait up to so many seconds until all is well
+    #[argh(option, arg_name = "seconds", default = "0")]
+    pub wait: u32,
+    /// folder that holds everything midge keeps (default /var/lib/midge)
+    #[argh(option, arg_name = "folder")]
+    pub data_dir: Option<String>,
+    /// folder for sockets and namespaces (default /run/midge, or one named after the data folder)
+    #[argh(option, arg_name = "folder")]
+    pub run_dir: Option<String>,
+    /// configuration file (default /etc/midge/config.yaml)
+    // Taken by `layers` before argh sees it; it is here for the help.
+    #[argh(option, short = 'c', arg_name = "file")]
+    #[allow(dead_code)]
+    pub config: Option<String>,
 }
 
 /// create, list, delete and rotate join tokens

@@ -11,11 +11,13 @@ mod log;
 mod node;
 mod registry;
 mod server;
+mod status;
 mod token;
 
+use crate::sys::notify;
 use crate::{Executor, chain};
 use argh::{ArgsInfo, FromArgs};
-use args::{AgentArgs, Command, Midge, ServerArgs};
+use args::{AgentArgs, Command, Midge, ServerArgs, StatusArgs};
 use error::Error;
 use std::ffi::OsString;
 use std::future::Future;
@@ -42,6 +44,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match *command {
         Command::Server(args) => server::run(args),
         Command::Agent(args) => agent::run(args),
+        Command::Status(args) => return status::run(args).unwrap_or_else(|error| fail(&error)),
         Command::Token(args) => token::run(args),
         Command::Check(args) => check::run(args),
         Command::Registry(args) => registry::run(args),
@@ -66,6 +69,7 @@ fn parse(arguments: Vec<String>) -> Result<Parsed, Error> {
     let described = match arguments.first().map(String::as_str) {
         Some("server") => Some(ServerArgs::get_args_info()),
         Some("agent") => Some(AgentArgs::get_args_info()),
+        Some("status") => Some(StatusArgs::get_args_info()),
         _ => None,
     };
     if let Some(command) = described {
@@ -104,6 +108,14 @@ fn block_on<T>(run: impl AsyncFnOnce(Executor) -> T) -> T {
     smol::block_on(executor.run(main))
 }
 
+/// [`block_on`] of a service: the service manager's watchdog is told from the same thread, if there is one.
+fn serve<T>(run: impl AsyncFnOnce(Executor) -> T) -> T {
+    block_on(async |executor| {
+        let _watch = notify::watchdog().map(|limit| executor.spawn(notify::watch(limit)));
+        run(executor).await
+    })
+}
+
 /// A future that is ready once `shutdown` is, and that can be had many times.
 fn shared(
     executor: &Executor,
@@ -125,7 +137,7 @@ async fn closed(receiver: smol::channel::Receiver<()>) {
 }
 
 fn fail(error: &Error) -> ExitCode {
-    let priority = if crate::sys::notify::stderr_is_journal() { "<3>" } else { "" };
+    let priority = if notify::stderr_is_journal() { "<3>" } else { "" };
     eprintln!("{priority}midge: {}", chain(error));
     ExitCode::from(error.exit_code())
 }

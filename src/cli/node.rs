@@ -50,6 +50,11 @@ pub fn data_dir(given: Option<&str>) -> Result<PathBuf, Error> {
     })
 }
 
+/// The run folder of whoever uses this data folder.
+pub fn run_dir(given: Option<&str>, data_dir: &Path) -> PathBuf {
+    given.map_or_else(|| Names::of(data_dir).run_dir, PathBuf::from)
+}
+
 /// The text of the join token that the arguments name, if any.
 pub fn join_token_text(args: &NodeArgs) -> Result<Option<String>, Error> {
     match (&args.token, &args.token_file) {
@@ -76,7 +81,7 @@ pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
         })
     });
     Ok(Config {
-        run_dir: args.run_dir.map_or(own.run_dir, PathBuf::from),
+        run_dir: run_dir(args.run_dir.as_deref(), &data_dir),
         data_dir,
         node_name,
         servers,

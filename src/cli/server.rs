@@ -2,15 +2,17 @@
 
 use super::args::ServerArgs;
 use super::error::Error;
-use super::{block_on, closed, log, node, shared};
+use super::{closed, log, node, serve, shared, status};
 use crate::http::Url;
 use crate::server::{self, Config, config::Cidr};
+use crate::sys::run_file::RunFile;
 use crate::{agent, sys};
 use smol::future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub fn run(mut args: ServerArgs) -> Result<(), Error> {
     log::start(args.debug);
+    let run_dir = node::run_dir(args.run_dir.as_deref(), &node::data_dir(args.data_dir.as_deref())?);
     let mut node_args = args.node();
     let token = node::join_token_text(&node_args)?;
     // The embedded node joins with the server's own token file, not with what it is to contain.
@@ -24,7 +26,7 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
         }
     };
     let shutdown = sys::signal::shutdown().map_err(Error::Signals)?;
-    block_on(async |executor| {
+    serve(async |executor| {
         let shutdown = shared(&executor, async {
             ::log::info!("{}: stopping, pods go on", shutdown.await);
             sys::notify::stopping();
@@ -37,13 +39,17 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
         let serve = async { serve.await.map_err(Error::Server) };
         let beside = async {
             let Ok(ready) = ready.recv().await else { return future::pending().await };
+            let own_url = own_url(ready.address);
+            // By now the registry is locked: no other server writes here.
+            let said = status::Server { url: ready.url, own_url: own_url.to_string() };
+            let _said = RunFile::create(status::server_path(&run_dir), said);
             match node {
                 None => {
                     sys::notify::ready();
                     future::pending().await
                 }
                 Some(mut node) => {
-                    node.servers = vec![own_url(ready.address)];
+                    node.servers = vec![own_url];
                     node.token = Some(ready.token);
                     agent::run(node, executor.clone(), closed(shutdown.clone()))
                         .await

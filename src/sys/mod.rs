@@ -9,4 +9,5 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod notify;
+pub mod run_file;
 pub mod signal;

@@ -4,6 +4,7 @@
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 /// The service is ready.
 pub fn ready() {
@@ -18,6 +19,35 @@ pub fn stopping() {
 /// One line for `systemctl status`.
 pub fn status(text: &str) {
     send(&format!("STATUS={}", text.replace('\n', " ")));
+}
+
+/// How long the service manager lets this process be silent before it kills it (sd_watchdog_enabled(3));
+/// None when it does not look.
+pub fn watchdog() -> Option<Duration> {
+    let variable = |name: &str| std::env::var(name).ok();
+    watched(variable("WATCHDOG_USEC").as_deref(), variable("WATCHDOG_PID").as_deref(), std::process::id())
+}
+
+/// The variables are inherited: those that name another process are not for this one.
+fn watched(microseconds: Option<&str>, meant: Option<&str>, own: u32) -> Option<Duration> {
+    let limit = microseconds?.parse().ok().filter(|limit| *limit > 0).map(Duration::from_micros)?;
+    meant.is_none_or(|process| process.parse() == Ok(own)).then_some(limit)
+}
+
+/// Tells the service manager, for ever and twice in each `limit`, that the executor runs. Spawn it on the
+/// executor that does the work.
+///
+/// What it covers: that executor's one thread, with all that the process decides, on the pod loop, the
+/// links, the scheduler and the API; whatever blocks that thread or spins on it ends the service, and a
+/// restart may heal it. What it does not cover, on purpose: the store's writer and the pool's threads,
+/// which hang where the disk does, where being killed helps nobody and a slow card would end a healthy
+/// service; and containerd, for which every call of the pod loop has a time limit and after which the
+/// node is not Ready.
+pub async fn watch(limit: Duration) {
+    loop {
+        send("WATCHDOG=1");
+        smol::Timer::after(limit / 2).await;
+    }
 }
 
 fn send(message: &str) {
@@ -49,6 +79,17 @@ fn names_file(value: &str, device: u64, inode: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_process_that_is_watched_answers() {
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(watched(Some("1000000"), Some("7"), 7), second);
+        assert_eq!(watched(Some("1000000"), None, 7), second);
+        assert_eq!(watched(Some("1000000"), Some("8"), 7), None);
+        for none in [None, Some("0"), Some(""), Some("-1"), Some("soon")] {
+            assert_eq!(watched(none, None, 7), None);
+        }
+    }
 
     #[test]
     fn compares_device_and_inode() {
