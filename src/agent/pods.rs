@@ -428,8 +428,14 @@ async fn save(pod: &mut Pod, folder: &Path) {
 
 /// Wakes the loop for each event of the runtime, for ever.
 async fn watch(client: Client, wake: Wake, oom: Arc<Mutex<Vec<String>>>) {
+    let mut lost = false;
     loop {
-        if let Ok(mut events) = client.events().await {
+        let events = client.events().await;
+        // That nothing answers is seen at once, not only at the next look.
+        if !std::mem::replace(&mut lost, events.is_err()) && lost {
+            wake.wake();
+        }
+        if let Ok(mut events) = events {
             // Whatever happened before the subscription is seen now.
             wake.wake();
             while let Ok(event) = events.next().await {

@@ -18,6 +18,7 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
     // The embedded node joins with the server's own token file, not with what it is to contain.
     (node_args.token, node_args.token_file) = (None, None);
     let config = server_config(&args, token)?;
+    let advertised = config.advertise_address;
     let node = match args.disable_agent {
         true => None,
         false => {
@@ -39,9 +40,8 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
         let serve = async { serve.await.map_err(Error::Server) };
         let beside = async {
             let Ok(ready) = ready.recv().await else { return future::pending().await };
-            let own_url = own_url(ready.address);
             // By now the registry is locked: no other server writes here.
-            let said = status::Server { url: ready.url, own_url: own_url.to_string() };
+            let said = status::Server { listening: ready.address, advertised };
             let _said = RunFile::create(status::server_path(&run_dir), said);
             match node {
                 None => {
@@ -49,7 +49,7 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
                     future::pending().await
                 }
                 Some(mut node) => {
-                    node.servers = vec![own_url];
+                    node.servers = vec![own_url(ready.address)];
                     node.token = Some(ready.token);
                     agent::run(node, executor.clone(), closed(shutdown.clone()))
                         .await
@@ -64,7 +64,7 @@ pub fn run(mut args: ServerArgs) -> Result<(), Error> {
 }
 
 /// Where the node in this process dials: the address that is listened on, loopback if that is any.
-fn own_url(listening: SocketAddr) -> Url {
+pub fn own_url(listening: SocketAddr) -> Url {
     let ip = match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.to_string(),

@@ -3,14 +3,18 @@
 
 use super::args::StatusArgs;
 use super::error::{Error, FAILED};
+use super::server::own_url;
 use super::{block_on, node};
 use crate::agent::standing::{self, State};
 use crate::chain;
+use crate::http::Url;
 use crate::http::client::Client;
+use crate::sys::host;
 use crate::sys::run_file::{self, Found};
 use crate::tls::client_config_pinned;
 use hyper::Request;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -23,10 +27,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What a server says of itself.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Server {
-    /// As others reach it.
-    pub url: String,
-    /// As this machine reaches it.
-    pub own_url: String,
+    pub listening: SocketAddr,
+    pub advertised: Option<IpAddr>,
+}
+
+impl Server {
+    /// As others reach it; where it listens on all addresses that changes with the machine's.
+    fn url(&self) -> String {
+        let named = Some(self.listening.ip()).filter(|ip| !ip.is_unspecified());
+        let host = self.advertised.or(named).or_else(host::default_address);
+        host.map_or(own_url(self.listening), |ip| Url { host: ip.to_string(), port: self.listening.port() })
+            .to_string()
+    }
 }
 
 /// Where a server with this run folder says it.
@@ -76,8 +88,10 @@ fn look(run_dir: &Path, data_dir: &Path) -> Result<Vec<Said>, Error> {
         Found::Nothing => None,
         Found::Ended(_) => Some(Said(false, "the server does not run: it was killed".to_string())),
         Found::Running(server) => Some(match ask(&server, data_dir) {
-            Ok(()) => Said(true, format!("server answers at {}", server.url)),
-            Err(error) => Said(false, format!("server does not answer at {}: {}", server.url, chain(&error))),
+            Ok(()) => Said(true, format!("server answers at {}", server.url())),
+            Err(error) => {
+                Said(false, format!("server does not answer at {}: {}", server.url(), chain(&error)))
+            }
         }),
     };
     let node = match node {
@@ -101,7 +115,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Found<T>, Error> {
 
 /// Whether the server answers a request that needs no credentials.
 fn ask(server: &Server, data_dir: &Path) -> Result<(), Error> {
-    let url = server.own_url.parse().map_err(Error::Url)?;
+    let url = own_url(server.listening);
     let path = data_dir.join("server/tls/ca.crt");
     let ca = std::fs::read_to_string(&path).map_err(|source| Error::ReadFile { path, source })?;
     let tls = client_config_pinned(&ca).map_err(Error::Tls)?;
