@@ -135,9 +135,16 @@ impl Cgroups {
         if self.has("memory") {
             return None;
         }
-        let model = fs::read_to_string("/proc/device-tree/model").unwrap_or_default();
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        // The firmware's partition is at the first since Raspberry Pi OS 12, which left a file without an
+        // effect at the second.
         let boot = ["/boot/firmware/cmdline.txt", "/boot/cmdline.txt"];
-        Some(memory_advice(&model, boot.into_iter().find(|path| Path::new(path).exists())))
+        Some(memory_advice(
+            &read("/proc/device-tree/model"),
+            boot.into_iter().find(|path| Path::new(path).exists()),
+            &read("/proc/cmdline"),
+            Path::new("/etc/default/grub").exists(),
+        ))
     }
 
     /// What the hierarchy's visible root is limited to. On a machine that is no container the root
@@ -220,23 +227,31 @@ impl Cgroups {
     }
 }
 
-fn memory_advice(model: &str, cmdline: Option<&str>) -> String {
-    let words = "cgroup_memory=1 cgroup_enable=memory";
-    match cmdline {
-        Some(file) => {
-            format!(
-                "the kernel's memory cgroup is off: add `{words}` to the end of the one line in {file}, then reboot"
-            )
+/// By the board's model, the file of a Raspberry Pi's command line, the kernel's own command line, and
+/// whether GRUB starts it. /proc/cgroups does not help: from Linux 6.12 on it may leave memory out.
+fn memory_advice(model: &str, pi_file: Option<&str>, cmdline: &str, grub: bool) -> String {
+    let off = "the kernel's memory cgroup is off";
+    // A Pi's firmware itself puts `cgroup_disable=memory` before what the file says: only words help.
+    if pi_file.is_some() || model.contains("Raspberry Pi") {
+        let file = pi_file.unwrap_or("cmdline.txt on the boot partition");
+        return format!(
+            "{off}: add `cgroup_memory=1 cgroup_enable=memory` to the end of the one line in {file}, then reboot"
+        );
+    }
+    let disabled = cmdline.split_whitespace().find(|word| {
+        word.strip_prefix("cgroup_disable=").is_some_and(|list| list.split(',').any(|name| name == "memory"))
+    });
+    match (disabled, grub) {
+        (Some(word), true) => {
+            format!("{off}: take `{word}` out of /etc/default/grub, run `update-grub`, then reboot")
         }
-        None if model.contains("Raspberry Pi") => format!(
-            "the kernel's memory cgroup is off: add `{words}` to the end of the one line in cmdline.txt on the boot \
-             partition, then reboot"
+        (Some(word), false) => format!(
+            "{off}: take `{word}` out of the kernel's command line, in the boot loader's configuration, then reboot"
         ),
-        None => {
-            "the kernel's memory cgroup is off: add `cgroup_enable=memory` to the kernel's command line and \
-                 reboot; it needs CONFIG_MEMCG"
-                .into()
-        }
+        (None, _) => format!(
+            "{off}: it takes a kernel that is built with CONFIG_MEMCG=y (OpenWrt: CONFIG_KERNEL_MEMCG=y); some \
+             vendors' kernels have it and want `cgroup_enable=memory` on their command line"
+        ),
     }
 }
 

@@ -25,12 +25,27 @@ fn reads_processor_quotas_of_both_versions() {
 
 #[test]
 fn memory_advice_names_file_and_words() {
-    let advice = memory_advice("Raspberry Pi 4 Model B", Some("/boot/firmware/cmdline.txt"));
+    let pi = "Raspberry Pi 4 Model B Rev 1.5\0";
+    // As Raspberry Pi OS boots.
+    let firmware = "coherent_pool=1M cgroup_disable=memory console=tty1";
+    let words = "add `cgroup_memory=1 cgroup_enable=memory` to the end of the one line in";
+    for (file, named) in [
+        (Some("/boot/firmware/cmdline.txt"), "/boot/firmware/cmdline.txt,"),
+        (None, "cmdline.txt on the boot partition"),
+    ] {
+        assert!(memory_advice(pi, file, firmware, false).contains(&format!("{words} {named}")));
+    }
+    let disabled = "root=/dev/vda1 cgroup_disable=cpu,memory quiet";
     assert!(
-        advice.contains("/boot/firmware/cmdline.txt")
-            && advice.contains("cgroup_memory=1 cgroup_enable=memory")
+        memory_advice("", None, disabled, true)
+            .contains("take `cgroup_disable=cpu,memory` out of /etc/default/grub, run `update-grub`")
     );
-    assert!(memory_advice("PC", None).contains("CONFIG_MEMCG"));
+    assert!(
+        memory_advice("", None, disabled, false).contains("`cgroup_disable=cpu,memory` out of the kernel's")
+    );
+    for other in ["quiet", "cgroup_disable=cpu", ""] {
+        assert!(memory_advice("OpenWrt One", None, other, true).contains("CONFIG_KERNEL_MEMCG=y"));
+    }
 }
 
 #[test]
