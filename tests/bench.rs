@@ -7,6 +7,7 @@ mod common;
 
 use common::api::Api;
 use common::cluster::{Cluster, IMAGE};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long "idle" is watched, unless MIDGE_BENCH_IDLE says otherwise, in seconds.
@@ -53,6 +54,11 @@ fn budgets() {
     cluster.agents[0].midge.as_mut().unwrap().kill();
     table.row("join, from exec to Ready", "500 ms", milliseconds(first));
 
+    // From a copy: of one file the server's process and the agent's would share the pages, and each be
+    // charged with half of them.
+    let copy = cluster.agents[0].folder.join("midge");
+    std::fs::copy(common::cluster::midge(), &copy).unwrap();
+    cluster.agents[0].program = copy.to_string_lossy().into_owned();
     cluster.start_agent(0);
     let cluster = cluster.up();
     // The image is imported, the bridge is there.
@@ -91,6 +97,8 @@ fn budgets() {
     let (server, agent) = (cluster.server.midge_id(), cluster.agents[0].midge_id());
     table.row("server, idle, 1 node, 10 pods, PSS", "5 MB (10 nodes, 100 pods)", megabytes(pss(server)));
     table.row("agent, idle, 10 pods, PSS", "3 MB", megabytes(pss(agent)));
+    let loggers: u64 = processes_of(&copy).filter(|id| *id != agent).map(pss).sum();
+    table.row("the log programs of these 10 pods, PSS", "", megabytes(loggers));
 
     let idle = std::env::var("MIDGE_BENCH_IDLE").ok().and_then(|text| text.parse().ok()).unwrap_or(IDLE);
     let written = |id| io(id, "write_bytes");
@@ -136,6 +144,17 @@ fn pss(id: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap();
     let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// The processes that run this program.
+fn processes_of(program: &Path) -> impl Iterator<Item = u32> {
+    let ids = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(move |id: &u32| {
+        std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|path| path == *program)
+    })
 }
 
 /// A counter of /proc/<id>/io.

@@ -34,6 +34,8 @@ pub struct Machine {
     pub containerd: Option<Arc<Containerd>>,
     pub host: Arc<Host>,
     pub folder: PathBuf,
+    /// The program that runs here: [`midge`], unless a test wants another.
+    pub program: String,
 }
 
 impl Cluster {
@@ -176,7 +178,7 @@ impl Machine {
             std::fs::create_dir_all(folder.join(sub)).unwrap();
         }
         std::fs::copy(image, folder.join("data/agent/images/busybox.tar")).unwrap();
-        Machine { name: name.to_string(), midge: None, containerd, host, folder }
+        Machine { name: name.to_string(), midge: None, containerd, host, folder, program: midge() }
     }
 
     /// Another node on the same host and the same containerd, with folders of its own.
@@ -188,7 +190,7 @@ impl Machine {
 
     /// midge on this host, with folders of its own.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.host.command(&midge());
+        let mut command = self.host.command(&self.program);
         command.args(arguments);
         command.arg("--data-dir").arg(self.folder.join("data"));
         command.arg("--run-dir").arg(self.folder.join("run"));
