@@ -23,6 +23,8 @@ pub const ARGUMENT: &str = "container-log";
 
 /// The longest text of one line; what is longer is written in parts.
 const MAX_LINE: usize = 16 * 1024;
+/// What is read at once while little comes: most containers say little, and each has such a program.
+const FIRST_READ: usize = 2 * 1024;
 /// Lines are written together up to about this.
 const BATCH: usize = 8 * 1024;
 
@@ -74,14 +76,15 @@ fn serve(stdout: File, stderr: File, log: &mut Log) {
 struct Source {
     pipe: File,
     name: &'static str,
-    buffer: Box<[u8]>,
+    /// [`FIRST_READ`] bytes, and [`MAX_LINE`] once these were not enough.
+    buffer: Vec<u8>,
     filled: usize,
     ended: bool,
 }
 
 impl Source {
     fn new(pipe: File, name: &'static str) -> Source {
-        Source { pipe, name, buffer: vec![0; MAX_LINE].into_boxed_slice(), filled: 0, ended: false }
+        Source { pipe, name, buffer: vec![0; FIRST_READ], filled: 0, ended: false }
     }
 
     /// Reads once and writes the lines that are complete.
@@ -110,6 +113,9 @@ impl Source {
         } else {
             self.buffer.copy_within(start..self.filled, 0);
             self.filled = rest;
+        }
+        if from + read == self.buffer.len() {
+            self.buffer.resize(MAX_LINE, 0);
         }
         log.flush();
     }

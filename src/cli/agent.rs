@@ -5,6 +5,8 @@ use super::error::Error;
 use super::{log, node, serve};
 use crate::{agent, sys};
 
+// Of its own frame, so that an agent's stack does not hold a server's.
+#[inline(never)]
 pub fn run(mut args: AgentArgs) -> Result<(), Error> {
     log::start(args.debug);
     let servers =

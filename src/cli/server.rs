@@ -10,6 +10,8 @@ use crate::{agent, sys};
 use smol::future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+// Of its own frame: see `agent::run`.
+#[inline(never)]
 pub fn run(mut args: ServerArgs) -> Result<(), Error> {
     log::start(args.debug);
     let run_dir = node::run_dir(args.run_dir.as_deref(), &node::data_dir(args.data_dir.as_deref())?);
