@@ -8,8 +8,9 @@ use super::call::{Answers, Method, Requests, found, within};
 use super::types::{Empty, FieldMask};
 use super::{Client, Error, Labels};
 
-/// One piece of a blob; larger ones would not be faster, containerd's window is 64 KiB.
-pub(super) const PIECE: usize = 64 * 1024;
+/// One piece of a blob, of which a few copies are in memory on its way. Ones above 64 KiB, containerd's
+/// window, would not be faster.
+pub(super) const PIECE: usize = 32 * 1024;
 /// For reading a document, for taking one piece, for a commit, which syncs the file.
 const STEP_LIMIT: Duration = Duration::from_secs(120);
 

@@ -19,8 +19,9 @@ use super::document::{self, Document, Resolved};
 use super::lease::EXPIRY;
 use super::{Client, Labels, Platform, StoredImage};
 
-/// Pieces of 64 KiB between the thread that reads and the writer.
-const PIECES: usize = 4;
+/// Pieces between the thread that reads and the writer: one is read while one is written. What this
+/// takes for a moment stays the agent's, since the allocator gives little back.
+const PIECES: usize = 1;
 
 /// How to import.
 #[derive(Clone, Debug)]
