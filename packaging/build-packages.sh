@@ -14,18 +14,16 @@ command -v nfpm >/dev/null || die 'there is no nfpm: run cross/setup.sh, or inst
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)} ||
     die 'this is no git checkout: set SOURCE_DATE_EPOCH, in seconds since 1970'
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
-STAGE=$(mktemp -d)
-trap 'rm -rf "$STAGE"' EXIT
-# nfpm puts the modes of folders that it makes up by itself.
-umask 022
-export SOURCE_DATE_EPOCH STAGE VERSION="$version" ARCH
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+export SOURCE_DATE_EPOCH VERSION="$version" ARCH
 
 # package CONFIGURATION PACKAGER ARCHITECTURE NAME
 package() {
     ARCH=$3
-    nfpm package -f "packaging/$1/nfpm.yaml" -p "$2" -t "$STAGE/package" >"$STAGE/nfpm.log" 2>&1 ||
-        { cat "$STAGE/nfpm.log" >&2; die "nfpm could not make $4"; }
-    mv "$STAGE/package" "$folder/$4"
+    (cd "$stage/$1" && nfpm package -f nfpm.yaml -p "$2" -t ../package >../nfpm.log 2>&1) ||
+        { cat "$stage/nfpm.log" >&2; die "nfpm could not make $4"; }
+    mv "$stage/package" "$folder/$4"
     made=$((made + 1))
     printf '%s\n' "$4"
 }
@@ -34,25 +32,30 @@ package() {
 to_usr_bin() { sed 's,/usr/local/bin/midge,/usr/bin/midge,g' "$1"; }
 
 # What all architectures have in common.
-stage() {
+lay_out() {
+    cp -R packaging/deb packaging/openwrt "$stage"
     for unit in midge.service midge-agent.service; do
-        to_usr_bin "packaging/systemd/$unit" >"$STAGE/$unit"
+        to_usr_bin "packaging/systemd/$unit" >"$stage/deb/$unit"
     done
-    to_usr_bin packaging/openwrt/midge.init >"$STAGE/midge.init"
-    printf 'midge (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md of the source.\n\n -- midge <midge@localhost.localdomain>  %s\n' \
-        "$version" "$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$STAGE/changelog.gz"
+    to_usr_bin packaging/openwrt/midge.init >"$stage/openwrt/midge.init"
+    printf 'midge (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md of the source.\n\n -- %s  %s\n' "$version" \
+        'The midge maintainers <maintainers@midge.invalid>' "$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")" |
+        gzip -9n >"$stage/deb/changelog.gz"
     # sysupgrade finds in these what an .apk brought and what of it is configuration.
-    sed -n 's/^  - .*dst: \([^,]*\),.*/\1/p' packaging/openwrt/nfpm.yaml | sort >"$STAGE/midge.list"
-    echo /etc/config/midge >"$STAGE/midge.conffiles"
-    echo "/etc/config/midge $(sha256sum <packaging/openwrt/midge.config | cut -d' ' -f1)" >"$STAGE/midge.conffiles_static"
+    sed -n 's/^  - .* dst: \([^,]*\),.*/\1/p' packaging/openwrt/nfpm.yaml | sort >"$stage/openwrt/midge.list"
+    echo /etc/config/midge >"$stage/openwrt/midge.conffiles"
+    sha256sum packaging/openwrt/midge.config | sed 's,\([^ ]*\) .*,/etc/config/midge \1,' >"$stage/openwrt/midge.conffiles_static"
+    # nfpm dates an apk's scripts as their files.
+    find "$stage" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 }
 
 made=0
-stage
+lay_out
 while read -r _ arch deb openwrt _; do
     binary=$folder/midge-$arch
     [ -f "$binary" ] || { echo "there is no midge-$arch: no packages of it"; continue; }
-    cp "$binary" "$STAGE/midge"
+    cp "$binary" "$stage/deb/midge"
+    ln -f "$stage/deb/midge" "$stage/openwrt/midge"
     # The armhf of Raspberry Pi OS begins at ARMv6, as the first Pi and the Zero have it, Debian's at ARMv7, and dpkg can't
     # tell them apart. So the table gives armhf the ARMv6 binary alone: it runs on both, and two binaries in one
     # package would take twice the room of a small board's flash for little.
