@@ -28,7 +28,7 @@ use crate::token;
 const RUNTIME: &str = "io.containerd.runc.v2";
 
 /// The labels that a container is found by.
-mod label {
+pub(super) mod label {
     pub const UID: &str = "midge.pod.uid";
     pub const NAMESPACE: &str = "midge.pod.namespace";
     pub const POD: &str = "midge.pod.name";
@@ -38,7 +38,8 @@ mod label {
     pub const IMAGE_ID: &str = "midge.container.image-id";
 }
 
-const SIGKILL: u32 = 9;
+pub(super) use signal::SIGTERM;
+pub(super) const SIGKILL: u32 = 9;
 
 /// containerd gives the removal of a task that it could not make 5 s, and midge gives containerd as long again.
 const UNDONE_LIMIT: Duration = Duration::from_secs(10);
@@ -78,7 +79,7 @@ impl Live {
             attempt: attempt.number,
             image: attempt.image.clone(),
             image_id: attempt.image_id.clone(),
-            stop_signal: signal::SIGTERM,
+            stop_signal: SIGTERM,
             created_at: None,
             task: Some(Task {
                 id: attempt.id.clone(),
@@ -142,7 +143,7 @@ pub async fn observe(client: &Client) -> Result<BTreeMap<String, Vec<Live>>, con
         let live = Live {
             name: text(label::NAME),
             attempt: text(label::ATTEMPT).parse().unwrap_or(0),
-            stop_signal: text(label::STOP_SIGNAL).parse().unwrap_or(signal::SIGTERM),
+            stop_signal: text(label::STOP_SIGNAL).parse().unwrap_or(SIGTERM),
             image_id: text(label::IMAGE_ID),
             image: container.image,
             created_at: container.created_at,

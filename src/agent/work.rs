@@ -20,7 +20,7 @@ use super::{etc, etc::hostname};
 use crate::api::Object;
 use crate::chain;
 use crate::plan::pod::Action;
-use crate::sys::file;
+use crate::sys::{file, mount};
 
 /// What one action came to.
 #[derive(Debug)]
@@ -245,7 +245,7 @@ impl Work {
 }
 
 /// Removes a pod's folder, `pod.json` last: until then the pod is found again after a crash, and what is
-/// left of it is removed.
+/// left of it is removed. Nothing is removed of what is mounted in it.
 pub fn remove_folder(folder: &Path) -> io::Result<()> {
     let absent = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Ok(()),
@@ -258,11 +258,11 @@ pub fn remove_folder(folder: &Path) -> io::Result<()> {
     for entry in entries {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
+            mount::remove_folder(&entry.path())?;
         } else if entry.file_name() != "pod.json" {
             fs::remove_file(entry.path())?;
         }
     }
-    fs::remove_dir_all(folder).or_else(absent)?;
+    mount::remove_folder(folder)?;
     folder.parent().map_or(Ok(()), file::sync_folder)
 }

@@ -10,12 +10,13 @@ mod layers;
 mod log;
 mod node;
 mod registry;
+mod reset;
 mod server;
 mod token;
 
 use crate::{Executor, chain};
 use argh::{ArgsInfo, FromArgs};
-use args::{AgentArgs, Command, Midge, ServerArgs};
+use args::{AgentArgs, Command, Midge, ResetArgs, ServerArgs};
 use error::Error;
 use std::ffi::OsString;
 use std::future::Future;
@@ -45,6 +46,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Token(args) => token::run(args),
         Command::Check(args) => check::run(args),
         Command::Registry(args) => registry::run(args),
+        Command::Reset(args) => reset::run(args),
         Command::Version(_) => return print(&format!("midge {}", crate::VERSION)),
     };
     match outcome {
@@ -66,6 +68,7 @@ fn parse(arguments: Vec<String>) -> Result<Parsed, Error> {
     let described = match arguments.first().map(String::as_str) {
         Some("server") => Some(ServerArgs::get_args_info()),
         Some("agent") => Some(AgentArgs::get_args_info()),
+        Some("reset") => Some(ResetArgs::get_args_info()),
         _ => None,
     };
     if let Some(command) = described {
