@@ -7,6 +7,7 @@
 mod host;
 mod runtime;
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,8 +51,11 @@ pub async fn run(config: &Config, executor: &Executor, say: impl FnMut(Step)) {
     reset.remove_pod_folders();
     reset.remove_network();
     reset.remove_run_folder();
-    if let Some(client) = client {
-        reset.remove_namespace(client).await;
+    if let Some(client) = client
+        && reset.remove_namespace(client).await.is_some()
+    {
+        // From here on nothing says that an agent has ever run here. One with pods in it stays.
+        let _ = fs::remove_dir(config.pods_folder());
     }
 }
 
@@ -79,8 +83,7 @@ impl<S: FnMut(Step)> Reset<'_, S> {
 
     async fn connect(&mut self, executor: &Executor, cgroups: &Cgroups) -> Option<Client> {
         let config = self.config;
-        let opened =
-            Client::open(&config.containerd_socket, &config.containerd_namespace, executor).await;
+        let opened = Client::open(&config.containerd_socket, &config.containerd_namespace, executor).await;
         match opened {
             Ok(client) => Some(client),
             // Where no agent has ever run there need be no containerd either.

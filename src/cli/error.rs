@@ -124,7 +124,10 @@ impl fmt::Display for Error {
             Error::NotRoot => f.write_str("midge runs containers, which needs root: run it as root"),
             Error::StillRuns(_) => f.write_str("stop midge first (`systemctl stop midge midge-agent`)"),
             Error::NotReset { failed } => {
-                write!(f, "{failed} step(s) failed: not all of what midge made is gone; run `midge reset` again")
+                write!(
+                    f,
+                    "{failed} step(s) failed: not all of what midge made is gone; run `midge reset` again"
+                )
             }
             Error::CheckFailed { failed } => {
                 write!(f, "{failed} check(s) failed: this machine cannot be a node yet")

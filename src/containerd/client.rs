@@ -65,13 +65,14 @@ impl Client {
     }
 
     pub async fn has_namespace(&self) -> Result<bool, Error> {
-        let request = wire::NamespaceRequest { name: self.namespace.to_string() };
-        Ok(found(self.unary::<_, Empty>(wire::GET_NAMESPACE, &request).await)?.is_some())
+        // Asked for by its name, containerd says of any that it is there.
+        let answer: wire::ListNamespacesResponse = self.unary(wire::LIST_NAMESPACES, &Empty {}).await?;
+        Ok(answer.namespaces.iter().any(|namespace| *namespace.name == *self.namespace))
     }
 
     /// Deletes the client's namespace, which must be empty; fine if it is gone already.
     pub async fn delete_namespace(&self) -> Result<(), Error> {
-        let request = wire::NamespaceRequest { name: self.namespace.to_string() };
+        let request = wire::DeleteNamespaceRequest { name: self.namespace.to_string() };
         found(self.unary::<_, Empty>(wire::DELETE_NAMESPACE, &request).await)?;
         Ok(())
     }
@@ -206,7 +207,7 @@ mod wire {
 
     pub const VERSION: Method = Method("/containerd.services.version.v1.Version/Version");
     pub const CREATE_NAMESPACE: Method = Method("/containerd.services.namespaces.v1.Namespaces/Create");
-    pub const GET_NAMESPACE: Method = Method("/containerd.services.namespaces.v1.Namespaces/Get");
+    pub const LIST_NAMESPACES: Method = Method("/containerd.services.namespaces.v1.Namespaces/List");
     pub const DELETE_NAMESPACE: Method = Method("/containerd.services.namespaces.v1.Namespaces/Delete");
     pub const PLUGINS: Method = Method("/containerd.services.introspection.v1.Introspection/Plugins");
 
@@ -232,9 +233,14 @@ mod wire {
         pub namespace: Option<Namespace>,
     }
 
-    /// Get and Delete take it.
     #[derive(Clone, PartialEq, prost::Message)]
-    pub struct NamespaceRequest {
+    pub struct ListNamespacesResponse {
+        #[prost(message, repeated, tag = "1")]
+        pub namespaces: Vec<Namespace>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct DeleteNamespaceRequest {
         #[prost(string, tag = "1")]
         pub name: String,
     }

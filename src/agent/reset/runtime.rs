@@ -23,9 +23,9 @@ impl<S: FnMut(Step)> Reset<'_, S> {
     }
 
     /// Removes the namespace with all that it keeps: images, their layers and contents, leases.
-    pub(super) async fn remove_namespace(&mut self, client: Client) {
+    pub(super) async fn remove_namespace(&mut self, client: Client) -> Option<Client> {
         let removed = self.try_remove_namespace(&client).await;
-        self.unless_gone(client, removed);
+        self.unless_gone(client, removed)
     }
 
     fn unless_gone(&mut self, client: Client, outcome: Result<(), Error>) -> Option<Client> {
@@ -104,55 +104,63 @@ impl<S: FnMut(Step)> Reset<'_, S> {
                 self.removed(title);
             }
         }
-        for snapshotter in client.snapshotters().await? {
-            self.remove_snapshots(client, &snapshotter).await?;
-        }
-        let mut removed = 0;
-        for digest in client.contents().await? {
-            let outcome = client.remove_content(&digest).await;
-            removed += usize::from(self.past(format!("content {digest}"), outcome)?.is_some());
-        }
-        if removed > 0 {
-            self.removed(format!("{removed} blobs"));
-        }
         for lease in client.leases().await? {
             let title = format!("lease {}", lease.id);
             if self.past(&title, client.delete_lease(&lease, false).await)?.is_some() {
                 self.removed(title);
             }
         }
+        // Takes what nothing refers to, which is all but what somebody has put here by hand.
         self.past("collecting garbage", client.collect_garbage().await)?;
-        let title = format!("containerd's namespace {}", client.namespace());
+        if self.remove_the_rest(client).await? {
+            self.past("collecting garbage", client.collect_garbage().await)?;
+        }
+        let title = format!("containerd's namespace {}, its layers and blobs", client.namespace());
         if self.past(&title, client.delete_namespace().await)?.is_some() {
             self.removed(title);
         }
         Ok(())
     }
 
+    /// Removes snapshots and blobs that are kept from garbage collection. Whether there were any.
+    async fn remove_the_rest(&mut self, client: &Client) -> Result<bool, Error> {
+        let mut removed = false;
+        for snapshotter in client.snapshotters().await? {
+            removed |= self.remove_snapshots(client, &snapshotter).await?;
+        }
+        for digest in client.contents().await? {
+            let title = format!("blob {digest}");
+            if self.past(&title, client.remove_content(&digest).await)?.is_some() {
+                self.removed(title);
+                removed = true;
+            }
+        }
+        Ok(removed)
+    }
+
     /// Upper layers first: those that another lies on can't be removed.
-    async fn remove_snapshots(&mut self, client: &Client, snapshotter: &str) -> Result<(), Error> {
-        let mut removed = 0;
+    async fn remove_snapshots(&mut self, client: &Client, snapshotter: &str) -> Result<bool, Error> {
+        let mut removed = false;
         loop {
             let snapshots = client.snapshots(snapshotter, &[]).await?;
             let parents: BTreeSet<&str> = snapshots.iter().map(|snapshot| &*snapshot.parent).collect();
             let upper = snapshots.iter().filter(|snapshot| !parents.contains(&*snapshot.name));
-            let mut failed = snapshots.is_empty();
+            let mut done = snapshots.is_empty();
             for snapshot in upper {
                 let title = format!("snapshot {} of {snapshotter}", snapshot.name);
                 let outcome = client.remove_snapshot(snapshotter, &snapshot.name).await;
-                match self.past(title, outcome)? {
-                    Some(()) => removed += 1,
-                    None => failed = true,
+                match self.past(&title, outcome)? {
+                    Some(()) => {
+                        self.removed(title);
+                        removed = true;
+                    }
+                    None => done = true,
                 }
             }
-            if failed {
-                break;
+            if done {
+                return Ok(removed);
             }
         }
-        if removed > 0 {
-            self.removed(format!("{removed} snapshots of {snapshotter}"));
-        }
-        Ok(())
     }
 }
 
