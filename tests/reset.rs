@@ -240,6 +240,7 @@ fn without_containerd_and_data_folder_the_rest_goes() {
     assert!(!machine.folder.join("run").exists());
 
     Arc::get_mut(machine.containerd.as_mut().unwrap()).unwrap().up();
+    assert_ne!(Traces::of(machine), others, "what containerd keeps is not seen");
     reset(machine).success().says(&["removed container main of pod default/left-0\n"]);
     assert_gone(machine, &others);
     assert_eq!(others.stored, Vec::<PathBuf>::new());
