@@ -294,39 +294,13 @@ up() {
     run_pod
 }
 
-# Pods are deleted by midge, which undoes their network too; it is started for that if it does not run.
-delete_pods() {
-    if [ -x "$bin/midge" ] && [ -d "$data/server" ] && (start_containerd && start_midge); then
-        say 'deleting all pods'
-        kubectl delete pods --all --all-namespaces --timeout=90s || true
-    fi
-    stop_midge
-}
-
-# midge's namespace in a containerd that stays.
-empty_containerd() {
-    containerd_answers || return 0
-    for task in $(ctr -n midge tasks ls -q); do ctr -n midge tasks rm -f "$task" >/dev/null 2>&1 || true; done
-    for name in $(ctr -n midge containers ls -q); do ctr -n midge containers rm "$name" >/dev/null 2>&1 || true; done
-    for name in $(ctr -n midge leases ls -q); do ctr -n midge leases rm "$name" >/dev/null 2>&1 || true; done
-    for name in $(ctr -n midge images ls -q); do ctr -n midge images rm --sync "$name" >/dev/null 2>&1 || true; done
-    # Collected a moment later.
-    wait_for 20 'containerd to forget midge' ctr namespaces rm midge || say "containerd's namespace midge is not empty, and stays"
-}
-
-empty_network() {
-    "$notes/busybox" ip link del midge0 2>/dev/null || true
-    for table in filter nat; do
-        iptables -t $table -S 2>/dev/null | sed -n 's/^-A \(.* midge0 .*\)/\1/p' | while read -r rule; do
-            # shellcheck disable=SC2086
-            iptables -t $table -D $rule
-        done
-    done
+# What midge has made on the machine it takes back itself; for that containerd must run.
+reset() {
+    [ -x "$bin/midge" ] || return 0
+    (start_containerd) || true
+    "$bin/midge" reset || say 'not all of it could be removed'
     if noted 'forwarding off'; then echo 0 >/proc/sys/net/ipv4/ip_forward; fi
 }
-
-# mounts_under PATH, the innermost first
-mounts_under() { cut -d' ' -f2 /proc/self/mounts | grep "^$1/" | sort -r; }
 
 remove_packages() {
     notes_of package | sort >"$notes/packages"
@@ -344,17 +318,12 @@ remove_packages() {
 
 down() {
     [ -d "$notes" ] || { say 'there is nothing that this script made'; return; }
-    delete_pods
-    say 'removing what midge kept'
-    empty_containerd
-    empty_network
+    stop_midge
+    say 'removing all pods, and what midge made'
+    reset
     ! noted 'service containerd' || systemctl stop containerd
     stop containerd
-    for path in $(mounts_under /run/midge) $(mounts_under "$data"); do umount -l "$path"; done
-    for group in /sys/fs/cgroup/midge /sys/fs/cgroup/*/midge; do
-        [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null || true
-    done
-    rm -rf --one-file-system "$data" /run/midge /etc/midge "$bin/midge"
+    rm -rf --one-file-system "$data" /etc/midge "$bin/midge"
     notes_of file | while read -r path; do rm -f "$path"; done
     remove_packages
     notes_of folder | while read -r path; do rm -rf --one-file-system "$path"; done

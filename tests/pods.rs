@@ -311,3 +311,38 @@ fn output_is_kept_as_it_was_written() {
     assert_eq!(closed["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], 3);
     assert_eq!(bytes("closes"), b"first\nlast\n");
 }
+
+#[test]
+fn a_pod_without_a_network_leaves_nothing_and_starts_when_there_is_one() {
+    let mut cluster = Cluster::new("noaddress");
+    let machine = cluster.machine("pi-1", true);
+    // Room for one pod beside the gateway.
+    let network = format!(
+        r#"{{"cniVersion":"0.4.0","name":"own","plugins":[{{"type":"bridge","bridge":"own0","isGateway":true,
+            "ipam":{{"type":"host-local","dataDir":"{}/leases","ranges":[[{{"subnet":"10.88.0.0/30"}}]]}}}}]}}"#,
+        machine.folder.display()
+    );
+    std::fs::write(machine.folder.join("cni/10-own.conflist"), network).unwrap();
+    cluster.agents.push(machine);
+    cluster.start_agent(0);
+    let cluster = cluster.up();
+    cluster.apply(&single("first", "sleep 1000", "")).success();
+    cluster.phase("first", "Running");
+    cluster.apply(&single("second", "echo up; sleep 1000", "")).success();
+    eventually("it says that it gets no address", Duration::from_secs(20), || {
+        cluster.kubectl("describe pod second").stdout.contains("no IP addresses available").then_some(())
+    });
+    let machine = &cluster.agents[0];
+    // It is tried again now and then; in between there is nothing of it.
+    eventually("nothing of it is left", Duration::from_secs(10), || {
+        let one = |line: &str| machine.ctr(line).lines().count() == 1;
+        let pinned = std::fs::read_dir(machine.folder.join("run/netns")).unwrap().count();
+        let active = machine.ctr("snapshots ls").matches("Active").count();
+        (one("tasks ls -q") && one("containers ls -q") && pinned == 1 && active == 1).then_some(())
+    });
+    cluster.kubectl("delete pod first --timeout=30s").success();
+    let second = cluster.phase("second", "Running");
+    assert_eq!(second["status"]["containerStatuses"][0]["restartCount"], 0);
+    cluster.kubectl("logs second").success().says(&["up"]);
+    cluster.kubectl("delete pod second --timeout=30s").success();
+}

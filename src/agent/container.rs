@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_lite::future;
 use serde_json::Value;
 
 use super::env::Facts;
@@ -28,7 +29,7 @@ use crate::token;
 const RUNTIME: &str = "io.containerd.runc.v2";
 
 /// The labels that a container is found by.
-mod label {
+pub(super) mod label {
     pub const UID: &str = "midge.pod.uid";
     pub const NAMESPACE: &str = "midge.pod.namespace";
     pub const POD: &str = "midge.pod.name";
@@ -38,7 +39,8 @@ mod label {
     pub const IMAGE_ID: &str = "midge.container.image-id";
 }
 
-const SIGKILL: u32 = 9;
+pub(super) use signal::SIGTERM;
+pub(super) const SIGKILL: u32 = 9;
 
 /// containerd gives the removal of a task that it could not make 5 s, and midge gives containerd as long again.
 const UNDONE_LIMIT: Duration = Duration::from_secs(10);
@@ -78,7 +80,7 @@ impl Live {
             attempt: attempt.number,
             image: attempt.image.clone(),
             image_id: attempt.image_id.clone(),
-            stop_signal: signal::SIGTERM,
+            stop_signal: SIGTERM,
             created_at: None,
             task: Some(Task {
                 id: attempt.id.clone(),
@@ -108,6 +110,8 @@ pub enum Failure {
     Unavailable(containerd::Error),
     /// The container waits for this reason (ErrImagePull, CreateContainerError …).
     Waits { reason: &'static str, message: String },
+    /// Its sandbox has no network: whoever makes that knows why.
+    NoNetwork,
     /// It was created and its program did not start: counts as an exit.
     NotStarted { attempt: Box<Attempt>, message: String },
 }
@@ -115,6 +119,12 @@ pub enum Failure {
 /// What a start has to say on the way.
 pub trait Report {
     fn event(&mut self, event: Event);
+}
+
+/// A container with its task, or why there is none.
+struct Created {
+    attempt: Attempt,
+    task: Result<u32, containerd::Error>,
 }
 
 /// One container to be started.
@@ -142,7 +152,7 @@ pub async fn observe(client: &Client) -> Result<BTreeMap<String, Vec<Live>>, con
         let live = Live {
             name: text(label::NAME),
             attempt: text(label::ATTEMPT).parse().unwrap_or(0),
-            stop_signal: text(label::STOP_SIGNAL).parse().unwrap_or(signal::SIGTERM),
+            stop_signal: text(label::STOP_SIGNAL).parse().unwrap_or(SIGTERM),
             image_id: text(label::IMAGE_ID),
             image: container.image,
             created_at: container.created_at,
@@ -185,8 +195,46 @@ impl Runtime {
         self.pods_folder.join(uid)
     }
 
-    /// Creates and starts a container. What a failed start made is cleared again.
-    pub async fn start(&self, start: &Start<'_>, report: &mut impl Report) -> Result<Attempt, Failure> {
+    /// Creates a container and starts it once `connected` says that its sandbox has a network, which it does
+    /// meanwhile. What a failed start made is cleared again.
+    pub async fn start(
+        &self,
+        start: &Start<'_>,
+        connected: impl Future<Output = bool>,
+        report: &mut impl Report,
+    ) -> Result<Attempt, Failure> {
+        let (created, is_connected) = future::zip(self.create(start, report), connected).await;
+        let Created { mut attempt, task } = created?;
+        let started = match task {
+            Ok(_) if !is_connected => {
+                self.clear_failed(&attempt.id).await;
+                return Err(Failure::NoNetwork);
+            }
+            Ok(_) => self.client.start_task(&attempt.id).await,
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(_) => {
+                attempt.started = Some(Stamp(SystemTime::now()));
+                report.event(
+                    Event::normal("Started", format!("Started container {}", start.name)).of(start.name),
+                );
+                Ok(attempt)
+            }
+            Err(error) => {
+                self.clear_failed(&attempt.id).await;
+                if error.is_unavailable() {
+                    return Err(Failure::Unavailable(error));
+                }
+                let message = chain(&error);
+                report.event(Event::warning("Failed", format!("Error: {message}")).of(start.name));
+                Err(Failure::NotStarted { attempt: Box::new(attempt), message })
+            }
+        }
+    }
+
+    /// All of a start but the start.
+    async fn create(&self, start: &Start<'_>, report: &mut impl Report) -> Result<Created, Failure> {
         let containers = start.pod.array_at("/spec/containers");
         let named = |container: &&Value| container.get("name").and_then(Value::as_str) == Some(start.name);
         let Some(container) = containers.iter().find(named) else {
@@ -262,7 +310,7 @@ impl Runtime {
             spec: spec.json,
             labels,
         };
-        let mounts = match self.create(record, &image.chain_id).await {
+        let mounts = match self.create_container(record, &image.chain_id).await {
             Ok(mounts) => mounts,
             Err(error) => {
                 self.clear_failed(&id).await;
@@ -275,40 +323,13 @@ impl Runtime {
         report.event(Event::normal("Created", format!("Created container: {}", start.name)).of(start.name));
 
         let stdio = Stdio::Uri(logger_uri(&self.executable, &log));
-        let started = match self.create_task(&id, &mounts, &stdio).await {
-            Ok(_) => self.client.start_task(&id).await,
-            Err(error) => Err(error),
-        };
-        let now = Stamp(SystemTime::now());
-        let mut attempt = Attempt {
-            number: start.attempt,
-            id: id.clone(),
-            image: image.name,
-            image_id,
-            started: Some(now),
-            exit: None,
-        };
-        match started {
-            Ok(_) => {
-                report.event(
-                    Event::normal("Started", format!("Started container {}", start.name)).of(start.name),
-                );
-                Ok(attempt)
-            }
-            Err(error) => {
-                self.clear_failed(&id).await;
-                if error.is_unavailable() {
-                    return Err(Failure::Unavailable(error));
-                }
-                let message = chain(&error);
-                report.event(Event::warning("Failed", format!("Error: {message}")).of(start.name));
-                attempt.started = None;
-                Err(Failure::NotStarted { attempt: Box::new(attempt), message })
-            }
-        }
+        let task = self.create_task(&id, &mounts, &stdio).await;
+        let attempt =
+            Attempt { number: start.attempt, id, image: image.name, image_id, started: None, exit: None };
+        Ok(Created { attempt, task })
     }
 
-    async fn create(
+    async fn create_container(
         &self,
         record: ContainerSpec,
         parent: &str,

@@ -63,6 +63,14 @@ pub fn env(
     Ok(env)
 }
 
+/// Whether the environment of `container` has the pod's addresses in it.
+pub fn asks_for_addresses(container: &Value) -> bool {
+    let variables = container.pointer("/env").and_then(Value::as_array).into_iter().flatten();
+    let mut fields =
+        variables.filter_map(|variable| variable.pointer("/valueFrom/fieldRef/fieldPath")?.as_str());
+    fields.any(|path| path.starts_with("status.podIP"))
+}
+
 fn set(env: &mut Vec<(String, String)>, name: &str, value: String) {
     match env.iter_mut().find(|(known, _)| known == name) {
         Some((_, known)) => *known = value,

@@ -23,6 +23,7 @@ pub mod outbox;
 pub mod pod;
 pub mod pods;
 pub mod record;
+pub mod reset;
 pub mod sandbox;
 pub mod session;
 pub mod spec;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use super::Config;
 use super::outbox::Cluster;
@@ -106,14 +106,57 @@ impl Network {
     }
 }
 
+/// Takes back the rules that [`Network::open`] made for `bridge`, whichever the range was. Returns each
+/// rule with why it could not be removed, if so. Without iptables there are none.
+pub fn close(bridge: &str) -> io::Result<Vec<(String, Result<(), String>)>> {
+    let mut closed = Vec::new();
+    for (table, chain) in [("filter", "FORWARD"), ("nat", "POSTROUTING")] {
+        let output = match run_iptables(table, "-S", &[chain]) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(closed),
+            other => other?,
+        };
+        match output.status.code() {
+            Some(0) => {}
+            // The kernel does not have this table, and so no rule in it.
+            Some(NO_TABLE) => continue,
+            _ => return Err(io::Error::other(said(&output))),
+        }
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let Some(rule) = line.strip_prefix("-A ").filter(|rule| is_ours(rule, bridge)) else { continue };
+            let words: Vec<&str> = rule.split(' ').collect();
+            closed.push((format!("{table} {rule}"), iptables(table, "-D", &words)?));
+        }
+    }
+    Ok(closed)
+}
+
+/// Whether [`Network::open`] makes such a rule, in the words of `iptables -S`.
+fn is_ours(rule: &str, bridge: &str) -> bool {
+    match rule.split(' ').collect::<Vec<_>>()[..] {
+        ["FORWARD", "-i" | "-o", name, "-j", "ACCEPT"] => name == bridge,
+        ["POSTROUTING", "-s", _, "!", "-o", name, "-j", "MASQUERADE"] => name == bridge,
+        _ => false,
+    }
+}
+
+/// iptables' exit code when it can't open a table.
+const NO_TABLE: i32 = 3;
+
 /// Runs it; the inner error is what it complained about.
 fn iptables(table: &str, command: &str, rule: &[&str]) -> io::Result<Result<(), String>> {
+    let output = run_iptables(table, command, rule)?;
+    Ok(if output.status.success() { Ok(()) } else { Err(said(&output)) })
+}
+
+fn run_iptables(table: &str, command: &str, rule: &[&str]) -> io::Result<Output> {
     let mut process = Command::new("iptables");
     process.env_clear().env("PATH", host::program_path()).stdin(Stdio::null());
     // Others may be at it for a while.
-    let output = process.args(["-w", "5", "-t", table, command]).args(rule).output()?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    Ok(if output.status.success() { Ok(()) } else { Err(said) })
+    process.args(["-w", "5", "-t", table, command]).args(rule).output()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ")
 }
 
 #[cfg(test)]
@@ -122,6 +165,21 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn only_its_own_rules_are_its_own() {
+        for ours in [
+            "FORWARD -i midge0 -j ACCEPT",
+            "FORWARD -o midge0 -j ACCEPT",
+            "POSTROUTING -s 10.42.0.0/24 ! -o midge0 -j MASQUERADE",
+        ] {
+            assert!(is_ours(ours, "midge0"), "{ours}");
+            assert!(!is_ours(ours, "midge"), "{ours}");
+        }
+        for other in ["FORWARD -i midge0 -j DROP", "FORWARD -i midge0 -o eth0 -j ACCEPT", ""] {
+            assert!(!is_ours(other, "midge0"), "{other}");
+        }
+    }
 
     #[test]
     fn says_what_was_taken_away() {

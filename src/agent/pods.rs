@@ -370,8 +370,10 @@ impl Pods {
                 if !plan.actions.is_empty() {
                     log::debug!("pod {uid}: {:?}", plan.actions);
                     pod.is_torn_down = plan.actions.contains(&plan::Action::TearDown);
-                    // On disk before it is acted upon: what is cleared can't be asked how it ended.
-                    save(pod, &folder).await;
+                    if plan.actions.iter().any(|action| matches!(action, plan::Action::Clear { .. })) {
+                        // On disk before it is acted upon: what is cleared can't be asked how it ended.
+                        save(pod, &folder).await;
+                    }
                     let work = Work {
                         context: Arc::clone(&self.context),
                         uid: uid.clone(),

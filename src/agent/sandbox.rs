@@ -41,6 +41,14 @@ pub struct Sandbox {
     pub cgroup: String,
 }
 
+/// A sandbox without its network.
+pub struct Begun {
+    /// Its addresses come with the network.
+    pub sandbox: Sandbox,
+    /// To be connected to this one. None: there is nothing to do.
+    network: Option<Arc<cni::Config>>,
+}
+
 /// Everything that the sandboxes of this agent share.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -133,44 +141,60 @@ impl Sandboxes {
         Some(self.sandbox(&spec.uid, pins, ips))
     }
 
-    /// Makes the sandbox unless it is there. Leftovers of an unfinished one, or of one from before a
-    /// reboot, are removed first. An error leaves nothing behind, or says in the log what.
+    /// Makes the sandbox unless it is there. An error leaves nothing behind, or says in the log what.
     pub async fn ensure(&self, spec: &SandboxSpec) -> Result<Sandbox, Error> {
+        let begun = self.begin(spec).await?;
+        let connected = self.connect(spec, begun).await;
+        if connected.is_err() {
+            self.remove_failed(&spec.uid).await;
+        }
+        connected
+    }
+
+    /// The first half of [`Sandboxes::ensure`]: all but the network, which containers need when they are
+    /// started and not before. Leftovers of an unfinished sandbox, or of one from before a reboot, are
+    /// removed first. An error leaves nothing behind, or says in the log what.
+    pub async fn begin(&self, spec: &SandboxSpec) -> Result<Begun, Error> {
         check_uid(&spec.uid)?;
         if let Some(sandbox) = self.observe(spec) {
             self.create_cgroup(&spec.uid).await?;
-            return Ok(sandbox);
+            return Ok(Begun { sandbox, network: None });
         }
         // What can be known to fail does so before anything is made.
-        let network = self.network();
-        if !spec.host_network {
-            let known = network.as_ref().ok_or_else(|| Error::NoNetwork { uid: spec.uid.clone() })?;
-            known
-                .check(&self.options.plugins)
-                .map_err(|source| Error::Network { uid: spec.uid.clone(), source })?;
+        let network = match spec.host_network {
+            true => None,
+            false => Some(self.network().ok_or_else(|| Error::NoNetwork { uid: spec.uid.clone() })?),
+        };
+        if let Some(network) = &network {
+            let checked = network.check(&self.options.plugins);
+            checked.map_err(|source| Error::Network { uid: spec.uid.clone(), source })?;
         }
         self.remove(&spec.uid).await.map_err(|errors| Error::Leftovers { uid: spec.uid.clone(), errors })?;
-        match self.make(spec, network).await {
-            Ok(sandbox) => Ok(sandbox),
+        match self.pin(spec).await {
+            Ok(pins) => Ok(Begun { sandbox: self.sandbox(&spec.uid, pins, Vec::new()), network }),
             Err(error) => {
-                for left in self.remove(&spec.uid).await.err().unwrap_or_default() {
-                    log::warn!("pod {}: {left}", spec.uid);
-                }
+                self.remove_failed(&spec.uid).await;
                 Err(error)
             }
         }
     }
 
-    async fn make(&self, spec: &SandboxSpec, network: Option<Arc<cni::Config>>) -> Result<Sandbox, Error> {
+    async fn pin(&self, spec: &SandboxSpec) -> Result<Pins, Error> {
         let uid = &spec.uid;
         self.create_cgroup(uid).await?;
         let (kinds, run_dir) = (spec.kinds(), self.options.run_dir.clone());
         let (name, hostname) = (uid.clone(), spec.hostname.clone());
-        let pins = smol::unblock(move || namespace::pin(kinds, &run_dir, &name, &hostname))
+        smol::unblock(move || namespace::pin(kinds, &run_dir, &name, &hostname))
             .await
-            .map_err(|source| Error::Namespaces { uid: uid.clone(), source })?;
-        let mut ips = Vec::new();
-        if let (Some(netns), Some(network)) = (&pins.net, network) {
+            .map_err(|source| Error::Namespaces { uid: uid.clone(), source })
+    }
+
+    /// The second half: the pod's network and its addresses. After an error the caller removes the sandbox,
+    /// once nothing runs in it.
+    pub async fn connect(&self, spec: &SandboxSpec, begun: Begun) -> Result<Sandbox, Error> {
+        let Begun { mut sandbox, network } = begun;
+        if let (Some(netns), Some(network)) = (&sandbox.netns, network) {
+            let uid = &spec.uid;
             let args = [
                 ("K8S_POD_NAMESPACE", &*spec.namespace),
                 ("K8S_POD_NAME", &spec.name),
@@ -180,12 +204,19 @@ impl Sandboxes {
             let attachment = Attachment { args: &args, ..self.attachment(uid, netns) };
             let attached = network.add(&self.options.plugins, &attachment).await;
             let attached = attached.map_err(|source| Error::Network { uid: uid.clone(), source })?;
-            ips.extend(attached.ips.iter().map(|ip| ip.address));
-            if ips.is_empty() {
+            sandbox.ips.extend(attached.ips.iter().map(|ip| ip.address));
+            if sandbox.ips.is_empty() {
                 return Err(Error::NoAddress { uid: uid.clone() });
             }
         }
-        Ok(self.sandbox(uid, pins, ips))
+        Ok(sandbox)
+    }
+
+    /// [`Sandboxes::remove`] after a failure, which says more than what fails now.
+    pub async fn remove_failed(&self, uid: &str) {
+        for left in self.remove(uid).await.err().unwrap_or_default() {
+            log::warn!("pod {uid}: {left}");
+        }
     }
 
     /// Removes all there is for the pod `uid`. Goes on past failures and returns all of them. Fine

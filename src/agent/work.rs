@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use smol::channel::Sender;
 
 use super::container::{Failure, Report, Runtime, Start};
@@ -16,11 +17,11 @@ use super::outbox::Cluster;
 use super::record::Attempt;
 use super::sandbox::{Sandbox, SandboxSpec, Sandboxes};
 use super::wake::Wake;
-use super::{etc, etc::hostname};
+use super::{env, etc, etc::hostname};
 use crate::api::Object;
 use crate::chain;
 use crate::plan::pod::Action;
-use crate::sys::file;
+use crate::sys::{file, mount};
 
 /// What one action came to.
 #[derive(Debug)]
@@ -109,15 +110,20 @@ impl Report for Work {
 impl Work {
     fn say(&self, outcome: Outcome) {
         // The loop lives longer than its work, and the channel is unbounded: a plan bounds it.
+        let is_event = matches!(outcome, Outcome::Event(_));
         let _ = self.context.outcomes.try_send((self.uid.clone(), outcome));
-        self.context.wake.wake();
+        // An event goes with what it is about, which follows: each wake looks at everything.
+        if !is_event {
+            self.context.wake.wake();
+        }
     }
 
     /// Applies the actions in their order. A failed removal does not keep the ones after it from being
     /// tried, but the folder, by which the pod is found again, stays. A failed sandbox ends it.
     pub async fn run(mut self) {
         let mut removed = true;
-        for action in std::mem::take(&mut self.actions) {
+        let mut actions = std::mem::take(&mut self.actions).into_iter().peekable();
+        while let Some(action) = actions.next() {
             match action {
                 Action::Terminate { id } => removed &= self.signal(&id, false).await,
                 Action::Kill { id } => removed &= self.signal(&id, true).await,
@@ -136,13 +142,20 @@ impl Work {
                 }
                 Action::TearDown => self.tear_down(removed).await,
                 Action::CreateSandbox => {
-                    if !self.create_sandbox().await {
+                    let first = actions.next_if(|next| removed && self.needs_no_address(next));
+                    if !self.create_sandbox(first).await {
                         break;
                     }
                 }
                 // What could not be cleared may be in the way of its successor.
                 Action::Start { .. } if !removed => {}
-                Action::Start { name, attempt, back_off } => self.start(name, attempt, back_off).await,
+                Action::Start { .. } => {
+                    let (Some(pod), Some(sandbox)) = (self.pod.clone(), self.sandbox.clone()) else {
+                        continue;
+                    };
+                    let outcome = self.start(&pod, &sandbox, action, async { true }).await;
+                    outcome.into_iter().for_each(|outcome| self.say(outcome));
+                }
             }
         }
         self.say(Outcome::Done { failed: self.has_failed });
@@ -192,60 +205,99 @@ impl Work {
         }
     }
 
-    async fn create_sandbox(&mut self) -> bool {
-        let Some(pod) = &self.pod else { return false };
-        let made = match self.context.sandboxes.ensure(&sandbox_spec(pod)).await {
-            Ok(sandbox) => self
-                .write_etc(pod, &sandbox)
-                .map(|()| sandbox)
-                .map_err(|error| format!("failed to write the pod's hosts and resolver files: {error}")),
-            Err(error) => Err(chain(&error)),
+    /// Whether it starts a container that can be created before the pod has its addresses.
+    fn needs_no_address(&self, action: &Action) -> bool {
+        let (Action::Start { name, .. }, Some(pod)) = (action, &self.pod) else { return false };
+        let named = |container: &&Value| container.get("name").and_then(Value::as_str) == Some(name);
+        let container = pod.array_at("/spec/containers").iter().find(named);
+        container.is_some_and(|container| !env::asks_for_addresses(container))
+    }
+
+    /// Makes the sandbox and, while the network's plugins run, creates the container of `first`.
+    async fn create_sandbox(&mut self, first: Option<Action>) -> bool {
+        let Some(pod) = self.pod.clone() else { return false };
+        let (context, cluster) = (Arc::clone(&self.context), self.cluster.clone());
+        let spec = sandbox_spec(&pod);
+        let begun = match context.sandboxes.begin(&spec).await {
+            Ok(begun) => begun,
+            Err(error) => return self.sandbox_failed(chain(&error)),
+        };
+        let folder = context.runtime.pod_folder(&self.uid);
+        let write_etc = |sandbox: &Sandbox| {
+            etc::write(&folder, &pod, &hostname(&pod), &sandbox.ips, &cluster, &context.resolv_conf)
+                .map_err(|error| format!("failed to write the pod's hosts and resolver files: {error}"))
+        };
+        let sandbox = begun.sandbox.clone();
+        // The files must be there to be bound into a container; the addresses follow.
+        let connect = async {
+            write_etc(&begun.sandbox)?;
+            let sandbox = context.sandboxes.connect(&spec, begun).await.map_err(|error| chain(&error))?;
+            write_etc(&sandbox).map(|()| sandbox)
+        };
+        let (made, started) = match first {
+            None => (connect.await, None),
+            Some(first) => {
+                let mut made = Err(String::new());
+                let connected = async {
+                    made = connect.await;
+                    made.is_ok()
+                };
+                let started = self.start(&pod, &sandbox, first, connected).await;
+                (made, started)
+            }
         };
         match made {
             Ok(sandbox) => {
                 self.sandbox = Some(sandbox.clone());
                 self.say(Outcome::SandboxReady(sandbox));
+                started.into_iter().for_each(|outcome| self.say(outcome));
                 true
             }
             Err(message) => {
-                log::warn!("pod {}: {message}", self.uid);
-                let text = format!("Failed to create pod sandbox: {message}");
-                self.event(Event::warning("FailedCreatePodSandBox", text));
-                self.say(Outcome::SandboxFailed { message });
-                false
+                // What was created in it has been cleared: it was never started.
+                context.sandboxes.remove_failed(&self.uid).await;
+                self.sandbox_failed(message)
             }
         }
     }
 
-    fn write_etc(&self, pod: &Object, sandbox: &Sandbox) -> io::Result<()> {
-        let folder = self.context.runtime.pod_folder(&self.uid);
-        etc::write(&folder, pod, &hostname(pod), &sandbox.ips, &self.cluster, &self.context.resolv_conf)
+    fn sandbox_failed(&mut self, message: String) -> bool {
+        log::warn!("pod {}: {message}", self.uid);
+        let text = format!("Failed to create pod sandbox: {message}");
+        self.event(Event::warning("FailedCreatePodSandBox", text));
+        self.say(Outcome::SandboxFailed { message });
+        false
     }
 
-    async fn start(&mut self, name: String, number: u32, back_off: Duration) {
-        let (Some(pod), Some(sandbox)) = (self.pod.take(), self.sandbox.clone()) else { return };
-        let context = self.context.clone();
+    /// Starts the container of `action` once `connected` says that the sandbox has its network.
+    async fn start(
+        &mut self,
+        pod: &Object,
+        sandbox: &Sandbox,
+        action: Action,
+        connected: impl Future<Output = bool>,
+    ) -> Option<Outcome> {
+        let Action::Start { name, attempt, back_off } = action else { return None };
+        let context = Arc::clone(&self.context);
         let host_ips = self.host_ips.clone();
-        let start = Start { pod: &pod, name: &name, attempt: number, sandbox: &sandbox, host_ips: &host_ips };
-        let started = context.runtime.start(&start, self).await;
-        let outcome = match started {
+        let start = Start { pod, name: &name, attempt, sandbox, host_ips: &host_ips };
+        Some(match context.runtime.start(&start, connected, self).await {
             Ok(attempt) => Outcome::Started { name, attempt, back_off },
             Err(Failure::NotStarted { attempt, message }) => {
                 Outcome::NotStarted { name, attempt: *attempt, message, back_off }
             }
             Err(Failure::Waits { reason, message }) => Outcome::Waits { name, reason, message },
+            Err(Failure::NoNetwork) => return None,
             Err(Failure::Unavailable(error)) => {
                 self.has_failed = true;
                 Outcome::Failed { message: chain(&error) }
             }
-        };
-        self.say(outcome);
-        self.pod = Some(pod);
+        })
     }
 }
 
 /// Removes a pod's folder, `pod.json` last: until then the pod is found again after a crash, and what is
-/// left of it is removed.
+/// left of it is removed. Nothing is removed of what is mounted in it.
 pub fn remove_folder(folder: &Path) -> io::Result<()> {
     let absent = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Ok(()),
@@ -258,11 +310,11 @@ pub fn remove_folder(folder: &Path) -> io::Result<()> {
     for entry in entries {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
+            mount::remove_folder(&entry.path())?;
         } else if entry.file_name() != "pod.json" {
             fs::remove_file(entry.path())?;
         }
     }
-    fs::remove_dir_all(folder).or_else(absent)?;
+    mount::remove_folder(folder)?;
     folder.parent().map_or(Ok(()), file::sync_folder)
 }

@@ -21,6 +21,7 @@ pub enum Command {
     Token(TokenArgs),
     Check(CheckArgs),
     Registry(RegistryArgs),
+    Reset(ResetArgs),
     Version(VersionArgs),
 }
 
@@ -105,6 +106,7 @@ macro_rules! node_command {
 }
 
 /// The arguments about a node, of whichever command runs it.
+#[derive(Default)]
 pub struct NodeArgs {
     pub data_dir: Option<String>,
     pub token: Option<String>,
@@ -295,6 +297,32 @@ pub struct RegistryRepairArgs {
     /// the registry's folder (default /var/lib/midge/server/registry)
     #[argh(positional, arg_name = "folder")]
     pub folder: Option<String>,
+}
+
+/// end all pods of this machine, and take back what its node has made outside the data folder: containers, images,
+/// network, control groups. midge must not run
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "reset", help_triggers("-h", "--help"))]
+pub struct ResetArgs {
+    /// folder that holds everything midge keeps (default /var/lib/midge); it stays
+    #[argh(option, arg_name = "folder")]
+    pub data_dir: Option<String>,
+    /// containerd's socket
+    #[argh(option, arg_name = "socket")]
+    pub container_runtime_endpoint: Option<String>,
+    /// folder of the CNI plugins
+    #[argh(option, arg_name = "folder")]
+    pub cni_bin_dir: Option<String>,
+    /// the node's folder for sockets and namespaces (default /run/midge, or one named after the data folder)
+    #[argh(option, arg_name = "folder")]
+    pub run_dir: Option<String>,
+    /// configuration file (default /etc/midge/config.yaml)
+    #[argh(option, short = 'c', arg_name = "file")]
+    #[allow(dead_code)]
+    pub config: Option<String>,
+    /// log more
+    #[argh(switch)]
+    pub debug: bool,
 }
 
 /// print the version

@@ -64,6 +64,12 @@ pub enum Error {
     OwnNode(agent::Error),
     Store(crate::store::Error),
     NotRoot,
+    /// A midge runs on the data folder that is to be reset.
+    StillRuns(crate::sys::lock::Error),
+    /// Some of what was to be removed is left.
+    NotReset {
+        failed: usize,
+    },
     /// The preflight found what keeps a node from running.
     CheckFailed {
         failed: usize,
@@ -76,6 +82,7 @@ impl Error {
             // The session gives up only where waiting can't help.
             Error::Agent(agent::Error::Session(_)) => REFUSED,
             Error::Server(_) | Error::Agent(_) | Error::OwnNode(_) | Error::Signals(_) => FAILED,
+            Error::StillRuns(_) | Error::NotReset { .. } => FAILED,
             Error::Store(_) | Error::CheckFailed { .. } | Error::Client(_) | Error::Answer { .. } => FAILED,
             _ => REFUSED,
         }
@@ -115,6 +122,13 @@ impl fmt::Display for Error {
             }
             Error::Store(_) => f.write_str("the registry could not be repaired"),
             Error::NotRoot => f.write_str("midge runs containers, which needs root: run it as root"),
+            Error::StillRuns(_) => f.write_str("stop midge first (`systemctl stop midge midge-agent`)"),
+            Error::NotReset { failed } => {
+                write!(
+                    f,
+                    "{failed} step(s) failed: not all of what midge made is gone; run `midge reset` again"
+                )
+            }
             Error::CheckFailed { failed } => {
                 write!(f, "{failed} check(s) failed: this machine cannot be a node yet")
             }
@@ -134,6 +148,7 @@ impl std::error::Error for Error {
             Error::Signals(source) => Some(source),
             Error::Agent(source) | Error::OwnNode(source) => Some(source),
             Error::Store(source) => Some(source),
+            Error::StillRuns(source) => Some(source),
             _ => None,
         }
     }

@@ -10,6 +10,7 @@ mod layers;
 mod log;
 mod node;
 mod registry;
+mod reset;
 mod server;
 mod status;
 mod token;
@@ -17,7 +18,7 @@ mod token;
 use crate::sys::notify;
 use crate::{Executor, chain};
 use argh::{ArgsInfo, FromArgs};
-use args::{AgentArgs, Command, Midge, ServerArgs, StatusArgs};
+use args::{AgentArgs, Command, Midge, ResetArgs, ServerArgs, StatusArgs};
 use error::Error;
 use std::ffi::OsString;
 use std::future::Future;
@@ -51,6 +52,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Token(args) => token::run(args),
         Command::Check(args) => check::run(args),
         Command::Registry(args) => registry::run(args),
+        Command::Reset(args) => reset::run(args),
         Command::Version(_) => return print(&format!("midge {}", crate::VERSION)),
     };
     match outcome {
@@ -73,6 +75,7 @@ fn parse(arguments: Vec<String>) -> Result<Parsed, Error> {
         Some("server") => Some(ServerArgs::get_args_info()),
         Some("agent") => Some(AgentArgs::get_args_info()),
         Some("status") => Some(StatusArgs::get_args_info()),
+        Some("reset") => Some(ResetArgs::get_args_info()),
         _ => None,
     };
     if let Some(command) = described {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderValue, Request};
 use prost::Message;
 
-use super::call::{Answers, Method, Requests, within};
+use super::call::{Answers, Method, Requests, found, within};
 use super::channel::Channel;
 use super::types::Empty;
 use super::{Error, Labels};
@@ -38,9 +38,20 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to containerd at `socket`, checks its version and makes sure that `namespace` exists.
-    /// After that a lost connection is dialled again by the next call.
+    /// [`Client::open`], and makes sure that `namespace` exists.
     pub async fn connect(socket: &Path, namespace: &str, executor: &Executor) -> Result<Client, Error> {
+        let client = Client::open(socket, namespace, executor).await?;
+        let namespace = wire::Namespace { name: namespace.into(), labels: Labels::new() };
+        let request = wire::CreateNamespaceRequest { namespace: Some(namespace) };
+        match client.unary::<_, Empty>(wire::CREATE_NAMESPACE, &request).await {
+            Err(error) if !error.is_already_exists() => Err(error),
+            _ => Ok(client),
+        }
+    }
+
+    /// Connects to containerd at `socket` and checks its version. After that a lost connection is dialled
+    /// again by the next call. In a namespace that does not exist there is nothing to be found.
+    pub async fn open(socket: &Path, namespace: &str, executor: &Executor) -> Result<Client, Error> {
         let client = Client {
             channel: Arc::new(Channel::new(socket.to_path_buf(), executor.clone())),
             namespace: namespace.into(),
@@ -50,12 +61,20 @@ impl Client {
         if is_too_old(&version) {
             return Err(Error::TooOld { version, minimum: MINIMUM_TEXT });
         }
-        let namespace = wire::Namespace { name: namespace.into(), labels: Labels::new() };
-        let request = wire::CreateNamespaceRequest { namespace: Some(namespace) };
-        match client.unary::<_, Empty>(wire::CREATE_NAMESPACE, &request).await {
-            Err(error) if !error.is_already_exists() => Err(error),
-            _ => Ok(client),
-        }
+        Ok(client)
+    }
+
+    pub async fn has_namespace(&self) -> Result<bool, Error> {
+        // Asked for by its name, containerd says of any that it is there.
+        let answer: wire::ListNamespacesResponse = self.unary(wire::LIST_NAMESPACES, &Empty {}).await?;
+        Ok(answer.namespaces.iter().any(|namespace| *namespace.name == *self.namespace))
+    }
+
+    /// Deletes the client's namespace, which must be empty; fine if it is gone already.
+    pub async fn delete_namespace(&self) -> Result<(), Error> {
+        let request = wire::DeleteNamespaceRequest { name: self.namespace.to_string() };
+        found(self.unary::<_, Empty>(wire::DELETE_NAMESPACE, &request).await)?;
+        Ok(())
     }
 
     pub fn namespace(&self) -> &str {
@@ -188,6 +207,8 @@ mod wire {
 
     pub const VERSION: Method = Method("/containerd.services.version.v1.Version/Version");
     pub const CREATE_NAMESPACE: Method = Method("/containerd.services.namespaces.v1.Namespaces/Create");
+    pub const LIST_NAMESPACES: Method = Method("/containerd.services.namespaces.v1.Namespaces/List");
+    pub const DELETE_NAMESPACE: Method = Method("/containerd.services.namespaces.v1.Namespaces/Delete");
     pub const PLUGINS: Method = Method("/containerd.services.introspection.v1.Introspection/Plugins");
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -210,6 +231,18 @@ mod wire {
     pub struct CreateNamespaceRequest {
         #[prost(message, optional, tag = "1")]
         pub namespace: Option<Namespace>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct ListNamespacesResponse {
+        #[prost(message, repeated, tag = "1")]
+        pub namespaces: Vec<Namespace>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct DeleteNamespaceRequest {
+        #[prost(string, tag = "1")]
+        pub name: String,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

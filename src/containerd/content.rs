@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::call::{Answers, Method, Requests, found, within};
+use super::call::{Answers, LIST_LIMIT, Method, Requests, found, within};
 use super::types::{Empty, FieldMask};
 use super::{Client, Error, Labels};
 
@@ -41,6 +41,26 @@ impl Client {
             size: u64::try_from(info.size).unwrap_or(0),
             labels: info.labels,
         }))
+    }
+
+    /// Digests of this namespace's blobs.
+    pub async fn contents(&self) -> Result<Vec<String>, Error> {
+        within(wire::LIST.name(), LIST_LIMIT, async {
+            let mut answers = self.server_stream(wire::LIST, &Empty {}).await?;
+            let mut digests = Vec::new();
+            while let Some(message) = answers.next::<wire::ListContentResponse>().await? {
+                digests.extend(message.info.into_iter().map(|info| info.digest));
+            }
+            Ok(digests)
+        })
+        .await
+    }
+
+    /// Takes a blob out of this namespace; one that is gone already is fine.
+    pub async fn remove_content(&self, digest: &str) -> Result<(), Error> {
+        let request = wire::DigestRequest { digest: digest.into() };
+        found(self.unary::<_, Empty>(wire::DELETE, &request).await)?;
+        Ok(())
     }
 
     /// The whole blob, which must not be larger than `limit` bytes.
@@ -187,10 +207,12 @@ mod wire {
 
     pub const INFO: Method = Method("/containerd.services.content.v1.Content/Info");
     pub const READ: Method = Method("/containerd.services.content.v1.Content/Read");
+    pub const LIST: Method = Method("/containerd.services.content.v1.Content/List");
+    pub const DELETE: Method = Method("/containerd.services.content.v1.Content/Delete");
     pub const UPDATE: Method = Method("/containerd.services.content.v1.Content/Update");
     pub const WRITE: Method = Method("/containerd.services.content.v1.Content/Write");
 
-    /// Info and Read take it; Read could take an offset and a size too.
+    /// Info, Delete and Read take it; Read could take an offset and a size too.
     #[derive(Clone, PartialEq, prost::Message)]
     pub struct DigestRequest {
         #[prost(string, tag = "1")]
@@ -211,6 +233,12 @@ mod wire {
     pub struct InfoResponse {
         #[prost(message, optional, tag = "1")]
         pub info: Option<Info>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct ListContentResponse {
+        #[prost(message, repeated, tag = "1")]
+        pub info: Vec<Info>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

@@ -9,10 +9,10 @@ use super::call::{Method, found};
 use super::types::Empty;
 use super::{Client, Error, Labels};
 
-/// Collecting garbage deletes files: slow on a card.
 /// For what takes one import: long enough for a slow card, short enough that a crash wastes no room for long.
 pub(super) const EXPIRY: Duration = Duration::from_secs(24 * 3600);
 
+/// Collecting garbage deletes files: slow on a card.
 const COLLECT_LIMIT: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +43,22 @@ impl Client {
         Ok(())
     }
 
+    /// Leases of this namespace.
+    pub async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        let answer: wire::ListResponse = self.unary(wire::LIST, &Empty {}).await?;
+        Ok(answer.leases.into_iter().map(|lease| Lease { id: lease.id }).collect())
+    }
+
+    /// Has containerd collect garbage, and waits for it: until then what was removed is on the disk.
+    pub async fn collect_garbage(&self) -> Result<(), Error> {
+        let lease = self.create_lease(COLLECT_LIMIT).await?;
+        self.delete_lease(&lease, true).await
+    }
+
     /// Deletes leases that an earlier process of midge left in this namespace when it was cut off, and with
     /// them what they hold: no other process of midge may work in the namespace.
     pub async fn delete_abandoned_leases(&self) -> Result<(), Error> {
-        let answer: wire::ListResponse = self.unary(wire::LIST, &Empty {}).await?;
-        for wire::Lease { id } in answer.leases {
+        for Lease { id } in self.leases().await? {
             if id.starts_with(PREFIX) && !id.starts_with(&own_prefix()) {
                 log::info!("ending lease `{id}` of an import that was cut off");
                 self.delete_lease(&Lease { id }, false).await?;

@@ -1,5 +1,6 @@
 //! Control groups, versions 1 and 2 (cgroups(7)).
 
+use rustix::process::{Pid, Signal};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -121,6 +122,11 @@ fn parse_mount(line: &str) -> Option<Hierarchy> {
 }
 
 impl Cgroups {
+    /// Those of a machine without any: nothing can be made, and nothing is there to be removed.
+    pub fn none() -> Cgroups {
+        Cgroups { version: Version::V2, hierarchies: Vec::new() }
+    }
+
     /// Whether `controller` ("memory", "cpu", "pids" …) can be used for pods.
     pub fn has(&self, controller: &str) -> bool {
         self.with(controller).is_some()
@@ -205,6 +211,11 @@ impl Cgroups {
         outcome
     }
 
+    /// Whether any hierarchy has the group `path`.
+    pub fn exists(&self, path: &str) -> bool {
+        self.hierarchies.iter().any(|hierarchy| group(hierarchy, path).is_dir())
+    }
+
     /// The processes in `path` and below, sorted.
     pub fn processes(&self, path: &str) -> Result<Vec<u32>, Error> {
         let mut found = BTreeSet::new();
@@ -214,6 +225,26 @@ impl Cgroups {
             }
         }
         Ok(found.into_iter().collect())
+    }
+
+    /// Sends a signal to processes in `path` and below: SIGKILL to all of them, or SIGTERM to those that
+    /// were started by none of the others, as a container runtime does. Returns how many there are.
+    pub fn signal(&self, path: &str, kill: bool) -> Result<usize, Error> {
+        // The hierarchy's root holds all processes of the machine.
+        if parts(path).next().is_none() {
+            return Ok(0);
+        }
+        let processes = self.processes(path)?;
+        let signal = if kill { Signal::KILL } else { Signal::TERM };
+        for process in &processes {
+            let is_inner = || parent(*process).is_some_and(|parent| processes.contains(&parent));
+            if kill || !is_inner() {
+                let id = i32::try_from(*process).ok().and_then(Pid::from_raw);
+                // It may have ended meanwhile; who is left is seen the next time.
+                let _ = id.map(|id| rustix::process::kill_process(id, signal));
+            }
+        }
+        Ok(processes.len())
     }
 
     /// The names of the groups directly below `path`, over all hierarchies, sorted.
@@ -359,6 +390,12 @@ fn read_processes(group: &Path) -> Result<Vec<u32>, Error> {
         Err(error) if matches!(error.raw_os_error(), Some(19 | 95)) => Ok(Vec::new()),
         Err(source) => Err(Error::Read { path, source }),
     }
+}
+
+/// The fourth field of proc_pid_stat(5); the second, in brackets, may hold anything.
+fn parent(process: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 impl fmt::Display for Error {

@@ -56,6 +56,25 @@ pub fn below(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Removes a folder with all that is in it, unless something is mounted there: what that holds is not
+/// the folder's. Fine if it is gone.
+pub fn remove_folder(folder: &Path) -> io::Result<()> {
+    // The kernel names mounts by paths without symbolic links.
+    let parent = folder.parent().map_or(Ok(PathBuf::new()), Path::canonicalize);
+    let real = match parent {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?.join(folder.file_name().unwrap_or_default()),
+    };
+    if let Some(point) = below(&real)?.first() {
+        let text = format!("something is mounted on `{}`: unmount it first", point.display());
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+    }
+    match std::fs::remove_dir_all(real) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// The kernel writes blank, tab, newline and backslash as `\` and three octal digits.
 fn unescape(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());

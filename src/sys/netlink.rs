@@ -193,19 +193,40 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// Brings the loopback interface of the calling thread's network namespace up.
 pub(super) fn loopback_up() -> io::Result<()> {
-    const REQUEST_AND_ACK: u16 = 0x1 | 0x4;
     // The loopback device is the first of every namespace.
-    const INDEX: i32 = 1;
+    request(NEWLINK, 1, IFF_UP, &[])
+}
+
+/// Deletes an interface of the calling thread's network namespace. Whether there was one.
+pub fn delete_link(name: &str) -> io::Result<bool> {
+    const ENODEV: i32 = 19;
+    let length = 4 + name.len() + 1;
+    let mut attribute = Vec::with_capacity(length.next_multiple_of(4));
+    attribute.extend(u16::try_from(length).map_err(io::Error::other)?.to_ne_bytes());
+    attribute.extend(IFLA_IFNAME.to_ne_bytes());
+    attribute.extend(name.as_bytes());
+    attribute.resize(length.next_multiple_of(4), 0);
+    match request(DELLINK, 0, 0, &attribute) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// One request about a link, and its acknowledgement. Index 0: the link is named in the attributes.
+fn request(kind: u16, index: i32, flags: u32, attributes: &[u8]) -> io::Result<()> {
+    const REQUEST_AND_ACK: u16 = 0x1 | 0x4;
     let socket = open(0)?;
-    let mut message = Vec::with_capacity(HEADER + LINK_BODY);
-    message.extend((HEADER as u32 + LINK_BODY as u32).to_ne_bytes());
-    message.extend(NEWLINK.to_ne_bytes());
+    let mut message = Vec::with_capacity(HEADER + LINK_BODY + attributes.len());
+    message.extend(((HEADER + LINK_BODY + attributes.len()) as u32).to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
     message.extend(REQUEST_AND_ACK.to_ne_bytes());
     message.extend([0; 8]); // sequence number and port: one question, one answer
     message.extend([0; 4]); // family, padding, type
-    message.extend(INDEX.to_ne_bytes());
-    message.extend(IFF_UP.to_ne_bytes()); // flags
-    message.extend(IFF_UP.to_ne_bytes()); // which of them to change
+    message.extend(index.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
+    message.extend(flags.to_ne_bytes()); // which of them to change
+    message.extend(attributes);
     rustix::net::send(&socket, &message, SendFlags::empty())?;
     let mut answer = [0u8; 256];
     let (read, _) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;
