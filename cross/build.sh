@@ -6,13 +6,6 @@ set -eu
 cd "$(dirname "$0")/.."
 . cross/target.sh
 
-# The newest time that a build may write down.
-source_date() {
-    [ -n "${SOURCE_DATE_EPOCH:-}" ] || SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null) ||
-        die 'this is no git checkout: set SOURCE_DATE_EPOCH to the seconds since 1970 of its release'
-    export SOURCE_DATE_EPOCH
-}
-
 # Folders of this machine, out of the messages of panics
 remap() {
     cargo fetch -q --locked --target "$triple"

@@ -34,3 +34,10 @@ has_std() { [ -n "$(find "$sysroot/lib/rustlib/$triple/lib" -name 'libstd-*.rlib
 
 # has_source SYSROOT: whether there is rust-src in it
 has_source() { [ -f "$1/lib/rustlib/src/rust/library/Cargo.lock" ]; }
+
+# source_date: sets the newest time that anything built may write down
+source_date() {
+    [ -n "${SOURCE_DATE_EPOCH:-}" ] || SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null) ||
+        die 'this is no git checkout: set SOURCE_DATE_EPOCH to the seconds since 1970 of its release'
+    export SOURCE_DATE_EPOCH
+}
