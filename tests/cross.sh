@@ -65,6 +65,7 @@ copy() {
 # as_rust VERSION COMMAND…: with a compiler of this version, which has neither rust-std nor rust-src
 as_rust() {
     printf '#!/bin/sh\ncase $1 in --version) echo rustc %s ;; *) echo /nonexistent ;; esac\n' "$1" >"$scratch/bin/rustc"
+    chmod 755 "$scratch/bin/rustc"
     shift
     PATH=$scratch/bin:$PATH "$@"
 }
