@@ -126,24 +126,26 @@ sums() {
     for name in midge-arm64 midge-armv7 midge-armv6 install.sh midge.cdx.json; do grep -qx "$name" "$scratch/files"; done
 }
 
-# The schema of CycloneDX itself, and what midge certainly links; nothing that only runs while it is built.
-sbom() {
-    [ -x "$tools/cyclonedx/bin/python" ] || python3 -m venv "$tools/cyclonedx"
-    "$tools/cyclonedx/bin/pip" install -q --disable-pip-version-check 'cyclonedx-python-lib[json-validation]==11.12.0'
+# valid FILE: by the schema of CycloneDX itself
+valid() {
     "$tools/cyclonedx/bin/python" - "$1" <<'PYTHON'
 import sys
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 with open(sys.argv[1]) as file:
-    sys.exit(JsonStrictValidator(SchemaVersion.V1_5).validate_str(file.read()))
+    sys.exit(str(JsonStrictValidator(SchemaVersion.V1_5).validate_str(file.read()) or "") or None)
 PYTHON
-    jq -e '[.components[].name] | contains(["ring", "rustls", "rust-std"]) and (any(. == "syn" or . == "cc" or . == "serde_derive") | not)' "$1"
-    jq -e '[.components[]["bom-ref"], .metadata.component["bom-ref"]] as $all | [.dependencies[] | .ref, .dependsOn[]] - $all == []' "$1"
 }
 
-not_valid() {
+# What midge certainly links is there, nothing that only runs while it is built, and no reference leads nowhere.
+sbom() {
+    [ -x "$tools/cyclonedx/bin/pip" ] || python3 -m venv "$tools/cyclonedx"
+    "$tools/cyclonedx/bin/pip" install -q --disable-pip-version-check 'cyclonedx-python-lib[json-validation]==11.12.0'
+    valid "$release/midge.cdx.json"
+    jq -e '[.components[].name] | contains(["ring", "rustls", "rust-std"]) and (any(. == "syn" or . == "cc" or . == "serde_derive") | not)' "$release/midge.cdx.json"
+    jq -e '[.components[]["bom-ref"], .metadata.component["bom-ref"]] as $all | [.dependencies[] | .ref, .dependsOn[]] - $all == []' "$release/midge.cdx.json"
     jq 'del(.components[0].name)' "$release/midge.cdx.json" >"$scratch/bad.json"
-    if sbom "$scratch/bad.json"; then return 1; fi
+    if valid "$scratch/bad.json"; then echo 'one without a name is valid too'; return 1; fi
 }
 
 # A release of the same bytes in another folder, signed with a key of its own
@@ -209,8 +211,7 @@ check 'a release folder' cross/dist.sh arm64 armv7 armv6
 checks_can_fail
 check 'no folder of this machine is in a binary' no_folders
 check 'sums' sums
-check 'SBOM' sbom "$release/midge.cdx.json"
-check 'an SBOM that is not valid is found' not_valid
+check 'SBOM' sbom
 check 'a release in another folder, signed' signed_release
 check 'packages and SBOM are the same there' same_sums
 check 'signature, by minisign, signify and openssl' verified "$signed/SHA256SUMS"
