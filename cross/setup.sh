@@ -86,7 +86,8 @@ install_source() {
         from_debian "$std.new/lib/rustlib/src/rust/library" || die "no rust-src $version: install it by \`rustup component add rust-src\`, or rust-std by \`rustup target add TRIPLE\`; Debian has none of just this version"
     fi
     # As `rustc` it names this sysroot.
-    printf '#!/bin/sh\nexec rustc --sysroot "%s" "$@"\n' "$std" >"$std.new/rustc"
+    # shellcheck disable=SC2016
+    printf '#!/bin/sh\nexec rustc --sysroot "${0%%/*}" "$@"\n' >"$std.new/rustc"
     chmod 755 "$std.new/rustc"
     mv "$std.new" "$std"
 }
