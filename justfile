@@ -39,6 +39,10 @@ quickstart:
 bench:
     tests/bench.sh
 
-# Release build for this machine
-build:
-    cargo build --locked --release
+# Release build for this machine, or a static one for a TARGET of cross/targets.txt
+build TARGET="":
+    {{ if TARGET == "" { "cargo build --locked --release" } else { "cross/setup.sh " + quote(TARGET) + " && cross/build.sh " + quote(TARGET) } }}
+
+# All that is downloaded and installed, into target/dist: cross/dist.sh says what it takes
+dist *TARGETS:
+    cross/dist.sh {{ TARGETS }}
