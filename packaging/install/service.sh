@@ -64,20 +64,24 @@ place_service() {
     systemd)
         case ${INSTALL_MIDGE_TYPE:-} in *[!a-z-]*) die "INSTALL_MIDGE_TYPE: systemd has no type $INSTALL_MIDGE_TYPE" ;; esac
         "systemd_$role" | sed -e "s|/usr/local/bin/midge|$bin/midge|" -e "s|^EnvironmentFile=.*|EnvironmentFile=-$env_file|" \
-            -e "s|^Type=.*|Type=${INSTALL_MIDGE_TYPE:-notify}|" | place "$service_file" 644
+            -e "s|^Type=.*|Type=${INSTALL_MIDGE_TYPE:-notify}|" >"$scratch/service"
+        place "$service_file" 644 <"$scratch/service"
         ! asked_of_systemd || systemctl daemon-reload
         ;;
     openrc)
         # The name tells the role, unless it is a name of the administrator's.
         openrc_script | if [ -n "${INSTALL_MIDGE_NAME:-}" ]; then sed -e "s|^role=.*|role=$role|" -e '/RC_SVCNAME%-agent/d'; else cat; fi |
-            sed "s|/usr/local/bin/midge|$bin/midge|" | place "$service_file" 755
+            sed "s|/usr/local/bin/midge|$bin/midge|" >"$scratch/service"
+        place "$service_file" 755 <"$scratch/service"
         printf '/var/log/%s.log {\n\tmissingok\n\tnotifempty\n\tcopytruncate\n\tsize 1M\n\trotate 2\n}\n' "$name" >"$scratch/logrotate"
         mkdir -p /etc/logrotate.d
         place "/etc/logrotate.d/$name" 644 <"$scratch/logrotate"
         ;;
     procd)
         [ -z "${INSTALL_MIDGE_NAME:-}" ] || die 'INSTALL_MIDGE_NAME: there is one midge service under procd'
-        procd_script | sed "s|/usr/local/bin/midge|$bin/midge|" | place "$service_file" 755
+        procd_script | sed "s|/usr/local/bin/midge|$bin/midge|" >"$scratch/service"
+        [ -s "$scratch/service" ] || die 'this install.sh was made without a script for procd'
+        place "$service_file" 755 <"$scratch/service"
         ;;
     esac
 }
@@ -89,7 +93,8 @@ place_uninstall() {
     uninstall=$bin/midge${INSTALL_MIDGE_NAME:+-$INSTALL_MIDGE_NAME}-uninstall.sh
     kept=$changed
     uninstall_script | sed -e "s|@init@|$init|" -e "s|@name@|$name|" -e "s|@bin@|$bin|" -e "s|@data_dir@|$data_dir|" \
-        -e "s|@service_file@|$service_file|" -e "s|@env_file@|$env_file|" -e "s|@uninstall@|$uninstall|" | place "$uninstall" 755
+        -e "s|@service_file@|$service_file|" -e "s|@env_file@|$env_file|" -e "s|@uninstall@|$uninstall|" >"$scratch/uninstall"
+    place "$uninstall" 755 <"$scratch/uninstall"
     # Nothing that the service has to know of.
     changed=$kept
 }

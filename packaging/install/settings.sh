@@ -206,7 +206,7 @@ place_settings() {
     if [ -f "$env_file" ] && [ "$(sort "$new")" = "$(sort "$env_file")" ]; then chmod 600 "$env_file"; else place "$env_file" 600 <"$new"; fi
 }
 
-# place FILE MODE: its text is standard input; sets `changed` if it was another
+# place FILE MODE: its text is standard input, but not from a pipe, in which it could not set `changed`
 place() {
     (umask 077 && cat >"$1.new") || { rm -f "$1.new"; die "cannot write $1: is the disk full?"; }
     chmod "$2" "$1.new"
@@ -222,7 +222,10 @@ place() {
 
 # OpenWrt's own configuration. By standard input: a token is no argument.
 place_uci() {
-    [ -f /etc/config/midge ] || echo "config midge 'main'" | place /etc/config/midge 600
+    if [ ! -f /etc/config/midge ]; then
+        echo "config midge 'main'" >"$scratch/config"
+        place /etc/config/midge 600 <"$scratch/config"
+    fi
     before=$(cat /etc/config/midge)
     {
         uci_set enabled 1
