@@ -40,23 +40,23 @@ have() { command -v "$1" >/dev/null 2>&1; }
 quietly() {
     what=$1
     shift
+    steps=$((${steps:-0} + 1))
+    ongoing=$scratch/ongoing.$steps
+    : >"$ongoing"
+    # It ends with its file: a signal is lost on busybox ash while a new process is not quite itself yet.
     (
         seconds=0
-        while sleep 1; do
+        while sleep 1 && [ -e "$ongoing" ]; do
             seconds=$((seconds + 1))
             [ $((seconds % 10)) -ne 0 ] || say "$what goes on ($seconds s)" >&2
         done
-    ) &
-    ticker=$!
+    ) </dev/null >/dev/null &
     if "$@" >"$scratch/step.log" 2>&1 </dev/null; then outcome=0; else outcome=1; fi
-    kill $ticker
-    wait $ticker 2>/dev/null || :
-    ticker=
+    rm -f "$ongoing"
     return $outcome
 }
 
 clean_up() {
-    [ -z "${ticker:-}" ] || kill "$ticker" 2>/dev/null || :
     [ -z "${staged:-}" ] || rm -f "$staged"
     [ -z "${scratch:-}" ] || rm -rf "$scratch"
 }
