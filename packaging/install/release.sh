@@ -4,7 +4,7 @@
 fetch() {
     case $1 in https://*) ;; *) die "not an https:// address: $1" ;; esac
     quietly "the download of ${1##*/}" fetch_with "$1" "$2" && return
-    words=$(grep -i 'error\|certificate' "$scratch/step.log" | head -n 1)
+    words=$(grep -v '^wget: note:' "$scratch/step.log" | grep -i 'error\|certificate' | head -n 1)
     [ -n "$words" ] || words=$(tail -n 1 "$scratch/step.log")
     room=$(df -Pk "${2%/*}" | awk 'NR == 2 { print $4 }')
     [ "${room:-9999}" -gt 1 ] || words="no space left in ${2%/*}"
