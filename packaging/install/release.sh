@@ -28,7 +28,7 @@ fetch_with() {
         [ -n "$public_key" ] || ! grep -q 'validation not implemented' "$scratch/step.log" ||
             { echo 'error: this wget does not check certificates, and there is no signature to check: install curl' && return 1; }
     else
-        wget -nv -T 60 -t 3 -O "$2" "$1"
+        wget -nv --no-hsts -T 60 -t 3 -O "$2" "$1"
     fi
 }
 
