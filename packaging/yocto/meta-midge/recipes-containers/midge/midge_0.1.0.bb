@@ -16,13 +16,13 @@ export CARGO_PROFILE_RELEASE_STRIP = "none"
 MIDGE_RUST = "1.88"
 
 python () {
+    rust = (d.getVar('RUSTVERSION') or '').rstrip('%')
+    if rust and bb.utils.vercmp_string_op(rust, d.getVar('MIDGE_RUST'), '<'):
+        raise bb.parse.SkipRecipe("midge needs Rust %s or later, and RUSTVERSION is %s: use midge-prebuilt, or a "
+            "layer with a newer Rust" % (d.getVar('MIDGE_RUST'), rust))
     if not d.getVar('MIDGE_GIT_URI'):
         raise bb.parse.SkipRecipe("MIDGE_GIT_URI is not set: set it to the git:// URI of midge's sources and "
             "SRCREV:pn-midge to the commit, or use midge-prebuilt")
     if d.getVar('SRCREV') in (None, '', 'INVALID'):
         raise bb.parse.SkipRecipe("SRCREV:pn-midge is not set: set it to the commit of version %s" % d.getVar('PV'))
-    rust = (d.getVar('RUSTVERSION') or '').rstrip('%')
-    if rust and bb.utils.vercmp_string_op(rust, d.getVar('MIDGE_RUST'), '<'):
-        raise bb.parse.SkipRecipe("midge needs Rust %s or later, and RUSTVERSION is %s: use midge-prebuilt, or a "
-            "layer with a newer Rust" % (d.getVar('MIDGE_RUST'), rust))
 }
