@@ -40,6 +40,9 @@ SET = {
     "MIDGE_ARTIFACT_URL": "https://example.org/midge",
     **{f"MIDGE_SHA256[midge-{arch}]": SUM for arch in "amd64 i386 arm64 armv7 armv6 riscv64".split()},
 }
+for path in (SOURCE, PREBUILT):
+    if not os.path.exists(path):
+        sys.exit(f"there is no {path}: rename the recipe to the version in Cargo.toml")
 
 
 def base(machine="qemuarm", series="wrynose", rust="1.94.1%", **settings):
@@ -231,6 +234,23 @@ def test_licence_is_the_one_that_is_named():
     for name, value in (("LICENSE", "Apache-2.0"), ("S", None)):
         assert data.getVar(name) == (value or data.getVar("UNPACKDIR") + f"/midge-{VERSION}")
     assert f";destsuffix=midge-{VERSION}" in data.getVar("SRC_URI")
+
+
+def test_the_readme_configures_an_agent():
+    readme = open(f"{LAYER}/README.md").read()
+    append = f"{BUILD}/midge-prebuilt_%.bbappend"
+    with open(append, "w") as file:
+        file.write(re.search(r"```\n(FILESEXTRAPATHS.*?)```", readme, re.S)[1])
+    os.makedirs(f"{BUILD}/files", exist_ok=True)
+    open(f"{BUILD}/files/midge-agent.env", "w").close()
+    sums = f"{hashlib.sha256(b'a program').hexdigest()}  midge-armv7\n{SUM}  midge_{VERSION}_armhf.deb\n{SUM}  install.sh\n"
+    command = re.search(r"^(sed .*) SHA256SUMS >> conf/local.conf$", readme, re.M)[1]
+    flags = subprocess.run(command, shell=True, input=sums, capture_output=True, text=True, check=True).stdout
+    (name, value), = re.findall(r'^(\S+) = "(.*)"$', flags, re.M)
+    data = recipe(PREBUILT, (append,), **SET | {name: value})
+    fetched(data)
+    assert files_of_packages(data)["midge-prebuilt-agent"][0] == "/etc/midge/midge-agent.env"
+    assert data.getVar("SYSTEMD_AUTO_ENABLE:midge-prebuilt-agent") == "enable"
 
 
 def test_kernel_is_left_alone_until_asked():
