@@ -8,7 +8,7 @@ tools=$PWD/target/tools/yocto
 PATH=$PATH:/usr/sbin:/sbin
 
 die() { printf 'yocto.sh: %s\n' "$*" >&2; exit 1; }
-for tool in python3 git xz dpkg-deb apt-get; do command -v $tool >/dev/null || die "there is no $tool"; done
+for tool in python3 xz dpkg-deb apt-get; do command -v $tool >/dev/null || die "there is no $tool"; done
 
 mkdir -p "$tools"
 # The version is pinned: bitbake's Python interface is its own business.
