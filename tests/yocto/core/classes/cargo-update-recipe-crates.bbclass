@@ -1,0 +1,4 @@
+addtask update_crates after do_patch
+do_update_crates() {
+    :
+}

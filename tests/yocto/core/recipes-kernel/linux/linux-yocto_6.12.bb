@@ -1,0 +1,5 @@
+SUMMARY = "A kernel to append to"
+LICENSE = "GPL-2.0-only"
+LIC_FILES_CHKSUM = "file://COPYING;md5=01234567890123456789012345678901"
+SRC_URI = "git://kernel.invalid/linux.git;name=machine;branch=main;protocol=https"
+SRCREV_machine = "0123456789012345678901234567890123456789"
