@@ -1,7 +1,14 @@
 #!/bin/sh
-# Installs what the tests need and runs all of them: format, lints, floors, crates, unit tests, the tests
-# on real containerd, CNI plugins and kubectl, and the quickstart. As root, on Debian 12 or 13.
-#   tests/run.sh [STEP…]   all steps, or those named: format lints schema crates tests quickstart
+# Installs what the tests need and runs all of them, as root, on Debian 12 or 13: tests/run.sh [STEP…]
+# All steps, or those named:
+#   format lints schema crates   of the code
+#   tests                        unit tests, floors, and the tests on real containerd, CNI plugins and kubectl
+#   quickstart                   packaging/quickstart.sh, up and down
+#   cross                        static binaries for four CPUs, into target/dist
+#   packages yocto install       what is made of them, and how it is installed, in roots of their own
+#   readme                       the README's commands, on machines with systemd; needs `cross`
+#   vm                           the same on ARM machines under qemu-system; needs `cross`
+# For releases only: `just dist` (all CPUs), `tests/cross.sh twice TARGET`, `tests/vm.sh all`, `just bench`.
 # The last line counts the tests: `N passed, N failed`.
 set -eu
 cd "$(dirname "$0")/.."
@@ -35,13 +42,24 @@ tests() {
     passed=$((passed + $1)) failed=$((failed + $2))
     # A program that crashed or was not built has no such line.
     if [ -e "$output/failed" ] && [ "$2" = 0 ]; then failed=$((failed + 1)); fi
+    rm -f "$output/failed"
 }
 
 quickstart() {
     if tests/quickstart.sh; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 }
 
-[ $# -gt 0 ] || set -- format lints schema crates tests quickstart
+# counted COMMAND…: one whose last line is `N passed, N failed`
+counted() {
+    { "$@" || echo "$1 failed" >"$output/failed"; } | tee "$output/counted"
+    # shellcheck disable=SC2046
+    set -- $(tail -n1 "$output/counted" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p')
+    passed=$((passed + ${1:-0})) failed=$((failed + ${2:-0}))
+    if [ "${1:-0}" = 0 ] || { [ -e "$output/failed" ] && [ "${2:-0}" = 0 ]; }; then failed=$((failed + 1)); fi
+    rm -f "$output/failed"
+}
+
+[ $# -gt 0 ] || set -- format lints schema crates tests quickstart cross packages yocto install readme vm
 step setup tests/setup.sh "$@"
 PATH="$PWD/target/tools/bin:$PATH"
 export PATH
@@ -53,12 +71,14 @@ for name in "$@"; do
     crates) step crates tests/deny.sh ;;
     tests) step tests tests ;;
     quickstart) step quickstart quickstart ;;
+    cross | packages | yocto | install | vm) step "$name" counted "tests/$name.sh" ;;
+    readme) step readme counted tests/readme.py ;;
     *) echo "tests/run.sh: there is no step $name" >&2; exit 2 ;;
     esac
 done
 printf '\nall took %s s\n' "$(($(date +%s) - start))"
 counted=
-for name in "$@"; do case $name in tests | quickstart) counted=yes ;; esac; done
+for name in "$@"; do case $name in format | lints | schema | crates) ;; *) counted=yes ;; esac; done
 [ -n "$counted" ] || exit 0
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

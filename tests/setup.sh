@@ -29,7 +29,22 @@ install() {
 }
 
 install containerd runc containernetworking-plugins iptables iproute2 procps util-linux jq busybox-static \
-    python3 python3-venv unzip gcc libc6-dev ca-certificates
+    python3 python3-venv unzip gcc libc6-dev ca-certificates git curl shellcheck
+
+# wanted STEP…: one of them is to be run
+steps=" $* "
+wanted() {
+    [ "$steps" != '  ' ] || return 0
+    for step in "$@"; do case $steps in *" $step "*) return 0 ;; esac; done
+    return 1
+}
+
+if wanted cross install; then install qemu-user-static binutils minisign signify-openbsd openssl; fi
+if wanted packages; then install mmdebstrap lintian; fi
+if wanted yocto; then install xz-utils; fi
+if wanted install; then install dash wget; fi
+if wanted readme; then install mmdebstrap systemd-container openssl; fi
+if wanted vm; then install mmdebstrap qemu-system-arm qemu-utils kmod cpio e2fsprogs openssl; fi
 
 # Debian 12 and 13 have a newer Rust than their own as cargo-web, which browsers are built with.
 version=$(cargo --version 2>/dev/null | cut -d' ' -f2)
@@ -54,14 +69,10 @@ if [ ! -x "$tools/bin/kubectl" ]; then
 fi
 
 # cargo-deny holds licences, duplicates and sources; built once.
-case " ${*:-crates} " in
-*' crates '*)
-    if [ ! -x "$tools/bin/cargo-deny" ]; then
-        say 'cargo-deny from crates.io (a few minutes)'
-        CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR="$tools/build" \
-            cargo install -q --locked --debug --root "$tools" --version 0.20.2 cargo-deny
-        rm -rf "$tools/build"
-    fi
-    ;;
-esac
+if wanted crates && [ ! -x "$tools/bin/cargo-deny" ]; then
+    say 'cargo-deny from crates.io (a few minutes)'
+    CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR="$tools/build" \
+        cargo install -q --locked --debug --root "$tools" --version 0.20.2 cargo-deny
+    rm -rf "$tools/build"
+fi
 say "tools are in $tools/bin"
