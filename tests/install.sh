@@ -518,6 +518,6 @@ for shell in /bin/sh '/usr/bin/dash' '/usr/bin/bash --posix'; do
         fi
     done
 done
-! mountpoint -q "$scratch/root" || umount -R "$scratch/root"
+! mountpoint -q "$scratch/root" || umount -R -l "$scratch/root"
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
