@@ -497,7 +497,7 @@ case_wget() {
     refused 'cannot download .*certificate' INSTALL_MIDGE_ARTIFACT_URL=https://127.0.0.1:8444
 }
 
-case_sound() { shellcheck "$scratch/install.sh" packaging/install/*.sh packaging/openrc/midge tests/install.sh tests/install/midge tests/install/init; }
+case_sound() { shellcheck "$scratch/install.sh" packaging/install/assemble.sh packaging/install/uninstall.sh packaging/openrc/midge tests/install.sh tests/install/midge tests/install/init; }
 
 make_certificates
 make_base
@@ -505,7 +505,7 @@ make_release
 serve
 passed=0 failed=0
 [ $# -gt 0 ] || set -- server agent flags again upgrade switches offline refused tampered signature no_space cut cpu \
-    openrc procd none not_ready uninstall wget
+    openrc procd none not_ready uninstall wget sound
 for shell in /bin/sh '/usr/bin/dash' '/usr/bin/bash --posix'; do
     for name in "$@"; do
         script=
@@ -518,6 +518,6 @@ for shell in /bin/sh '/usr/bin/dash' '/usr/bin/bash --posix'; do
         fi
     done
 done
-! mountpoint -q "$scratch/root" || umount -R "$scratch/root"
+! mountpoint -q "$scratch/root" || umount -R -l "$scratch/root"
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
