@@ -138,28 +138,32 @@ impl<S: FnMut(Step)> Reset<'_, S> {
         Ok(removed)
     }
 
-    /// Upper layers first: those that another lies on can't be removed.
+    /// Upper layers first: those that another lies on can't be removed. What fails is tried again as long as
+    /// anything else goes: containerd may still be collecting what lies on it.
     async fn remove_snapshots(&mut self, client: &Client, snapshotter: &str) -> Result<bool, Error> {
         let mut removed = false;
         loop {
             let snapshots = client.snapshots(snapshotter, &[]).await?;
             let parents: BTreeSet<&str> = snapshots.iter().map(|snapshot| &*snapshot.parent).collect();
-            let upper = snapshots.iter().filter(|snapshot| !parents.contains(&*snapshot.name));
-            let mut done = snapshots.is_empty();
-            for snapshot in upper {
+            let mut failures = Vec::new();
+            let mut progress = false;
+            for snapshot in snapshots.iter().filter(|snapshot| !parents.contains(&*snapshot.name)) {
                 let title = format!("snapshot {} of {snapshotter}", snapshot.name);
-                let outcome = client.remove_snapshot(snapshotter, &snapshot.name).await;
-                match self.past(&title, outcome)? {
-                    Some(()) => {
+                match client.remove_snapshot(snapshotter, &snapshot.name).await {
+                    Ok(()) => {
                         self.removed(title);
-                        removed = true;
+                        progress = true;
                     }
-                    None => done = true,
+                    outcome => failures.push((title, outcome)),
                 }
             }
-            if done {
+            if !progress {
+                for (title, outcome) in failures {
+                    self.past(title, outcome)?;
+                }
                 return Ok(removed);
             }
+            removed = true;
         }
     }
 }
