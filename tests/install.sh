@@ -407,8 +407,10 @@ case_procd() {
     without_systemd
     with uci ubus logread
     mkdir -p "$root/sbin" "$root/etc/config"
-    touch "$root/sbin/procd"
-    chmod 755 "$root/sbin/procd"
+    mkdir -p "$root/etc/init.d"
+    touch "$root/sbin/procd" "$root/sbin/fw4"
+    printf '#!/bin/sh\necho "firewall $*" >>/test/calls\n' >"$root/etc/init.d/firewall"
+    chmod 755 "$root/sbin/procd" "$root/sbin/fw4" "$root/etc/init.d/firewall"
     # `#!/bin/sh /etc/rc.common` of a service leads here.
     printf 'echo "procd $*" >>/test/calls\n' >"$root/etc/rc.common"
     works $join -- --debug
@@ -419,8 +421,12 @@ case_procd() {
     mode /etc/config/midge 600
     ! grep -q s3cr3t "$root/test/calls" || fail 'the token is in an argument list'
     grep -q 'procd /etc/init.d/midge restart' "$root/test/calls" || fail 'not started'
+    has /usr/share/nftables.d/chain-pre/forward/midge.nft '^iifname "midge'
+    grep -q 'firewall reload' "$root/test/calls" || fail 'the firewall does not know of the rule'
     inside $shell /usr/local/bin/midge-uninstall.sh >"$scratch/output" 2>&1 || fail 'uninstall fails'
+    rm "$root/etc/init.d/firewall"
     nothing_installed
+    [ ! -e "$root/usr/share/nftables.d/chain-pre/forward/midge.nft" ] || fail "the firewall's rule is left"
 }
 
 case_none() {

@@ -36,8 +36,8 @@ choose_packages() {
         case $one:$packager in
         plugins:apt-get | plugins:dnf | plugins:yum | plugins:) one=containernetworking-plugins ;;
         plugins:*) one=cni-plugins ;;
-        iptables:opkg) one='iptables-nft kmod-veth kmod-br-netfilter' ;;
-        iptables:apk) [ ! -e /etc/openwrt_release ] || one='iptables-nft kmod-veth kmod-br-netfilter' ;;
+        iptables:opkg) one='iptables-nft kmod-veth' ;;
+        iptables:apk) [ ! -e /etc/openwrt_release ] || one='iptables-nft kmod-veth' ;;
         esac
         packages="$packages $one"
     done

@@ -51,6 +51,12 @@ procd_script() {
 END_OF_FILE
 }
 
+procd_firewall() {
+    cat <<'END_OF_FILE'
+@include ../openwrt/midge.nft
+END_OF_FILE
+}
+
 uninstall_script() {
     cat <<'END_OF_FILE'
 @include uninstall.sh
@@ -82,8 +88,19 @@ place_service() {
         procd_script | sed "s|/usr/local/bin/midge|$bin/midge|" >"$scratch/service"
         [ -s "$scratch/service" ] || die 'this install.sh was made without a script for procd'
         place "$service_file" 755 <"$scratch/service"
+        place_firewall
         ;;
     esac
+}
+
+# fw4 would drop pods' packets.
+place_firewall() {
+    [ -x /sbin/fw4 ] || return 0
+    mkdir -p /usr/share/nftables.d/chain-pre/forward
+    procd_firewall >"$scratch/firewall"
+    place /usr/share/nftables.d/chain-pre/forward/midge.nft 644 <"$scratch/firewall"
+    quietly "the firewall's reload" /etc/init.d/firewall reload ||
+        warn "OpenWrt's firewall does not reload: pods' packets may not get out until it does"
 }
 
 asked_of_systemd() { [ "$init" = systemd ] && [ -n "$running" ]; }

@@ -48,7 +48,10 @@ remove_service() {
         fi
         ;;
     openrc) rm -f "/etc/logrotate.d/$name" "/var/log/$name.log" ;;
-    procd) rm -f /etc/config/midge ;;
+    procd)
+        rm -f /etc/config/midge /usr/share/nftables.d/chain-pre/forward/midge.nft
+        [ ! -x /sbin/fw4 ] || /etc/init.d/firewall reload >/dev/null 2>&1
+        ;;
     esac
     return 0
 }
