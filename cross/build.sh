@@ -10,8 +10,10 @@ cd "$(dirname "$0")/.."
 remap() {
     cargo fetch -q --locked --target "$triple"
     for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do printf ' --remap-path-prefix=%s=' "$folder"; done
-    printf ' --remap-path-prefix=%s= --remap-path-prefix=%s=/rust --remap-path-prefix=%s=/rust' \
-        "$PWD" "$std/lib/rustlib/src/rust" "target/tools/rust-$version/lib/rustlib/src/rust"
+    mkdir -p "$output"
+    # The last that fits is taken: the target folder, which has what build scripts wrote, may be in the checkout or not.
+    printf ' --remap-path-prefix=%s= --remap-path-prefix=%s=/target --remap-path-prefix=%s=/rust --remap-path-prefix=%s=/rust' \
+        "$PWD" "$(realpath "$output")" "$std/lib/rustlib/src/rust" "target/tools/rust-$version/lib/rustlib/src/rust"
 }
 
 [ $# = 1 ] || die 'which target? cross/build.sh TARGET, see cross/targets.txt'
