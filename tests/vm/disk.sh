@@ -44,8 +44,8 @@ mask() {
     for unit in "$@"; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
 }
 
-# enable TARGET UNIT
-enable() {
+# enable_unit TARGET UNIT
+enable_unit() {
     mkdir -p "$root/etc/systemd/system/$1.wants"
     ln -sf "/usr/lib/systemd/system/$2" "$root/etc/systemd/system/$1.wants/$2"
 }
@@ -89,16 +89,16 @@ configure() {
     printf '%s\n' virtio_net virtio_console >"$root/etc/modules-load.d/machine.conf"
     printf '[Journal]\nStorage=volatile\n' >"$root/etc/systemd/journald.conf.d/volatile.conf"
     ln -sf /usr/lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
-    enable multi-user.target containerd.service
-    enable multi-user.target systemd-networkd.service
-    enable sockets.target systemd-networkd.socket
-    enable network-online.target systemd-networkd-wait-online.service
+    enable_unit multi-user.target containerd.service
+    enable_unit multi-user.target systemd-networkd.service
+    enable_unit sockets.target systemd-networkd.socket
+    enable_unit network-online.target systemd-networkd-wait-online.service
     printf '[Match]\nName=en* eth*\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\n' >"$root/etc/systemd/network/wired.network"
 
     install -m 755 "$here/guest.sh" "$root/usr/sbin/guest"
     printf '[Service]\nExecStart=/usr/sbin/guest\nRestart=always\n[Install]\nWantedBy=multi-user.target\n' \
         >"$root/usr/lib/systemd/system/guest.service"
-    enable multi-user.target guest.service
+    enable_unit multi-user.target guest.service
     # The image that pods run is made of the machine's own busybox.
     cp "$root/usr/bin/busybox" "$folder/busybox"
 }
@@ -142,7 +142,7 @@ unpack
 configure
 make_initrd
 cp "$root"/boot/vmlinuz-* "$folder/kernel"
-rm -rf "$root"/boot/*
+rm -rf "${root:?}"/boot/*
 mke2fs -q -t ext4 -d "$root" "$work/disk.img" 2G
 mv "$work/initrd.gz" "$folder/initrd"
 mv "$work/disk.img" "$folder/disk.img"
