@@ -42,7 +42,7 @@ diagnose() {
     done
     [ ! -e "$logs/guest" ] || {
         printf -- '-- in the machine\n'
-        guest 60 "journalctl --no-pager -n 50 -u midge -u midge-agent -u containerd; free -m; ps -e -o pid,stat,rss,args | grep -v ']\$'"
+        guest 60 "journalctl --no-pager -n 40 -u midge -u midge-agent; journalctl --no-pager -n 10 -u containerd | cut -c1-300; free -m; ps -e -o pid,stat,rss,args | grep -v ']\$'"
     }
     printf -- '-- the end of the console\n'
     tail -n 30 "$logs/console" | tr -d '\r'
@@ -218,7 +218,7 @@ take_kubeconfig() {
 uninstall() {
     kubectl get pods -o wide
     guest 120 'midge-uninstall.sh'
-    guest 120 "find $watched | sort | comm -13 /root/before - | grep -v '^/root/before\$'"'
+    guest 120 "find $watched 2>/dev/null | sort | comm -13 /root/before - | grep -v '^/root/before\$'"'
 systemctl list-units --all --no-legend "midge*"
 ps -e -o args | grep -E "[m]idge|[c]ontainerd-shim|sleep 100000[0]"
 grep -E "midge|/run/netns|cni" /proc/self/mounts

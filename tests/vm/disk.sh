@@ -25,7 +25,7 @@ mirror() {
 unpack() {
     packages=systemd-sysv,udev,kmod,containerd,runc,containernetworking-plugins,iptables,iproute2,procps
     packages=$packages,curl,ca-certificates,openssl,busybox-static,base-files,base-passwd,bash,dash,coreutils
-    packages=$packages,mount,util-linux,grep,sed,mawk,findutils,tar,gzip,hostname,libc-bin,$kernel
+    packages=$packages,mount,util-linux,grep,sed,mawk,findutils,diffutils,tar,gzip,hostname,libc-bin,$kernel
     set --
     for unwanted in /usr/share/doc /usr/share/man /usr/share/locale /usr/share/i18n /usr/share/zoneinfo \
         '/boot/System.map*' '*/kernel/sound' '*/kernel/drivers/gpu' '*/kernel/drivers/media' \
@@ -51,6 +51,7 @@ enable_unit() {
 }
 
 configure() {
+    mkdir -p "$root/opt" "$root/home" "$root/usr/local/bin" "$root/usr/local/sbin"
     for file in passwd group; do cp "$root/usr/share/base-passwd/$file.master" "$root/etc/$file"; done
     # Whom systemd-networkd and udev's rules name.
     echo 'systemd-network:x:998:998::/:/usr/sbin/nologin' >>"$root/etc/passwd"

@@ -52,7 +52,7 @@ stop_server() {
 
 # The image is made on the machine, of its own busybox, and found by the agent at its start.
 prepare() {
-    guest 120 "find $watched | sort >/root/before
+    guest 120 "find $watched 2>/dev/null | sort >/root/before
 cat >/etc/ssl/certs/ca-certificates.crt <<'CA'
 $(cat "$work/tls/ca.pem")
 CA" && guest 300 "mkdir -p /var/lib/midge/agent/images
