@@ -73,7 +73,9 @@ for story in "$@"; do
     passed=$((passed + $(grep -c . "$logs/passed" || true)))
 done
 if cat "$folder"/logs/*/memory >"$folder/logs/memory" 2>/dev/null; then
-    printf '\n| machine | MemTotal | kernel and systemd | containerd | midge, PSS (RSS) | each shim, PSS (RSS) | left for pods |\n|---|---|---|---|---|---|---|\n'
+    printf '\nMegabytes, with two idle pods:\n\n'
+    echo '| machine | MemTotal | midge, PSS (RSS) | containerd, PSS (RSS) | shims, PSS (RSS) | left for pods |'
+    echo '|---|---|---|---|---|---|'
     cat "$folder/logs/memory"
 fi
 printf '\nall took %s s; logs are in %s\n' "$(($(date +%s) - start))" "$folder/logs"
