@@ -5,7 +5,7 @@
 #   tests/vm.sh [MACHINE-STORY…]   those of CI if none is named: arm64-512-full armhf-256-short
 #   tests/vm.sh all                what a release needs
 # MACHINE is arm64-512, arm64-256, armhf-512 or armhf-256 (megabytes), STORY one of
-#   full      install, join, pod, memory limit and OOM kill, crash, hang, reboot, reboot without server, uninstall
+#   full      install, join, pod, memory limit and OOM kill, crash, hang, reboot, power cut without server, uninstall
 #   short     install, join, pod, memory limit, reboot, uninstall
 #   clock     the clock is in 1970: install, join, pod
 #   nomemory  the kernel's memory cgroup is off: install and node say so, pods without a limit run

@@ -143,11 +143,11 @@ pods_again() {
     kubectl get pods -o wide
 }
 
-reboot_alone() {
+power_cut_alone() {
     uids >"$work/uids"
     restarts=$(field limited .status.containerStatuses[0].restartCount)
     stop_server
-    reboot
+    cut_power
 }
 
 pods_alone() {

@@ -84,7 +84,10 @@ configure() {
         kmod-static-nodes.service systemd-tmpfiles-setup-dev.service systemd-tmpfiles-setup-dev-early.service \
         systemd-remount-fs.service systemd-journal-flush.service systemd-ask-password-console.path \
         systemd-ask-password-wall.path modprobe@dm_mod.service modprobe@loop.service
-    mkdir -p "$root/etc/systemd/system/systemd-udev-trigger.service.d" "$root/etc/systemd/journald.conf.d"
+    mkdir -p "$root/etc/systemd/system/systemd-udev-trigger.service.d" "$root/etc/systemd/journald.conf.d" \
+        "$root/etc/systemd/system.conf.d"
+    # A reboot waits so long for pods that do not heed SIGTERM; otherwise 90 s.
+    printf '[Manager]\nDefaultTimeoutStopSec=15s\n' >"$root/etc/systemd/system.conf.d/stop.conf"
     printf '[Service]\nExecStart=\nExecStart=udevadm trigger --subsystem-match=net --subsystem-match=virtio-ports\n' \
         >"$root/etc/systemd/system/systemd-udev-trigger.service.d/few.conf"
     printf '%s\n' virtio_net virtio_console >"$root/etc/modules-load.d/machine.conf"

@@ -98,7 +98,7 @@ full)
     check 'midge stopped: the watchdog starts it again, pods go on' hung
     check 'the machine reboots' reboot_now
     check 'the same pods run again' pods_again
-    check 'the machine reboots while the server is away' reboot_alone
+    check 'the power is cut while the server is away' power_cut_alone
     check 'the pods run without the server' pods_alone
     check 'the server is back: the node is Ready, the pods are the same' server_back
     check 'the uninstall leaves nothing' uninstall
