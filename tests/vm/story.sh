@@ -52,15 +52,15 @@ stop_server() {
 
 # The image is made on the machine, of its own busybox, and found by the agent at its start.
 prepare() {
-    guest 120 "find $watched 2>/dev/null | sort >/root/before
-cat >/etc/ssl/certs/ca-certificates.crt <<'CA'
+    guest 60 "cat >/etc/ssl/certs/ca-certificates.crt <<'CA'
 $(cat "$work/tls/ca.pem")
 CA" && guest 300 "mkdir -p /var/lib/midge/agent/images
 cat >/tmp/busybox-image.sh <<'SCRIPT'
 $(cat packaging/busybox-image.sh)
 SCRIPT
 sh /tmp/busybox-image.sh /usr/bin/busybox $image /var/lib/midge/agent/images/busybox.tar
-rm /tmp/busybox-image.sh" && guest 120 'until systemctl -q is-active containerd; do sleep 1; done'
+rm /tmp/busybox-image.sh" && guest 180 "until systemctl -q is-active containerd; do sleep 1; done
+find $watched 2>/dev/null | grep -v midge | sort >/root/before"
 }
 
 # install VARIABLE…: the line of the README
