@@ -10,7 +10,7 @@ check() {
     what=$1 began=$(date +%s)
     shift
     "$@" >"$work/said" 2>&1
-    sed 's/^/    /' "$work/said"
+    awk '{ print "    " $0 }' "$work/said"
     printf 'ok %s: %s (%s s)\n' "$name" "$what" "$(($(date +%s) - began))"
     echo "$what" >>"$logs/passed"
     what=
@@ -22,7 +22,7 @@ ended() {
     set +e
     exec >&3 2>&3
     [ -z "$what" ] || {
-        sed 's/^/    /' "$work/said"
+        awk '{ print "    " $0 }' "$work/said"
         printf 'FAILED %s: %s (%s s)\n' "$name" "$what" "$(($(date +%s) - began))"
         diagnose
         [ $code != 0 ] || code=1

@@ -24,7 +24,7 @@ boot() {
     TMPDIR=$work "$@" -M virt -smp 2 -m "$megabytes" -display none -chardev "pipe,id=monitor,path=$work/monitor" \
         -mon chardev=monitor -serial "file:$logs/console" \
         -kernel "$disk/kernel" -initrd "$disk/initrd" \
-        -append "console=ttyAMA0 rw quiet audit=0 panic=-1 systemd.show_status=no $append" \
+        -append "console=ttyAMA0 rw quiet audit=0 panic=-1 $append" \
         -drive "file=$disk/disk.img,format=raw,snapshot=on,if=none,id=disk" -device virtio-blk-device,drive=disk \
         -netdev "user,id=net,ipv6=off$forward" -device virtio-net-device,netdev=net \
         -device virtio-serial-device -chardev "pipe,id=guest,path=$work/port" \
