@@ -101,7 +101,7 @@ checks_can_fail() {
     python3 - "$release/midge-armv6" "$scratch/marked" <<'PYTHON'
 import os, re, sys
 with open(sys.argv[1], "rb") as file:
-    data, count = re.subn(rb"(aeabi\0.{5,40}?\x06)[\x06-\x09]", rb"\1\x0a", file.read(), flags=re.DOTALL)
+    data, count = re.subn(rb"(aeabi\0.{5,40}?\x06)[\x06-\x09]", lambda found: found[1] + b"\x0a", file.read(), flags=re.DOTALL)
 assert count == 1
 with open(sys.argv[2], "wb") as file:
     file.write(data)
