@@ -93,7 +93,7 @@ class Machine:
         self.container = subprocess.Popen(
             ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--directory={self.root}", f"--machine={self.name}"]
             + [f"--bind-ro={self.dist}:/media/midge", "--network-bridge=outside", "--capability=all", "--link-journal=no", "--console=pipe", "--boot"],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=environment,
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=environment, preexec_fn=self.join_groups,
         )
         self.leader = wait_for(30, f"{self.name} boots", self.first_process)
         self.enter("ip", "link", "set", "host0", "up")
@@ -104,6 +104,32 @@ class Machine:
             self.inside("env", "-i", "HOME=/root", "TERM=dumb", "LC_ALL=C.UTF-8", "bash", "--login"),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
+
+    def groups(self):
+        """The machine's control group in each hierarchy: what is made in it can be removed with it."""
+        mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+        return [Path(mount[1]) / f"midge-readme-{self.name}" for mount in mounts if mount[2] in ("cgroup", "cgroup2")]
+
+    def join_groups(self):
+        for group in self.groups():
+            group.mkdir(exist_ok=True)
+            # cpuset of version 1 takes no process before it has both.
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                if (group / "tasks").exists() and (group / file).exists():
+                    (group / file).write_text((group.parent / file).read_text())
+            (group / "cgroup.procs").write_text("0")
+
+    def remove_groups(self):
+        def gone():
+            for group in self.groups():
+                for folder, _, _ in os.walk(group, topdown=False):
+                    try:
+                        os.rmdir(folder)
+                    except OSError:
+                        pass
+            return not any(group.exists() for group in self.groups())
+
+        wait_for(20, f"the control groups of {self.name} are empty", gone)
 
     def first_process(self):
         if self.container.poll() is not None:
@@ -145,6 +171,9 @@ class Machine:
         raise Failed(f"{'no end in time' if late.is_set() else 'the shell ended'}:\n{''.join(printed)}")
 
     def stop(self):
+        # First: a shutdown stops all processes for a moment, and nsenter would stay stopped.
+        self.shell.stdin.close()
+        self.shell.wait()
         if self.container.poll() is None:
             # nspawn asks the first process to power off.
             self.container.send_signal(signal.SIGTERM)
@@ -154,6 +183,7 @@ class Machine:
                 self.container.kill()
                 self.container.wait()
         self.log.close()
+        self.remove_groups()
 
 
 def wait_for(seconds, what, condition):
