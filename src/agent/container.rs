@@ -174,6 +174,12 @@ pub fn id(uid: &str, name: &str, attempt: u32) -> String {
     })
 }
 
+/// What the pod's specification says of the container `name`.
+pub fn declared<'a>(pod: &'a Object, name: &str) -> Option<&'a Value> {
+    let named = |container: &&Value| container.get("name").and_then(Value::as_str) == Some(name);
+    pod.array_at("/spec/containers").iter().find(named)
+}
+
 /// Whether the kernel killed something in a container's cgroup for want of memory. Asked before the
 /// container is cleared, which takes the cgroup away.
 pub fn was_oom_killed(pod_cgroup: &str, id: &str) -> bool {
@@ -235,9 +241,7 @@ impl Runtime {
 
     /// All of a start but the start.
     async fn create(&self, start: &Start<'_>, report: &mut impl Report) -> Result<Created, Failure> {
-        let containers = start.pod.array_at("/spec/containers");
-        let named = |container: &&Value| container.get("name").and_then(Value::as_str) == Some(start.name);
-        let Some(container) = containers.iter().find(named) else {
+        let Some(container) = declared(start.pod, start.name) else {
             let message = format!("the pod has no container {}", start.name);
             return Err(Failure::Waits { reason: "CreateContainerConfigError", message });
         };

@@ -298,11 +298,8 @@ fn adopted(live: &Live) -> Attempt {
 }
 
 fn image_of<'a>(pod: &'a Object, name: &str) -> &'a str {
-    let text =
-        |container: &'a serde_json::Value, key: &str| container.get(key).and_then(|text| text.as_str());
-    let containers = pod.array_at("/spec/containers");
-    let named = containers.iter().find(|container| text(container, "name") == Some(name));
-    named.and_then(|container| text(container, "image")).unwrap_or("")
+    let image = container::declared(pod, name).and_then(|container| container.get("image"));
+    image.and_then(|image| image.as_str()).unwrap_or("")
 }
 
 /// A failed pull is shown as such first, then as the wait for the next one.

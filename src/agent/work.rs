@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use smol::channel::Sender;
 
-use super::container::{Failure, Report, Runtime, Start};
+use super::container::{self, Failure, Report, Runtime, Start};
 use super::event::Event;
 use super::outbox::Cluster;
 use super::record::Attempt;
@@ -208,9 +207,7 @@ impl Work {
     /// Whether it starts a container that can be created before the pod has its addresses.
     fn needs_no_address(&self, action: &Action) -> bool {
         let (Action::Start { name, .. }, Some(pod)) = (action, &self.pod) else { return false };
-        let named = |container: &&Value| container.get("name").and_then(Value::as_str) == Some(name);
-        let container = pod.array_at("/spec/containers").iter().find(named);
-        container.is_some_and(|container| !env::asks_for_addresses(container))
+        container::declared(pod, name).is_some_and(|container| !env::asks_for_addresses(container))
     }
 
     /// Makes the sandbox and, while the network's plugins run, creates the container of `first`.
