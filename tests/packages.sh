@@ -21,21 +21,16 @@ trap 'rm -rf "$work"' EXIT
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
-passed=0 failed=0
+# shellcheck source=tests/packages/report.sh
+. tests/packages/report.sh
 
 say() { printf '==> %s\n' "$*"; }
 # check NAME COMMAND…: what it prints is shown if it fails
 check() {
     name=$1
     shift
-    if "$@" >"$work/output" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok     $name"
-    else
-        failed=$((failed + 1))
-        echo "FAILED $name"
-        sed 's/^/    | /' "$work/output"
-    fi
+    if "$@" >"$work/output" 2>&1; then wrong=''; else wrong=yes; fi
+    report "$name" "$wrong" "$work/output"
 }
 # part COMMAND…: prints its own lines, and leaves its counts in $work/counts
 part() {
@@ -69,7 +64,7 @@ fi
 
 say 'shell scripts'
 # shellcheck disable=SC2046
-check shellcheck shellcheck packaging/build-packages.sh packaging/openwrt/midge.init tests/packages.sh tests/packages/*.sh \
+check shellcheck shellcheck -x packaging/build-packages.sh packaging/openwrt/midge.init tests/packages.sh tests/packages/*.sh \
     tests/packages/rc.common $(for name in postinst prerm postrm; do echo packaging/deb/$name packaging/openwrt/$name; done)
 check 'midge.init in busybox ash' busybox ash -n packaging/openwrt/midge.init
 

@@ -11,7 +11,9 @@ root=${DEB_ROOT:?the root of a Debian with the dependencies of the package}
 work=$(mktemp -d)
 trap 'umount -R "$work"; rmdir "$work"' EXIT
 mount -t tmpfs tmpfs "$work"
-passed=0 failed=0 wrong=''
+wrong=''
+# shellcheck source=tests/packages/report.sh
+. "$(dirname "$0")/report.sh"
 
 # Each run gets a layer of its own over the root.
 fresh() {
@@ -42,16 +44,7 @@ flaw() {
     printf '    %s\n' "$*"
 }
 begin() { name=$1 wrong=''; }
-end() {
-    if [ -z "$wrong" ]; then
-        passed=$((passed + 1))
-        echo "ok     $name"
-    else
-        failed=$((failed + 1))
-        echo "FAILED $name"
-        sed 's/^/    | /' "$work/output"
-    fi
-}
+end() { report "$name" "$wrong" "$work/output"; }
 succeeds() { [ "$status" = 0 ] || flaw "dpkg exited with $status"; }
 prints() { grep -qF -- "$1" "$work/output" || flaw "does not print: $1"; }
 # A link may lead nowhere outside of the root.

@@ -9,7 +9,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/root
 token=K10aaaa::server:SECRET
-passed=0 failed=0 name='' wrong=''
+name='' wrong=''
+# shellcheck source=tests/packages/report.sh
+. ./report.sh
 
 # program PATH: a script in the root, from stdin
 program() {
@@ -85,14 +87,7 @@ end() {
     [ ! -s "$root/tmp/bad" ] || flaw "not for procd or UCI: $(cat "$root/tmp/bad")"
     ! grep -E 'not found|unexpected|syntax|unset' "$work/output" | grep -v '^midge:' || flaw 'the shell complains'
     ! grep -rqF "$token" "$root/tmp" "$work/output" || flaw 'the token can be seen'
-    if [ -z "$wrong" ]; then
-        passed=$((passed + 1))
-        echo "ok     $name"
-    else
-        failed=$((failed + 1))
-        echo "FAILED $name"
-        sed 's/^/    | /' "$root/tmp/procd" "$root/tmp/log" "$root/tmp/calls" "$work/output" 2>/dev/null || true
-    fi
+    report "$name" "$wrong" "$root/tmp/procd" "$root/tmp/log" "$root/tmp/calls" "$work/output"
 }
 
 # shellcheck disable=SC2016 # programs and UCI's own quotes
