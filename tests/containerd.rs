@@ -233,7 +233,7 @@ fn decides_whether_an_image_is_present() {
         let images = || Images::new(client.clone(), folder.path(), SNAPSHOTTER, Platform::host());
         let first = images();
         let reason =
-            async |image: &str, policy: &str| first.ensure(image, policy).await.unwrap_err().reason();
+            async |image: &str, policy: &str| first.present(image, policy).await.unwrap_err().reason();
         assert_eq!(reason("web", "Never").await, "ErrImageNeverPull");
         assert_eq!(reason("web", "IfNotPresent").await, "ErrImagePull");
         assert_eq!(reason("Web", "").await, "InvalidImageName");
@@ -241,13 +241,13 @@ fn decides_whether_an_image_is_present() {
         std::fs::write(folder.join("a-broken.tar"), [0; 1024]).unwrap();
         image::docker_archive(&folder.join("web.tar"), &[Image::busybox("web", &["one"])], false);
         for policy in ["Never", "IfNotPresent", "Always", ""] {
-            assert_eq!(first.ensure("web", policy).await.unwrap().config.cmd, ["one"]);
+            assert_eq!(first.present("web", policy).await.unwrap().config.cmd, ["one"]);
         }
-        let found = first.ensure("web", "").await.unwrap();
+        let found = first.present("web", "").await.unwrap();
         let digest = found.digest.clone();
         assert_eq!(found.id(), format!("docker.io/library/web@{digest}"));
-        assert_eq!(first.ensure(&format!("web@{digest}"), "").await.unwrap().digest, digest);
-        let error = first.ensure("other", "").await.unwrap_err();
+        assert_eq!(first.present(&format!("web@{digest}"), "").await.unwrap().digest, digest);
+        let error = first.present("other", "").await.unwrap_err();
         assert!(
             matches!(&error, ImageError::NoPull { failed: Some((name, _)), .. } if name == "a-broken.tar")
         );
@@ -256,8 +256,8 @@ fn decides_whether_an_image_is_present() {
         let second = images();
         assert!(second.import_folder().await.is_empty());
         image::docker_archive(&folder.join("web.tar"), &[Image::busybox("web", &["two", "2"])], false);
-        assert_eq!(second.ensure("web", "IfNotPresent").await.unwrap().config.cmd, ["one"]);
-        assert_eq!(second.ensure("web", "Always").await.unwrap().config.cmd, ["two", "2"]);
+        assert_eq!(second.present("web", "IfNotPresent").await.unwrap().config.cmd, ["one"]);
+        assert_eq!(second.present("web", "Always").await.unwrap().config.cmd, ["two", "2"]);
         client.remove_image("docker.io/library/web:latest").await.unwrap();
         assert_eq!(second.import_folder().await, ["docker.io/library/web:latest"]);
     });

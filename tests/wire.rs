@@ -209,7 +209,7 @@ impl Core for Notes {
     }
 
     fn open(&self, request: StreamRequest, stream: Stream) {
-        let StreamRequest::Log(log) = request;
+        let StreamRequest::Log(log) = request else { panic!("{request:?}") };
         let flooded = self.0.flooded.clone();
         smol::spawn(async move {
             if log.container == "flood" {

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_lite::future;
 use serde_json::Value;
 
-use super::env::Facts;
+use super::env::{self, Facts};
 use super::event::Event;
 use super::images::{self, Images};
 use super::record::{Attempt, Stamp};
 use super::sandbox::Sandbox;
 use super::spec::{self, Machine};
+use super::volumes::Volumes;
 use super::{etc, logger};
 use crate::api::Object;
 use crate::chain;
@@ -52,6 +53,7 @@ pub struct Runtime {
     pub images: Arc<Images>,
     pub snapshotter: String,
     pub machine: Machine,
+    pub volumes: Volumes,
     /// `<data>/agent/pods`.
     pub pods_folder: PathBuf,
     /// The log program.
@@ -110,6 +112,8 @@ pub enum Failure {
     Unavailable(containerd::Error),
     /// The container waits for this reason (ErrImagePull, CreateContainerError …).
     Waits { reason: &'static str, message: String },
+    /// Its image is being pulled. The loop is woken when that has news.
+    Pulling { message: String },
     /// Its sandbox has no network: whoever makes that knows why.
     NoNetwork,
     /// It was created and its program did not start: counts as an exit.
@@ -247,15 +251,42 @@ impl Runtime {
         };
         let text = |name: &str| container.get(name).and_then(Value::as_str).unwrap_or("");
         let image_name = text("image");
-        let image = self.images.ensure(image_name, text("imagePullPolicy")).await;
-        let image = image.map_err(|error| image_failure(error, image_name, start.name, report))?;
-        let present = format!("Container image \"{image_name}\" already present on machine");
-        report.event(Event::normal("Pulled", present).of(start.name));
+        let ask = images::Ask {
+            image: image_name,
+            policy: text("imagePullPolicy"),
+            container: start.name,
+            pod: start.pod,
+            configs: &self.volumes.configs,
+        };
+        let image = match self.images.ensure(&ask, report).await {
+            Ok(images::Found::Ready(image)) => *image,
+            Ok(images::Found::Pulling { message }) => return Err(Failure::Pulling { message }),
+            Err(error) => return Err(image_failure(error, image_name, start.name, report)),
+        };
 
         let uid = start.pod.uid();
         let folder = self.pod_folder(uid);
         let id = id(uid, start.name, start.attempt);
         let termination_log = files::termination_log(&folder, start.name);
+        let fail = |report: &mut dyn Report, reason: &'static str, message: String| {
+            report.event(Event::warning("Failed", format!("Error: {message}")).of(start.name));
+            Failure::Waits { reason, message }
+        };
+        let facts = Facts {
+            hostname: &etc::hostname(start.pod),
+            pod_ips: if start.sandbox.ips.is_empty() { start.host_ips } else { &start.sandbox.ips },
+            host_ips: start.host_ips,
+            configs: &self.volumes.configs,
+        };
+        let env = env::env(start.pod, container, &image.config.env, &facts)
+            .map_err(|error| fail(report, "CreateContainerConfigError", error.to_string()))?;
+        if let Err(error) = self.volumes.set_up(start.pod).await {
+            let message = chain(&error);
+            report.event(Event::warning("FailedMount", message.clone()));
+            return Err(Failure::Waits { reason: "ContainerCreating", message });
+        }
+        let volumes = self.volumes.mounts(start.pod, container, &env).await;
+        let volumes = volumes.map_err(|error| fail(report, "CreateContainerConfigError", chain(&error)))?;
         let spec = spec::spec(&spec::Inputs {
             pod: start.pod,
             container,
@@ -265,16 +296,9 @@ impl Runtime {
             folder: &folder,
             termination_log: &termination_log,
             id: &id,
-            env: Facts {
-                hostname: &etc::hostname(start.pod),
-                pod_ips: if start.sandbox.ips.is_empty() { start.host_ips } else { &start.sandbox.ips },
-                host_ips: start.host_ips,
-            },
+            env: &env,
+            volumes: &volumes,
         });
-        let fail = |report: &mut dyn Report, reason: &'static str, message: String| {
-            report.event(Event::warning("Failed", format!("Error: {message}")).of(start.name));
-            Failure::Waits { reason, message }
-        };
         let spec = spec.map_err(|error| match error {
             spec::Error::NoCommand => fail(report, "CreateContainerError", error.to_string()),
             _ => fail(report, "CreateContainerConfigError", error.to_string()),

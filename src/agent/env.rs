@@ -5,16 +5,18 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::configs::Configs;
 use crate::api::Object;
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What `fieldRef` may name beside the pod itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Facts<'a> {
     pub hostname: &'a str,
     pub pod_ips: &'a [IpAddr],
     pub host_ips: &'a [IpAddr],
+    pub configs: &'a Configs,
 }
 
 #[derive(Debug, PartialEq, Eq)]

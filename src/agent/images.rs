@@ -9,7 +9,30 @@ use std::path::Path;
 
 use self::archives::Archives;
 pub use self::error::Error;
+use super::configs::Configs;
+use super::container::Report;
+use super::event::Event;
+use crate::api::Object;
 use crate::containerd::{self, Client, Image, Platform, reference};
+
+/// A container's wish for its image.
+pub struct Ask<'a> {
+    pub image: &'a str,
+    /// `imagePullPolicy`: `Always`, `IfNotPresent`, `Never`, or empty for the default.
+    pub policy: &'a str,
+    pub container: &'a str,
+    pub pod: &'a Object,
+    /// Has the Secrets of `imagePullSecrets`.
+    pub configs: &'a Configs,
+}
+
+/// What there is of an image.
+pub enum Found {
+    /// Unpacked.
+    Ready(Box<Image>),
+    /// It is on its way; the pod loop is woken when there is news. The text says how far it is.
+    Pulling { message: String },
+}
 
 /// The images of one node.
 pub struct Images {
@@ -33,10 +56,17 @@ impl Images {
         self.archives.lock().await.import(&self.client, &self.platform, &self.snapshotter).await
     }
 
-    /// The image of a container, unpacked and ready. `policy` is `imagePullPolicy`: `Always`, `IfNotPresent`,
-    /// `Never`, or empty for the default. An archive that was put into the folder meanwhile is imported
-    /// first.
-    pub async fn ensure(&self, image: &str, policy: &str) -> Result<Image, Error> {
+    /// The image of a container, and the events about it. An archive that was put into the folder meanwhile is
+    /// imported first.
+    pub async fn ensure(&self, ask: &Ask<'_>, report: &mut impl Report) -> Result<Found, Error> {
+        let image = self.present(ask.image, ask.policy).await?;
+        let present = format!("Container image \"{}\" already present on machine", ask.image);
+        report.event(Event::normal("Pulled", present).of(ask.container));
+        Ok(Found::Ready(Box::new(image)))
+    }
+
+    /// [`Images::ensure`] without its events.
+    pub async fn present(&self, image: &str, policy: &str) -> Result<Image, Error> {
         let name = reference::normalize(image)
             .map_err(|source| Error::InvalidName { image: image.into(), source })?;
         // The folder stands in for a registry: what is always to be pulled is looked up there first.

@@ -9,11 +9,15 @@
 //! Dropping or stopping the agent stops no container: everything is found again by [`pods`].
 
 pub mod config;
+pub mod configs;
 pub mod container;
 pub mod desired;
 pub mod env;
 pub mod etc;
 pub mod event;
+pub mod evictions;
+pub mod exec;
+pub mod handler;
 pub mod images;
 pub mod logger;
 pub mod logs;
@@ -22,6 +26,7 @@ pub mod node;
 pub mod outbox;
 pub mod pod;
 pub mod pods;
+pub mod probes;
 pub mod record;
 pub mod reset;
 pub mod sandbox;
@@ -29,6 +34,8 @@ pub mod session;
 pub mod spec;
 pub mod standing;
 pub mod status;
+pub mod streams;
+pub mod volumes;
 pub mod wake;
 pub mod work;
 
@@ -43,6 +50,7 @@ use std::time::{Duration, SystemTime};
 use futures_lite::{future, stream};
 
 pub use self::config::Config;
+use self::configs::Configs;
 use self::container::Runtime;
 use self::images::Images;
 use self::network::Network;
@@ -51,6 +59,8 @@ use self::pods::{Health, Parts, Pods};
 use self::sandbox::Sandboxes;
 use self::spec::Machine;
 use self::standing::Standing;
+use self::streams::Streams;
+use self::volumes::Volumes;
 use self::wake::Wake;
 use self::work::Context;
 use crate::cni;
@@ -153,7 +163,12 @@ where
     let cluster = pods::load_cluster(&folder);
     let network = Arc::new(Network::choose(&config).map_err(Error::Network)?);
     let wake = Wake::default();
-    let outbox = Outbox::new(executor.clone(), config.pods_folder(), wake.clone(), standing.clone());
+    let streams = Streams {
+        client: client.clone(),
+        pods_folder: config.pods_folder(),
+        run_dir: config.run_dir.clone(),
+    };
+    let outbox = Outbox::new(executor.clone(), streams.into_serve(), wake.clone(), standing.clone());
     let health = Health::default();
     let sandboxes = Sandboxes::new(sandbox::Options {
         run_dir: config.run_dir.clone(),
@@ -170,6 +185,7 @@ where
         images: Arc::clone(&images),
         snapshotter: config.snapshotter.clone(),
         machine: machine(&cgroups),
+        volumes: Volumes { configs: Configs::new(folder.join("configs")), pods_folder: config.pods_folder() },
         pods_folder: config.pods_folder(),
         executable: config.executable.clone(),
     };

@@ -2,12 +2,11 @@
 //! session. It is level-triggered: the latest status of each pod, not a queue of them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::logs;
 use super::session::Core;
 use super::standing::Standing;
+use super::streams::Serve;
 use super::wake::Wake;
 use crate::Executor;
 use crate::api::Status;
@@ -32,7 +31,7 @@ struct Inner {
     /// Something was received: the loop's own wake.
     incoming: Wake,
     executor: Executor,
-    pods_folder: PathBuf,
+    serving: Serve,
     standing: Standing,
     streams: Mutex<Vec<smol::Task<()>>>,
 }
@@ -77,14 +76,14 @@ pub struct Cluster {
 }
 
 impl Outbox {
-    /// `wake` is the pod loop's; streams are served from the logs in `pods_folder`.
-    pub fn new(executor: Executor, pods_folder: PathBuf, wake: Wake, standing: Standing) -> Outbox {
+    /// `wake` is the pod loop's; `serving` takes the streams that the server opens.
+    pub fn new(executor: Executor, serving: Serve, wake: Wake, standing: Standing) -> Outbox {
         Outbox(Arc::new(Inner {
             state: Mutex::default(),
             outgoing: Wake::default(),
             incoming: wake,
             executor,
-            pods_folder,
+            serving,
             standing,
             streams: Mutex::default(),
         }))
@@ -260,7 +259,7 @@ impl Core for Outbox {
         if full && streams.len() >= 2 * MAX_STREAMS {
             return; // dropping the stream cuts it off
         }
-        let folder = self.0.pods_folder.clone();
+        let serving = Arc::clone(&self.0.serving);
         streams.push(self.0.executor.spawn(async move {
             if full {
                 let status = Status::too_many_requests("the node serves too many streams", 5);
@@ -268,9 +267,8 @@ impl Core for Outbox {
                 let _ = stream.end(&status.to_vec()).await;
                 return;
             }
-            let StreamRequest::Log(request) = request;
-            if let Err(error) = logs::serve(&folder, &request, stream).await {
-                log::debug!("log of {}/{}: {error}", request.namespace, request.pod);
+            if let Err(error) = serving(request, stream).await {
+                log::debug!("a stream of the server's: {error}");
             }
         }));
     }
@@ -284,7 +282,8 @@ mod tests {
     fn outbox() -> Outbox {
         let run_dir = std::env::temp_dir().join(format!("midge-outbox-{}", std::process::id()));
         let standing = Standing::new(&run_dir, "pi-1");
-        Outbox::new(Executor::default(), "/nonexistent".into(), Wake::default(), standing)
+        let serving: Serve = Arc::new(|_, _| Box::pin(async { Ok(()) }));
+        Outbox::new(Executor::default(), serving, Wake::default(), standing)
     }
 
     fn pod(uid: &str) -> PodRef {

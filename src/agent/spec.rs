@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::env;
 use super::sandbox::Sandbox;
+use super::volumes::Mount;
 use crate::api::Object;
 use crate::api::quantity::Quantity;
 use crate::containerd::ImageConfig;
@@ -108,7 +109,9 @@ pub struct Inputs<'a> {
     /// A file for the container's termination message.
     pub termination_log: &'a Path,
     pub id: &'a str,
-    pub env: env::Facts<'a>,
+    /// What [`env::env`] made.
+    pub env: &'a [(String, String)],
+    pub volumes: &'a [Mount],
 }
 
 /// The specification, and what of the pod it leaves out, for an event.
@@ -130,7 +133,6 @@ pub enum Error {
         resource: &'static str,
         value: String,
     },
-    Env(env::Error),
 }
 
 /// `Guaranteed`, `Burstable` or `BestEffort` (Kubernetes' QoS classes).
@@ -158,8 +160,7 @@ pub fn qos_class(pod: &Object) -> &'static str {
 /// Makes the specification.
 pub fn spec(inputs: &Inputs<'_>) -> Result<Spec, Error> {
     let mut warnings = Vec::new();
-    let env = env::env(inputs.pod, inputs.container, &inputs.image.env, &inputs.env).map_err(Error::Env)?;
-    let args = args(inputs.container, inputs.image, &env)?;
+    let args = args(inputs.container, inputs.image, inputs.env)?;
     let (resources, oom_score) = resources(inputs, &mut warnings)?;
     let capabilities = capabilities(inputs.container);
     let (uid, gid, groups) = user(inputs)?;
@@ -171,7 +172,7 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Spec, Error> {
         "process": {
             "user": {"uid": uid, "gid": gid, "additionalGids": groups},
             "args": args,
-            "env": env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
+            "env": inputs.env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
             "cwd": if cwd.is_empty() { "/" } else { cwd },
             "capabilities": {
                 "bounding": capabilities, "effective": effective, "permitted": effective,
@@ -383,6 +384,12 @@ fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
     }
     let message = text(inputs.container, "/terminationMessagePath").unwrap_or("/dev/termination-log");
     mounts.push(bind(message, inputs.termination_log));
+    mounts.extend(inputs.volumes.iter().map(|volume| {
+        json!({
+            "destination": volume.destination, "type": "bind", "source": volume.source,
+            "options": volume.options,
+        })
+    }));
     mounts
 }
 
@@ -401,7 +408,6 @@ impl fmt::Display for Error {
             Error::Resource { resource, value } => {
                 write!(f, "the amount `{value}` of {resource} is no quantity")
             }
-            Error::Env(error) => error.fmt(f),
         }
     }
 }

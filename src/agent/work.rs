@@ -197,6 +197,10 @@ impl Work {
         if !(cleared && sandbox_removed) {
             return;
         }
+        if let Err(errors) = self.context.runtime.volumes.tear_down(&self.uid).await {
+            errors.iter().for_each(|error| self.failed(chain(error)));
+            return;
+        }
         let folder = self.context.runtime.pod_folder(&self.uid);
         match smol::unblock(move || remove_folder(&folder)).await {
             Ok(()) => self.say(Outcome::TornDown),
@@ -284,6 +288,10 @@ impl Work {
                 Outcome::NotStarted { name, attempt: *attempt, message, back_off }
             }
             Err(Failure::Waits { reason, message }) => Outcome::Waits { name, reason, message },
+            // It asks again when it is woken: a wait without back-off.
+            Err(Failure::Pulling { message }) => {
+                Outcome::Waits { name, reason: "ContainerCreating", message }
+            }
             Err(Failure::NoNetwork) => return None,
             Err(Failure::Unavailable(error)) => {
                 self.has_failed = true;

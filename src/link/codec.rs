@@ -47,6 +47,10 @@ const REMOVE: u8 = 18;
 const SYNCED: u8 = 19;
 /// The kind of stream in a frame that opens one.
 const LOG: u8 = 1;
+const EXEC: u8 = 2;
+const ATTACH: u8 = 3;
+const PORT_FORWARD: u8 = 4;
+const READ: u8 = 5;
 
 impl ToServer {
     pub fn encode(&self) -> Vec<u8> {
@@ -108,6 +112,10 @@ impl StreamRequest {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Log(log) => with_header(LOG, log, None),
+            Self::Exec(exec) => with_header(EXEC, exec, None),
+            Self::Attach(attach) => with_header(ATTACH, attach, None),
+            Self::PortForward(forward) => with_header(PORT_FORWARD, forward, None),
+            Self::Read(read) => with_header(READ, read, None),
         }
     }
 
@@ -116,6 +124,10 @@ impl StreamRequest {
         let (&kind, rest) = bytes.split_first().ok_or(DecodeError::Empty)?;
         Ok(Some(match kind {
             LOG => Self::Log(header(rest, "Log")?),
+            EXEC => Self::Exec(header(rest, "Exec")?),
+            ATTACH => Self::Attach(header(rest, "Attach")?),
+            PORT_FORWARD => Self::PortForward(header(rest, "PortForward")?),
+            READ => Self::Read(header(rest, "Read")?),
             _ => return Ok(None),
         }))
     }
@@ -186,7 +198,10 @@ fn nesting(text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::{Hello, HelloPod, LogRequest, PodRef, Put, Remove, Welcome};
+    use super::super::message::{
+        AttachRequest, ExecRequest, Hello, HelloPod, LogRequest, PodRef, PortForwardRequest, Put,
+        ReadRequest, Remove, Welcome,
+    };
     use super::*;
 
     fn pod() -> PodRef {
@@ -227,8 +242,19 @@ mod tests {
         ] {
             assert_eq!(ToAgent::decode(&message.encode()), Ok(Some(message)));
         }
-        let log = StreamRequest::Log(LogRequest { tail: Some(3), ..Default::default() });
-        assert_eq!(StreamRequest::decode(&log.encode()), Ok(Some(log)));
+        for request in [
+            StreamRequest::Log(LogRequest { tail: Some(3), ..Default::default() }),
+            StreamRequest::Exec(ExecRequest {
+                command: vec!["a\nb".into()],
+                tty: true,
+                ..Default::default()
+            }),
+            StreamRequest::Attach(AttachRequest { stdin: true, ..Default::default() }),
+            StreamRequest::PortForward(PortForwardRequest { port: 65535, ..Default::default() }),
+            StreamRequest::Read(ReadRequest { path: "stats/summary".into() }),
+        ] {
+            assert_eq!(StreamRequest::decode(&request.encode()), Ok(Some(request)));
+        }
     }
 
     #[test]

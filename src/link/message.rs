@@ -120,6 +120,67 @@ pub struct Remove {
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamRequest {
     Log(LogRequest),
+    Exec(ExecRequest),
+    Attach(AttachRequest),
+    PortForward(PortForwardRequest),
+    Read(ReadRequest),
+}
+
+/// The channels of a stream that is a terminal or a program's standard streams, numbered as in Kubernetes'
+/// `v5.channel.k8s.io`. To the agent go 0, 4 and 255, from it come 1 and 2; the stream's end says how it went.
+pub mod channel {
+    pub const STDIN: u8 = 0;
+    pub const STDOUT: u8 = 1;
+    pub const STDERR: u8 = 2;
+    /// JSON `{"Width":80,"Height":24}`.
+    pub const RESIZE: u8 = 4;
+    /// One byte: the channel that gets no more data. Either end may close the direction that it writes.
+    pub const CLOSE: u8 = 255;
+}
+
+/// A program run in a container. The agent ends the stream empty for exit code 0, otherwise with the Status
+/// that kubectl expects: reason `NonZeroExitCode`, the code as a cause of type `ExitCode`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExecRequest {
+    pub namespace: String,
+    pub pod: String,
+    pub uid: String,
+    pub container: String,
+    pub command: Vec<String>,
+    pub stdin: bool,
+    pub stdout: bool,
+    /// Never with a terminal, whose output is one.
+    pub stderr: bool,
+    pub tty: bool,
+}
+
+/// The standard streams of a container's own program, from now on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AttachRequest {
+    pub namespace: String,
+    pub pod: String,
+    pub uid: String,
+    pub container: String,
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+    pub tty: bool,
+}
+
+/// One TCP connection to `localhost` in the pod's network. Bytes go both ways on channel 0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PortForwardRequest {
+    pub namespace: String,
+    pub pod: String,
+    pub uid: String,
+    pub port: u16,
+}
+
+/// A document of the node's, on channel 1.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReadRequest {
+    /// As a kubelet's path has it: `stats/summary`, `metrics`.
+    pub path: String,
 }
 
 /// A container's log. The agent sends plain lines (channel 1), then ends the stream.

@@ -15,8 +15,9 @@ mod tests;
 pub use codec::DecodeError;
 pub use connection::{Closed, Connection, End, Link, Patience, Received, close};
 pub use message::{
-    CONNECT_PATH, Hello, HelloPod, LogRequest, MAX_MESSAGE, PROTOCOL, PodRef, Put, Remove, SUBPROTOCOL,
-    StreamRequest, ToAgent, ToServer, Welcome, works_with,
+    AttachRequest, CONNECT_PATH, ExecRequest, Hello, HelloPod, LogRequest, MAX_MESSAGE, PROTOCOL, PodRef,
+    PortForwardRequest, Put, ReadRequest, Remove, SUBPROTOCOL, StreamRequest, ToAgent, ToServer, Welcome,
+    channel, works_with,
 };
 pub use shared::MAX_STREAMS;
 pub use stream::{Chunk, Stream, StreamError};
