@@ -33,8 +33,9 @@ else
     die "no rust-std for $triple and no rust-src: \`rustup target add $triple\` gets the one, cross/setup.sh $dist the other"
 fi
 source_date
-# zig brings crt1.o and libc.
-RUSTFLAGS="-C link-self-contained=no$(remap)"
+# zig brings crt1.o and libc. Every ARMv7-A runs Thumb-2, whose instructions take three quarters of the room.
+case $triple in armv7-*) thumb=' -C target-feature=+thumb-mode' ;; *) thumb= ;; esac
+RUSTFLAGS="-C link-self-contained=no$thumb$(remap)"
 export RUSTFLAGS
 cargo zigbuild "$@" >&2
 echo "$output/$triple/release/midge"
