@@ -39,7 +39,8 @@ impl Streams {
             StreamRequest::Exec(_)
             | StreamRequest::Attach(_)
             | StreamRequest::PortForward(_)
-            | StreamRequest::Read(_) => {
+            | StreamRequest::Read(_)
+            | StreamRequest::Reclaim(_) => {
                 stream.end(&Status::internal("this node can't do that yet").to_vec()).await
             }
         }

@@ -52,7 +52,19 @@ pub struct Field {
 }
 
 /// All of them, in the order of discovery.
-pub static KINDS: &[&Kind] = &[CONFIG_MAP, EVENT, NAMESPACE, NODE, POD, SECRET, SERVICE_ACCOUNT, LEASE];
+pub static KINDS: &[&Kind] = &[
+    CONFIG_MAP,
+    EVENT,
+    NAMESPACE,
+    NODE,
+    PERSISTENT_VOLUME_CLAIM,
+    PERSISTENT_VOLUME,
+    POD,
+    SECRET,
+    SERVICE_ACCOUNT,
+    LEASE,
+    STORAGE_CLASS,
+];
 
 impl Kind {
     /// By URL: group ("" for core), version, plural.
@@ -269,6 +281,44 @@ pub static SERVICE_ACCOUNT: &Kind = &Kind {
     list_kind: "ServiceAccountList",
     short_names: &["sa"],
     columns: table::SERVICE_ACCOUNT,
+    ..CORE
+};
+
+pub static PERSISTENT_VOLUME_CLAIM: &Kind = &Kind {
+    kind: "PersistentVolumeClaim",
+    plural: "persistentvolumeclaims",
+    singular: "persistentvolumeclaim",
+    list_kind: "PersistentVolumeClaimList",
+    short_names: &["pvc"],
+    subresources: &[Subresource::new("status", "PersistentVolumeClaim", READ_WRITE)],
+    columns: table::PERSISTENT_VOLUME_CLAIM,
+    strategy: &strategy::ClaimStrategy,
+    ..CORE
+};
+
+pub static PERSISTENT_VOLUME: &Kind = &Kind {
+    kind: "PersistentVolume",
+    plural: "persistentvolumes",
+    singular: "persistentvolume",
+    list_kind: "PersistentVolumeList",
+    short_names: &["pv"],
+    namespaced: false,
+    subresources: &[Subresource::new("status", "PersistentVolume", READ_WRITE)],
+    columns: table::PERSISTENT_VOLUME,
+    strategy: &strategy::VolumeStrategy,
+    ..CORE
+};
+
+pub static STORAGE_CLASS: &Kind = &Kind {
+    group: "storage.k8s.io",
+    kind: "StorageClass",
+    plural: "storageclasses",
+    singular: "storageclass",
+    list_kind: "StorageClassList",
+    short_names: &["sc"],
+    namespaced: false,
+    columns: table::STORAGE_CLASS,
+    strategy: &strategy::StorageClassStrategy,
     ..CORE
 };
 

@@ -9,10 +9,12 @@ use super::{Kind, Object};
 mod columns;
 mod node;
 mod pod;
+mod storage;
 
 pub use columns::{CONFIG_MAP, EVENT, LEASE, NAME_AND_AGE, NAMESPACE, SECRET, SERVICE_ACCOUNT};
 pub use node::NODE;
 pub use pod::POD;
+pub use storage::{PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS};
 
 /// One column. Priority 0 is always printed, 1 with `-o wide`.
 pub struct Column {

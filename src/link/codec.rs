@@ -51,6 +51,7 @@ const EXEC: u8 = 2;
 const ATTACH: u8 = 3;
 const PORT_FORWARD: u8 = 4;
 const READ: u8 = 5;
+const RECLAIM: u8 = 6;
 
 impl ToServer {
     pub fn encode(&self) -> Vec<u8> {
@@ -116,6 +117,7 @@ impl StreamRequest {
             Self::Attach(attach) => with_header(ATTACH, attach, None),
             Self::PortForward(forward) => with_header(PORT_FORWARD, forward, None),
             Self::Read(read) => with_header(READ, read, None),
+            Self::Reclaim(reclaim) => with_header(RECLAIM, reclaim, None),
         }
     }
 
@@ -128,6 +130,7 @@ impl StreamRequest {
             ATTACH => Self::Attach(header(rest, "Attach")?),
             PORT_FORWARD => Self::PortForward(header(rest, "PortForward")?),
             READ => Self::Read(header(rest, "Read")?),
+            RECLAIM => Self::Reclaim(header(rest, "Reclaim")?),
             _ => return Ok(None),
         }))
     }
@@ -200,7 +203,7 @@ fn nesting(text: &[u8]) -> usize {
 mod tests {
     use super::super::message::{
         AttachRequest, ExecRequest, Hello, HelloPod, LogRequest, PodRef, PortForwardRequest, Put,
-        ReadRequest, Remove, Welcome,
+        ReadRequest, ReclaimRequest, Remove, Welcome,
     };
     use super::*;
 
@@ -252,6 +255,7 @@ mod tests {
             StreamRequest::Attach(AttachRequest { stdin: true, ..Default::default() }),
             StreamRequest::PortForward(PortForwardRequest { port: 65535, ..Default::default() }),
             StreamRequest::Read(ReadRequest { path: "stats/summary".into() }),
+            StreamRequest::Reclaim(ReclaimRequest { volume: "v".into(), path: "/data/v".into() }),
         ] {
             assert_eq!(StreamRequest::decode(&request.encode()), Ok(Some(request)));
         }

@@ -124,6 +124,7 @@ pub enum StreamRequest {
     Attach(AttachRequest),
     PortForward(PortForwardRequest),
     Read(ReadRequest),
+    Reclaim(ReclaimRequest),
 }
 
 /// The channels of a stream that is a terminal or a program's standard streams, numbered as in Kubernetes'
@@ -174,6 +175,15 @@ pub struct PortForwardRequest {
     pub pod: String,
     pub uid: String,
     pub port: u16,
+}
+
+/// Remove a volume's folder: nobody claims it any more. Ended empty once it is gone, also if it was before.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReclaimRequest {
+    /// The PersistentVolume.
+    pub volume: String,
+    /// A folder right below the node's storage folder.
+    pub path: String,
 }
 
 /// A document of the node's, on channel 1.

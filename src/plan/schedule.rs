@@ -7,11 +7,13 @@ use serde_json::Value;
 
 use crate::api::Object;
 
+mod claim;
 mod requests;
 mod taint;
 #[cfg(test)]
 mod tests;
 
+pub use claim::Claim;
 use requests::Requests;
 use taint::{Effect, Taint, Toleration};
 
@@ -22,6 +24,7 @@ pub struct Pod {
     selector: Vec<(String, String)>,
     tolerations: Vec<Toleration>,
     ports: Vec<HostPort>,
+    claims: Vec<Claim>,
 }
 
 impl Pod {
@@ -40,7 +43,18 @@ impl Pod {
                 .flatten()
                 .filter_map(HostPort::of)
                 .collect(),
+            claims: Vec::new(),
         }
+    }
+
+    /// With what is known of the claims that it mounts.
+    pub fn with_claims(self, claims: Vec<Claim>) -> Self {
+        Self { claims, ..self }
+    }
+
+    /// Whether a claim of its is bound only once the node is chosen.
+    pub fn waits_for_volumes(&self) -> bool {
+        self.claims.iter().any(|claim| matches!(claim, Claim::Waits { .. }))
     }
 
     fn tolerates(&self, taint: &Taint) -> bool {
@@ -147,6 +161,10 @@ impl Node {
         }
         let short = pod.requests.exceeds(&self.allocatable, &self.taken);
         reasons.extend(short.into_iter().map(|resource| format!("Insufficient {resource}")));
+        if reasons.is_empty() {
+            let refused = pod.claims.iter().find_map(|claim| claim.refuse(&self.name, &self.labels));
+            reasons.extend(refused.map(str::to_owned));
+        }
         reasons
     }
 
@@ -183,6 +201,13 @@ pub enum Decision {
 pub fn schedule(pod: &Pod, nodes: &[Node]) -> Decision {
     if nodes.is_empty() {
         return Decision::Unschedulable("no nodes available to schedule pods".to_owned());
+    }
+    let refused = pod.claims.iter().find_map(|claim| match claim {
+        Claim::Refused(reason) => Some(reason),
+        _ => None,
+    });
+    if let Some(reason) = refused {
+        return Decision::Unschedulable(format!("0/{} nodes are available: {reason}.", nodes.len()));
     }
     let mut best: Option<(&Node, Score)> = None;
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();

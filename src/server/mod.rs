@@ -14,6 +14,7 @@ mod accept;
 pub mod attempts;
 pub mod auth;
 mod body;
+mod claims;
 pub mod config;
 mod error;
 pub mod events;

@@ -12,7 +12,9 @@ use super::attempts::Attempts;
 use super::links::{self, Links};
 use super::registry::Registry;
 use super::tokens::Tokens;
-use super::{Config, Error, State, auth, events, kubeconfig, namespaces, orphans, router, scheduler, watch};
+use super::{
+    Config, Error, State, auth, claims, events, kubeconfig, namespaces, orphans, router, scheduler, watch,
+};
 use crate::Executor;
 use crate::http::server::{Limits, Peer, serve};
 use crate::store::{Journal, Store};
@@ -92,6 +94,7 @@ pub async fn run(
         scheduler::run(registry.clone(), &executor),
         namespaces::run(registry.clone(), &executor),
         orphans::run(registry.clone(), &executor),
+        claims::run(registry.clone(), links.clone(), &executor),
         events::expire(registry, &executor),
     ];
     // Boxed: an idle connection then holds a pointer, not the largest handler's future.

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use smol::future::or;
 
 use crate::Executor;
-use crate::api::kinds::{NODE, POD};
-use crate::api::{Object, Reason, Status, time};
-use crate::plan::schedule::{self, Decision, schedule};
+use crate::api::kinds::{NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, STORAGE_CLASS};
+use crate::api::{Kind, Object, Reason, Status, time};
+use crate::plan::schedule::{self, Claim, Decision, schedule};
+use crate::plan::volume;
 use crate::server::events::{self, Type};
 use crate::server::registry::{
     Change, From, Page, Registry, Selectors, Subresource, Watch, WatchEvent, WriteOptions,
@@ -67,6 +68,7 @@ struct Scheduler {
 enum Wake {
     Pod(Result<WatchEvent, Status>),
     Node(Result<WatchEvent, Status>),
+    Storage(Result<WatchEvent, Status>),
     Retry,
 }
 
@@ -79,6 +81,9 @@ impl Scheduler {
     async fn run(&mut self) -> Result<(), Status> {
         let mut pods = self.registry.watch(POD, None, Selectors::default(), From::Now)?;
         let mut nodes = self.registry.watch(NODE, None, Selectors::default(), From::Now)?;
+        let mut claims =
+            self.registry.watch(PERSISTENT_VOLUME_CLAIM, None, Selectors::default(), From::Now)?;
+        let mut volumes = self.registry.watch(PERSISTENT_VOLUME, None, Selectors::default(), From::Now)?;
         loop {
             self.drain(&mut pods, &mut nodes)?;
             if self.news && !self.pending.is_empty() {
@@ -87,9 +92,11 @@ impl Scheduler {
                 continue;
             }
             self.news = false;
-            // All three are cancel-safe.
+            // All of them are cancel-safe.
             let changed =
                 or(async { Wake::Pod(pods.next().await) }, async { Wake::Node(nodes.next().await) });
+            let storage = or(claims.next(), volumes.next());
+            let changed = or(changed, async { Wake::Storage(storage.await) });
             let wake = if self.failed {
                 let retry = async {
                     smol::Timer::after(PAUSE).await;
@@ -102,6 +109,11 @@ impl Scheduler {
             match wake {
                 Wake::Pod(event) => self.pod(&event?)?,
                 Wake::Node(event) => self.node(&event?)?,
+                // A claim or a volume may be what a pod waits for.
+                Wake::Storage(event) => {
+                    event?;
+                    self.news = true;
+                }
                 Wake::Retry => self.news = true,
             }
         }
@@ -170,8 +182,14 @@ impl Scheduler {
             if !waits(&pod) {
                 continue;
             }
-            let needs = schedule::Pod::of(&pod);
+            let needs = schedule::Pod::of(&pod).with_claims(self.claims(&pod)?);
             let decision = schedule(&needs, &nodes);
+            if let (Decision::Bind(chosen), true) = (&decision, needs.waits_for_volumes()) {
+                // The pod follows once they are bound.
+                nodes.iter_mut().filter(|node| node.name() == chosen).for_each(|node| node.take(&needs));
+                self.select_node(&pod, chosen).await?;
+                continue;
+            }
             match &decision {
                 Decision::Bind(name) => {
                     nodes.iter_mut().filter(|node| node.name() == name).for_each(|node| node.take(&needs));
@@ -205,6 +223,44 @@ impl Scheduler {
         Ok(())
     }
 
+    /// What is known of the claims that a pod mounts.
+    fn claims(&self, pod: &Object) -> Result<Vec<Claim>, Status> {
+        let mut names = claim_names(pod).peekable();
+        if names.peek().is_none() {
+            return Ok(Vec::new());
+        }
+        let all = |kind: &'static Kind| -> Result<Vec<Object>, Status> {
+            let list = self.registry.list(kind, None, &Selectors::default(), &Page::default())?;
+            list.items.iter().map(|item| item.object()).collect()
+        };
+        let (classes, volumes) = (all(STORAGE_CLASS)?, all(PERSISTENT_VOLUME)?);
+        let cluster = volume::Cluster { classes: &classes, volumes: &volumes, nodes: &[] };
+        let claim = |name: &str| self.registry.get(PERSISTENT_VOLUME_CLAIM, pod.namespace(), name).ok();
+        Ok(names.map(|name| Claim::of(name, claim(name).as_ref(), &cluster)).collect())
+    }
+
+    /// Says on the pod's claims that are not bound yet where the pod will be: the claims loop acts on it.
+    async fn select_node(&self, pod: &Object, node: &str) -> Result<(), Status> {
+        for name in claim_names(pod) {
+            let options = WriteOptions { subresource: Subresource::Internal, ..WriteOptions::default() };
+            let select = |claim: &mut Object| {
+                if !claim.str_at("/spec/volumeName").is_empty() {
+                    return Ok(Change::Keep);
+                }
+                let mut annotations = claim.annotations().cloned().unwrap_or_default();
+                annotations.insert(volume::SELECTED_NODE.to_owned(), node.into());
+                claim.set("/metadata/annotations", annotations);
+                Ok(Change::Write)
+            };
+            match self.registry.modify(PERSISTENT_VOLUME_CLAIM, pod.namespace(), name, options, select).await
+            {
+                Err(status) if status.reason != Reason::NotFound => return Err(status),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Takes from the nodes what the pods on them need.
     fn take_room(&self, nodes: &mut [schedule::Node]) -> Result<(), Status> {
         for item in self.registry.list(POD, None, &Selectors::default(), &Page::default())?.items {
@@ -224,6 +280,12 @@ fn waits(pod: &Object) -> bool {
         && pod.deletion_timestamp().is_none()
         && matches!(pod.str_at("/spec/schedulerName"), "" | NAME)
         && !ended(pod)
+}
+
+/// The PersistentVolumeClaims that a pod mounts.
+fn claim_names(pod: &Object) -> impl Iterator<Item = &str> {
+    let volumes = pod.array_at("/spec/volumes").iter();
+    volumes.filter_map(|volume| volume.pointer("/persistentVolumeClaim/claimName")?.as_str())
 }
 
 fn ended(pod: &Object) -> bool {

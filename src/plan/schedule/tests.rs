@@ -160,3 +160,31 @@ fn the_emptiest_node_wins() {
     let nodes = [node("a", disliked), node("b", json!({"/status/allocatable": {"cpu": "1", "pods": "1"}}))];
     assert_eq!(message(&pod(json!({})), &nodes), "-> b", "a taint to be avoided weighs more than room");
 }
+
+#[test]
+fn a_pod_goes_where_its_volumes_are() {
+    let nodes = [node("a", json!({})), node("b", json!({}))];
+    let on = |host: &str| {
+        json!({"nodeSelectorTerms": [{"matchExpressions": [
+            {"key": "kubernetes.io/hostname", "operator": "In", "values": [host]}]}]})
+    };
+    let with = |claims: Vec<Claim>| message(&pod(json!({})).with_claims(claims), &nodes);
+    let waits = |is_provisioned: bool, volumes: Vec<Value>| Claim::Waits { is_provisioned, volumes };
+    for (claims, expected) in [
+        (vec![Claim::Bound(on("b"))], "-> b"),
+        (vec![Claim::Bound(Value::Null)], "-> a"),
+        (vec![waits(true, vec![])], "-> a"),
+        (vec![waits(false, vec![on("b")])], "-> b"),
+        (
+            vec![waits(false, vec![])],
+            "0/2 nodes are available: 2 node(s) didn't find available persistent volumes to bind.",
+        ),
+        (
+            vec![Claim::Bound(on("a")), Claim::Bound(on("b"))],
+            "0/2 nodes are available: 2 node(s) didn't match PersistentVolume's node affinity.",
+        ),
+        (vec![Claim::Refused("no claim".into())], "0/2 nodes are available: no claim."),
+    ] {
+        assert_eq!(with(claims), expected);
+    }
+}
