@@ -174,6 +174,9 @@ impl Pods {
     /// Applies what the server wants to the disk and to the loop's pods.
     async fn take_changes(&mut self) {
         let (changes, cluster) = self.outbox.take();
+        // What the pods name, before the pods.
+        let configs = self.outbox.take_configs();
+        let changed = self.context.runtime.volumes.configs.apply(configs).await;
         if let Some(cluster) = cluster.filter(|cluster| *cluster != self.cluster) {
             if let Err(error) = save_cluster(&self.folder, &cluster) {
                 log::error!("{}: {error}", self.folder.display());
@@ -194,6 +197,21 @@ impl Pods {
                 },
                 Change::Remove => self.remove(&uid).await,
             }
+        }
+        if changed {
+            self.refresh_volumes().await;
+        }
+    }
+
+    /// What pods name has changed: it is written to the volumes of those that run, and tried again for those that wait.
+    async fn refresh_volumes(&mut self) {
+        for pod in self.pods.values_mut() {
+            let Some(object) = pod.desired.as_ref().and_then(|desired| desired.object().ok()) else {
+                continue;
+            };
+            self.context.runtime.volumes.refresh(&object).await;
+            pod.waits
+                .retain(|_, wait| !matches!(wait.reason, "CreateContainerConfigError" | "ContainerCreating"));
         }
     }
 

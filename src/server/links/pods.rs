@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Links;
+use super::configs::{self, Reference};
 use super::node::check_shape;
 use crate::api::kinds::POD;
 use crate::api::selector::FieldSelector;
@@ -15,8 +16,8 @@ use crate::server::registry::{Change, DeleteOptions, Item, Page, Selectors, Subr
 use crate::store::Durability;
 use crate::token::sha256;
 
-/// A pod's key. The default one stands for all pods.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// A pod's key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
     pub(super) namespace: String,
     pub(super) name: String,
@@ -38,6 +39,8 @@ struct Told {
     revision: u64,
     /// Of all but the status, which the node itself says.
     digest: u64,
+    /// The ConfigMaps and Secrets that the pod names.
+    configs: Vec<Reference>,
 }
 
 fn digest(pod: &Object) -> u64 {
@@ -54,7 +57,11 @@ impl Known {
     pub(super) fn retain(&mut self, pods: &[HelloPod]) {
         self.0.retain(|uid, told| pods.iter().any(|pod| pod.uid == *uid && pod.revision == told.revision));
         for pod in pods {
-            self.0.entry(pod.uid.clone()).or_insert(Told { revision: pod.revision, digest: 0 });
+            self.0.entry(pod.uid.clone()).or_insert_with(|| Told {
+                revision: pod.revision,
+                digest: 0,
+                configs: Vec::new(),
+            });
         }
     }
 
@@ -68,12 +75,15 @@ impl Known {
         if let Some(told) = self.0.get_mut(pod.uid()) {
             if told.revision == item.revision {
                 told.digest = digest;
+                // Nothing is known of them after a reconnect.
+                told.configs = configs::named_by(pod);
             }
             if told.digest == digest {
                 return None;
             }
         }
-        self.0.insert(pod.uid().to_owned(), Told { revision: item.revision, digest });
+        let told = Told { revision: item.revision, digest, configs: configs::named_by(pod) };
+        self.0.insert(pod.uid().to_owned(), told);
         let put = Put {
             kind: String::from("Pod"),
             namespace: pod.namespace().to_owned(),
@@ -89,6 +99,11 @@ impl Known {
     pub(super) fn remove(&mut self, uid: &str) -> ToAgent {
         self.0.remove(uid);
         ToAgent::Remove(Remove { kind: String::from("Pod"), uid: uid.to_owned() })
+    }
+
+    /// What the node's pods name.
+    pub(super) fn configs(&self) -> impl Iterator<Item = &Reference> {
+        self.0.values().flat_map(|told| &told.configs)
     }
 
     fn has(&self, uid: &str) -> bool {
