@@ -1,5 +1,6 @@
 //! Floor 0: one small module per Linux interface, so that nothing above names a system call.
 
+pub mod beneath;
 pub mod cgroup;
 pub mod file;
 pub mod host;
@@ -11,3 +12,4 @@ pub mod netlink;
 pub mod notify;
 pub mod run_file;
 pub mod signal;
+pub mod usage;
