@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::env;
 use super::sandbox::Sandbox;
-use super::volumes::Mount;
+use super::volumes::{self, Mount};
 use crate::api::Object;
 use crate::api::quantity::Quantity;
 use crate::containerd::ImageConfig;
@@ -167,7 +167,7 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Spec, Error> {
     // A process that is not root has no capabilities of its own; it may still get them by exec.
     let effective = if uid == 0 { capabilities.clone() } else { Vec::new() };
     let cwd = text(inputs.container, "/workingDir").unwrap_or(&inputs.image.working_dir);
-    let json = json!({
+    let mut json = json!({
         "ociVersion": "1.0.2",
         "process": {
             "user": {"uid": uid, "gid": gid, "additionalGids": groups},
@@ -197,6 +197,9 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Spec, Error> {
             "readonlyPaths": READONLY_PATHS,
         },
     });
+    if let Some(propagation) = volumes::root_propagation(inputs.volumes) {
+        json["linux"]["rootfsPropagation"] = propagation.into();
+    }
     Ok(Spec { json: json.to_string().into_bytes(), warnings })
 }
 
