@@ -37,6 +37,10 @@ impl Channel {
         Channel { socket, executor, live: Mutex::new(None) }
     }
 
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
     /// Begins a call. A connection that turns out to be lost before the request is on its way is replaced
     /// once; after that the error is the caller's, since containerd may have acted on the request.
     pub async fn open(
