@@ -3,13 +3,13 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
 
-use futures_lite::future;
 use serde_json::Value;
 use smol::Timer;
 
-use super::exec;
+use super::exec::{self, Ran};
 use super::status::go_duration;
 use crate::api::discovery::KUBERNETES;
 use crate::chain;
@@ -116,9 +116,8 @@ impl Handlers {
 
     async fn run_command(&self, action: &Value, target: &Target<'_>, limit: Duration) -> Result<(), String> {
         let command = command(action);
-        let (client, run_dir) = (&self.client, &self.run_dir);
         let shown = command.join(" ");
-        match exec::run(client, run_dir, target.container_id, &command, limit, MAX_OUTPUT).await {
+        match self.execute(&command, target, limit).await {
             Ok(ran) if ran.code == 0 => Ok(()),
             Ok(ran) => {
                 let output = String::from_utf8_lossy(&ran.output);
@@ -127,6 +126,15 @@ impl Handlers {
             Err(exec::Error::TimedOut(after)) => Err(timed_out(&shown, after)),
             Err(error) => Err(chain(&error)),
         }
+    }
+
+    fn execute<'a>(
+        &'a self,
+        command: &'a [String],
+        target: &'a Target<'_>,
+        limit: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<Ran, exec::Error>> + Send + 'a>> {
+        Box::pin(exec::run(&self.client, &self.run_dir, target.container_id, command, limit, MAX_OUTPUT))
     }
 
     /// Does what `probe` (its one member `exec`, `httpGet`, `tcpSocket` or `grpc`) says, within `limit`. Dropping
@@ -143,8 +151,7 @@ impl Handlers {
 
     async fn probe_command(&self, action: &Value, target: &Target<'_>, limit: Duration) -> Outcome {
         let command = command(action);
-        let (client, run_dir) = (&self.client, &self.run_dir);
-        match exec::run(client, run_dir, target.container_id, &command, limit, MAX_OUTPUT).await {
+        match self.execute(&command, target, limit).await {
             Ok(ran) if ran.code == 0 => Outcome::Success,
             Ok(ran) => Outcome::Failed(String::from_utf8_lossy(&ran.output).into_owned()),
             Err(exec::Error::TimedOut(after)) => Outcome::Failed(timed_out(&command.join(" "), after)),
@@ -196,10 +203,8 @@ async fn connect(action: &Value, target: &Target<'_>, limit: Duration) -> Outcom
         (Ok(host), Ok(port)) => (host, port),
         (Err(message), _) | (_, Err(message)) => return Outcome::unknown(message),
     };
-    let connected = future::or(dial::dial(&host, port), async {
-        Timer::after(limit).await;
-        Err(format!("dial tcp {}: i/o timeout", dial::authority(&host, port)))
-    });
+    let late = format!("dial tcp {}: i/o timeout", dial::authority(&host, port));
+    let connected = dial::within(Instant::now() + limit, &late, dial::dial(&host, port));
     connected.await.map_or_else(Outcome::Failed, |_| Outcome::Success)
 }
 

@@ -2,7 +2,10 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
+use futures_lite::future;
+use smol::Timer;
 use smol::net::TcpStream;
 
 /// `host:port`, an IPv6 address in brackets.
@@ -26,6 +29,19 @@ pub async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
         }
     }
     Err(failure)
+}
+
+/// `work`, or an error of these words once `deadline` has passed.
+pub async fn within<T>(
+    deadline: Instant,
+    words: &str,
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    future::or(work, async {
+        Timer::at(deadline).await;
+        Err(words.to_owned())
+    })
+    .await
 }
 
 /// The error's text as C has it, in lower case and without its number.

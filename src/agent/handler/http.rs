@@ -16,10 +16,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use serde_json::Value;
-use smol::Timer;
 use smol_hyper::rt::FuturesIo;
 
-use super::dial::{dial, words};
+use super::dial::{dial, within, words};
 use super::url::Url;
 use super::{MAX_OUTPUT, Outcome, Target, text, user_agent};
 use crate::http::Io;
@@ -175,18 +174,6 @@ async fn fetch(url: &Url, headers: &HeaderMap, deadline: Instant) -> Result<Answ
     };
     // Neither is asked again once one has ended.
     future::or(exchange, driver).await
-}
-
-async fn within<T>(
-    deadline: Instant,
-    words: &str,
-    work: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
-    future::or(work, async {
-        Timer::at(deadline).await;
-        Err(words.to_owned())
-    })
-    .await
 }
 
 async fn open(url: &Url) -> Result<Io, String> {

@@ -34,23 +34,25 @@ impl Worker {
         let mut due = began;
         if let Some(startup) = &self.declared.startup {
             if !self.state.known().verdict.started {
-                self.repeat(startup, began).await;
+                self.repeat(startup, began + startup.delay).await;
                 if !self.state.known().verdict.started {
                     return;
                 }
                 due = Instant::now();
             }
         }
-        let each = async |probe: &Option<Probe>| {
-            if let Some(probe) = probe {
-                self.repeat(probe, due.max(began + probe.delay)).await;
-            }
-        };
+        let each = |probe| self.repeat_if(probe, began, due);
         future::zip(each(&self.declared.liveness), each(&self.declared.readiness)).await;
     }
 }
 
 impl Worker {
+    async fn repeat_if(&self, probe: &Option<Probe>, began: Instant, not_before: Instant) {
+        if let Some(probe) = probe {
+            self.repeat(probe, not_before.max(began + probe.delay)).await;
+        }
+    }
+
     /// Makes the probe each period from `due` on, until it has nothing more to say.
     async fn repeat(&self, probe: &Probe, mut due: Instant) {
         if self.is_adopted {
