@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_lite::future;
 
-use self::process::{Process, Wanted};
+use self::process::{Next, Process, Wanted};
 use crate::containerd::{self, Client};
 
 /// How a program ended.
@@ -46,11 +46,15 @@ pub async fn run(
     let running = async {
         let mut process = Process::start(client, run_dir, container_id, wanted).await?;
         let mut output = Vec::new();
-        let take = async |_, text: &[u8]| {
-            let room = max_output.saturating_sub(output.len());
-            output.extend_from_slice(&text[..text.len().min(room)]);
+        let code = loop {
+            match process.next().await? {
+                Next::Exit(code) => break code,
+                Next::Text(_, text) => {
+                    let room = max_output.saturating_sub(output.len());
+                    output.extend_from_slice(&text[..text.len().min(room)]);
+                }
+            }
         };
-        let code = process.communicate(take).await?;
         Ok(Ran { code, output })
     };
     let late = async {

@@ -13,3 +13,4 @@ pub mod notify;
 pub mod process;
 pub mod run_file;
 pub mod signal;
+pub mod socket;

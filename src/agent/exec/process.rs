@@ -6,7 +6,6 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ use serde_json::{Value, json};
 use smol::Async;
 
 use super::Error;
-use crate::containerd::{Client, ExecSpec};
+use crate::agent::streams::Input;
+use crate::containerd::{self, Client, ExecSpec, Exit};
 use crate::sys::{fifo, file, process};
 use crate::{chain, token};
 
@@ -26,8 +26,6 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// Between two tries to end a program: doubles up to the second one.
 const END_RETRY: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(10)];
 const END_TRIES: usize = 100;
-/// Until the shim has opened the reading end of the input.
-const OPEN_RETRY: Duration = Duration::from_millis(5);
 
 /// What is to run.
 #[derive(Debug, Clone, Default)]
@@ -42,11 +40,23 @@ pub struct Process {
     place: Arc<Place>,
     stdout: Option<Async<fs::File>>,
     stderr: Option<Async<fs::File>>,
+    out: Vec<u8>,
+    err: Vec<u8>,
+    exit: future::Boxed<Result<Exit, containerd::Error>>,
+    code: Option<u32>,
+}
+
+/// What a program says.
+#[derive(Debug)]
+pub enum Next<'a> {
+    Text(Output, &'a [u8]),
+    /// Its exit code; 128 and the signal for one that was killed.
+    Exit(u32),
 }
 
 /// What there is of a program in containerd and on disk. Dropping it kills the program with all that it has started,
 /// and clears up.
-pub struct Place {
+struct Place {
     client: Client,
     container_id: String,
     id: String,
@@ -79,25 +89,27 @@ impl Process {
         receiver.recv().await.unwrap_or(Err(Error::NoContainer))
     }
 
-    pub fn place(&self) -> Arc<Place> {
-        Arc::clone(&self.place)
+    /// What feeds it, if it was started with an input or a terminal.
+    pub fn input(&self) -> Input {
+        Input {
+            client: self.place.client.clone(),
+            container_id: self.place.container_id.clone(),
+            exec_id: self.place.id.clone(),
+            pipe: self.place.folder.join("stdin"),
+        }
     }
 
-    /// Gives `take` what comes out until the program has ended, and returns its exit code.
-    pub async fn communicate(&mut self, mut take: impl AsyncFnMut(Output, &[u8])) -> Result<u32, Error> {
-        let place = Arc::clone(&self.place);
-        let mut exit = pin!(place.client.wait_exec(&place.container_id, &place.id));
-        let (mut out, mut err) = (vec![0; BLOCK], vec![0; BLOCK]);
-        let mut code = None;
+    /// What it says next, until it has ended.
+    pub async fn next(&mut self) -> Result<Next<'_>, Error> {
         loop {
-            if let (Some(code), None, None) = (code, &self.stdout, &self.stderr) {
-                return Ok(code);
+            if let (Some(code), None, None) = (self.code, &self.stdout, &self.stderr) {
+                return Ok(Next::Exit(code));
             }
-            let stdout = async { Event::Text(Output::Stdout, read(&self.stdout, &mut out).await) };
-            let stderr = async { Event::Text(Output::Stderr, read(&self.stderr, &mut err).await) };
+            let stdout = async { Event::Text(Output::Stdout, read(&self.stdout, &mut self.out).await) };
+            let stderr = async { Event::Text(Output::Stderr, read(&self.stderr, &mut self.err).await) };
             let end = async {
-                match code {
-                    None => Event::Exit(exit.as_mut().await.map(|exit| exit.code).map_err(Error::Runtime)),
+                match self.code {
+                    None => Event::Exit(self.exit.as_mut().await),
                     Some(_) => {
                         smol::Timer::after(DRAIN).await;
                         Event::Drained
@@ -106,11 +118,15 @@ impl Process {
             };
             // Cancel-safe: nothing is read before it is ready, and the wait for the end is kept.
             match future::or(future::or(stdout, stderr), end).await {
-                Event::Text(Output::Stdout, Ok(length @ 1..)) => take(Output::Stdout, &out[..length]).await,
-                Event::Text(Output::Stderr, Ok(length @ 1..)) => take(Output::Stderr, &err[..length]).await,
+                Event::Text(output @ Output::Stdout, Ok(length @ 1..)) => {
+                    return Ok(Next::Text(output, &self.out[..length]));
+                }
+                Event::Text(output @ Output::Stderr, Ok(length @ 1..)) => {
+                    return Ok(Next::Text(output, &self.err[..length]));
+                }
                 Event::Text(Output::Stdout, _) => self.stdout = None,
                 Event::Text(Output::Stderr, _) => self.stderr = None,
-                Event::Exit(ended) => code = Some(ended?),
+                Event::Exit(ended) => self.code = Some(ended.map_err(Error::Runtime)?.code),
                 Event::Drained => (self.stdout, self.stderr) = (None, None),
             }
         }
@@ -120,7 +136,7 @@ impl Process {
 enum Event {
     /// Nothing: the end.
     Text(Output, io::Result<usize>),
-    Exit(Result<u32, Error>),
+    Exit(Result<Exit, containerd::Error>),
     Drained,
 }
 
@@ -158,7 +174,16 @@ async fn begin(place: Place, wanted: Wanted) -> Result<Process, Error> {
         smol::unblock(move || make_pipes(&folder, pipes)).await.map_err(Error::Pipes)?;
     place.client.create_exec(exec).await.map_err(Error::Runtime)?;
     place.client.start_exec(&place.container_id, &place.id).await.map_err(Error::Runtime)?;
-    Ok(Process { place, stdout, stderr })
+    let waited = Arc::clone(&place);
+    Ok(Process {
+        exit: Box::pin(async move { waited.client.wait_exec(&waited.container_id, &waited.id).await }),
+        place,
+        out: vec![0; if stdout.is_some() { BLOCK } else { 0 }],
+        err: vec![0; if stderr.is_some() { BLOCK } else { 0 }],
+        stdout,
+        stderr,
+        code: None,
+    })
 }
 
 /// Makes the FIFOs, of which an empty path is none, and opens the outputs' reading ends.
@@ -188,31 +213,6 @@ fn process_of(spec: &[u8], wanted: &Wanted) -> Option<Vec<u8>> {
         process["env"] = env.into();
     }
     Some(process.to_string().into_bytes())
-}
-
-impl Place {
-    /// The writing end of its input, as soon as the program has the other one.
-    pub async fn stdin(&self) -> io::Result<Async<fs::File>> {
-        let path = self.folder.join("stdin");
-        loop {
-            if let Some(pipe) = fifo::writer(&path)? {
-                return Async::new_nonblocking(pipe);
-            }
-            smol::Timer::after(OPEN_RETRY).await;
-        }
-    }
-
-    /// Ends its input, whose writing end was dropped before.
-    pub async fn close_stdin(&self) {
-        if let Err(error) = self.client.close_stdin(&self.container_id, &self.id).await {
-            log::debug!("input of a program in container {}: {}", self.container_id, chain(&error));
-        }
-    }
-
-    pub async fn resize(&self, width: u16, height: u16) {
-        // A program that has just ended has no terminal.
-        let _ = self.client.resize(&self.container_id, &self.id, width, height).await;
-    }
 }
 
 impl Drop for Place {
