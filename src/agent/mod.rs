@@ -190,12 +190,15 @@ where
     });
     let images = Images::new(client.clone(), &config.images_folder(), &config.snapshotter, Platform::host());
     let images = Arc::new(images);
+    let configs = Configs::new(folder.join("configs"));
+    let volumes = Volumes::new(configs, config.pods_folder(), evictions.clone());
+    let limits = Arc::clone(&volumes.limits);
     let runtime = Runtime {
         client,
         images: Arc::clone(&images),
         snapshotter: config.snapshotter.clone(),
         machine: machine(&cgroups),
-        volumes: Volumes { configs: Configs::new(folder.join("configs")), pods_folder: config.pods_folder() },
+        volumes,
         pods_folder: config.pods_folder(),
         executable: config.executable.clone(),
     };
@@ -246,6 +249,7 @@ where
     let _import = executor.spawn(async move {
         images.import_folder().await;
     });
+    let _limits = executor.spawn(async move { limits.run().await });
     if config.node_key_path().exists() {
         // A node that has joined runs its pods whether a server is in reach or not.
         notify::ready();

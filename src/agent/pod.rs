@@ -267,8 +267,7 @@ impl Pod {
     pub fn look(&mut self, object: &Object, probes: &Probes, host_ips: &[IpAddr]) {
         let Some(desired) = &self.desired else { return };
         let mut running = Vec::new();
-        // Those of a pod that ends just end.
-        for wanted in desired.containers.iter().filter(|_| !self.record.is_ending()) {
+        for wanted in desired.containers.iter().filter(|_| self.record.failure.is_none()) {
             let record = self.record.containers.get(&wanted.name);
             let current = record.and_then(|record| record.current.as_ref());
             let Some(current) = current.filter(|current| current.exit.is_none()) else { continue };

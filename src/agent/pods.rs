@@ -99,7 +99,7 @@ pub struct Parts {
     pub on_network: OnNetwork,
     pub context: MakeContext,
     pub wake: Wake,
-    /// Woken when something comes that containers wait for: an image, a ConfigMap, a Secret.
+    /// Woken when there is news of an image that containers wait for.
     pub arrivals: Wake,
     pub probes: Probes,
     /// What probes say, by pod uid.
@@ -205,6 +205,9 @@ impl Pods {
     /// Applies what the server wants to the disk and to the loop's pods.
     async fn take_changes(&mut self) {
         let (changes, cluster) = self.outbox.take();
+        // What the pods name, before the pods.
+        let configs = self.outbox.take_configs();
+        let changed = self.context.runtime.volumes.configs.apply(configs).await;
         if let Some(cluster) = cluster.filter(|cluster| *cluster != self.cluster) {
             if let Err(error) = save_cluster(&self.folder, &cluster) {
                 log::error!("{}: {error}", self.folder.display());
@@ -225,6 +228,10 @@ impl Pods {
                 },
                 Change::Remove => self.remove(&uid).await,
             }
+        }
+        if changed {
+            let now = SystemTime::now();
+            self.pods.values_mut().for_each(|pod| pod.take_news(now));
         }
     }
 
