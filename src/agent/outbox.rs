@@ -12,14 +12,12 @@ use super::wake::Wake;
 use crate::Executor;
 use crate::api::Status;
 use crate::http::Url;
-use crate::link::{HelloPod, PodRef, Put, Stream, StreamRequest, ToAgent, ToServer};
+use crate::link::{HelloPod, MAX_STREAMS, PodRef, Put, Stream, StreamRequest, ToAgent, ToServer};
 
 /// Events that wait for a link; the oldest go first.
 const MAX_EVENTS: usize = 128;
 /// Pods that may wait to be taken by the loop: far more than a node holds.
 const MAX_CHANGES: usize = 1024;
-/// Streams served at a time.
-const MAX_STREAMS: usize = 64;
 
 /// Shared by the pod loop and the session.
 #[derive(Clone)]

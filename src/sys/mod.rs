@@ -2,6 +2,7 @@
 
 pub mod beneath;
 pub mod cgroup;
+pub mod fifo;
 pub mod file;
 pub mod host;
 pub mod inherited;
@@ -10,6 +11,8 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod notify;
+pub mod process;
 pub mod run_file;
 pub mod signal;
+pub mod socket;
 pub mod usage;

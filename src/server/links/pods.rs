@@ -37,7 +37,7 @@ pub(super) struct Known(BTreeMap<String, Told>);
 #[derive(Debug)]
 struct Told {
     revision: u64,
-    /// Of all but the status, which the node itself says.
+    /// Of all but the status, which the node itself says; of that, only the conditions of readiness gates.
     digest: u64,
     /// The ConfigMaps and Secrets that the pod names.
     configs: Vec<Reference>,
@@ -45,7 +45,13 @@ struct Told {
 
 fn digest(pod: &Object) -> u64 {
     let mut rest = pod.clone();
+    let is_gate = |condition: &&Value| {
+        let gates = pod.array_at("/spec/readinessGates").iter();
+        gates.map(|gate| &gate["conditionType"]).any(|kind| *kind == condition["type"])
+    };
+    let gates: Vec<Value> = pod.array_at("/status/conditions").iter().filter(is_gate).cloned().collect();
     rest.remove("/status");
+    rest.set("/status", gates);
     rest.remove("/metadata/resourceVersion");
     let mut first = [0; 8];
     first.copy_from_slice(&sha256(&rest.to_vec())[..8]);
@@ -239,20 +245,25 @@ impl Links {
     }
 }
 
-/// The agent says the whole status, but for what is the server's: the QoS class and the scheduler's condition.
+/// The agent says the whole status, but for what is the server's: the QoS class, the scheduler's condition and
+/// those of which it says nothing (readiness gates).
 fn keep_servers_part(current: &Object, status: &mut Value) {
     if let Some(class) = current.at("/status/qosClass") {
         status["qosClass"] = class.clone();
     }
-    let scheduled = |conditions: &[Value]| {
-        conditions.iter().find(|condition| condition["type"] == "PodScheduled").cloned()
-    };
-    let Some(own) = scheduled(current.array_at("/status/conditions")) else { return };
     if !status["conditions"].is_array() {
         status["conditions"] = Value::Array(Vec::new());
     }
-    if let Some(conditions) = status["conditions"].as_array_mut() {
-        conditions.retain(|condition| condition["type"] != "PodScheduled");
-        conditions.push(own);
+    let Some(conditions) = status["conditions"].as_array_mut() else { return };
+    for own in current.array_at("/status/conditions") {
+        let said = conditions.iter().position(|condition| condition["type"] == own["type"]);
+        match said {
+            Some(at) if own["type"] == "PodScheduled" => {
+                conditions.remove(at);
+                conditions.push(own.clone());
+            }
+            Some(_) => {}
+            None => conditions.push(own.clone()),
+        }
     }
 }
