@@ -1,6 +1,7 @@
 //! Floor 0: one small module per Linux interface, so that nothing above names a system call.
 
 pub mod cgroup;
+pub mod device;
 pub mod file;
 pub mod host;
 pub mod inherited;
@@ -9,5 +10,6 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod notify;
+pub mod rootfs;
 pub mod run_file;
 pub mod signal;
