@@ -30,10 +30,11 @@ use self::limit::Limits;
 pub use self::mounts::root_propagation;
 use super::configs::Configs;
 use super::evictions::Evictions;
+use super::node::Resources;
 use crate::api::Object;
 use crate::api::quantity::Quantity;
 use crate::chain;
-use crate::sys::{file, host, mount};
+use crate::sys::{file, mount};
 
 /// One bind mount of a container (`mounts` of the runtime-spec).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,17 +53,22 @@ pub struct Volumes {
     pub pods_folder: PathBuf,
     /// What emptyDirs may hold.
     pub limits: Arc<Limits>,
-    /// One writes at a time: a pod's work and the loop that keeps it up to date.
-    writing: Arc<smol::lock::Mutex<()>>,
+    /// What the node has for pods.
+    allocatable: Resources,
 }
 
 impl Volumes {
-    pub fn new(configs: Configs, pods_folder: PathBuf, evictions: Evictions) -> Volumes {
+    pub fn new(
+        configs: Configs,
+        pods_folder: PathBuf,
+        evictions: Evictions,
+        allocatable: Resources,
+    ) -> Volumes {
         let limits = Arc::new(Limits::new(evictions));
-        Volumes { configs, pods_folder, limits, writing: Arc::default() }
+        Volumes { configs, pods_folder, limits, allocatable }
     }
 
-    /// Makes all of the pod's volumes. Idempotent, and cheap when it is done. An error is the event FailedMount; the
+    /// Makes all of the pod's volumes; one at a time for each pod, as [`Volumes::refresh`]. Idempotent, and cheap when it is done. An error is the event FailedMount; the
     /// pod's containers stay ContainerCreating.
     pub async fn set_up(&self, pod: &Object) -> Result<(), Error> {
         self.each(pod, |maker, volume| maker.set_up(volume)).await
@@ -111,12 +117,12 @@ impl Volumes {
         if pod.array_at("/spec/volumes").is_empty() {
             return Ok(());
         }
-        let _alone = self.writing.lock().await;
         let maker = Maker {
             configs: self.configs.clone(),
             limits: Arc::clone(&self.limits),
             folder: self.pods_folder.join(pod.uid()).join("volumes"),
             fs_group: fs_group(pod),
+            allocatable: self.allocatable,
             pod: pod.clone(),
         };
         smol::unblock(move || {
@@ -148,6 +154,7 @@ struct Maker {
     /// `pods/<uid>/volumes`.
     folder: PathBuf,
     fs_group: Option<u32>,
+    allocatable: Resources,
 }
 
 impl Maker {
@@ -174,7 +181,7 @@ impl Maker {
             return Err(Problem::Unsupported(source.cloned().unwrap_or_default()));
         };
         let is_there = path.join(files::CURRENT).exists();
-        let payload = match payload::payload(&self.pod, volume, &self.configs) {
+        let payload = match self.payload(volume) {
             Ok(payload) => payload,
             // The containers that run have it; the others get the same.
             Err(problem) if is_there => {
@@ -191,6 +198,10 @@ impl Maker {
         self.write(&path, &payload)
     }
 
+    fn payload(&self, volume: &Value) -> Result<payload::Payload, Problem> {
+        payload::payload(&self.pod, volume, &self.configs, &self.allocatable)
+    }
+
     fn write(&self, path: &Path, payload: &payload::Payload) -> Result<(), Problem> {
         files::write(path, payload, self.fs_group).map_err(|source| Problem::io("write", path, source))
     }
@@ -205,8 +216,7 @@ impl Maker {
         if payload::keeps_in_memory(volume).is_none() || !path.join(files::CURRENT).exists() {
             return;
         }
-        let written = payload::payload(&self.pod, volume, &self.configs)
-            .and_then(|payload| self.write(&path, &payload));
+        let written = self.payload(volume).and_then(|payload| self.write(&path, &payload));
         if let Err(problem) = written {
             log::warn!(
                 "volume {name} of pod {} is not brought up to date: {}",
@@ -227,8 +237,8 @@ impl Maker {
                 Ok(())
             }
             "Memory" => {
-                let most = [limit, memory_limit(&self.pod), host::memory_total().ok()];
-                self.tmpfs(path, 0o777, most.into_iter().flatten().min())
+                let most = [limit, memory_limit(&self.pod), Some(self.allocatable.memory)];
+                self.tmpfs(path, 0o777, most.into_iter().flatten().filter(|bytes| *bytes > 0).min())
             }
             other => Err(Problem::Unsupported(format!("emptyDir.medium {other}"))),
         }
@@ -288,7 +298,7 @@ fn memory_limit(pod: &Object) -> Option<u64> {
         let limit = Quantity::from_json(container.pointer("/resources/limits/memory")?).ok()?;
         u64::try_from(limit.value()).ok().filter(|bytes| *bytes > 0)
     });
-    limits.sum::<Option<u64>>().filter(|bytes| *bytes > 0)
+    limits.sum()
 }
 
 fn file_name(path: &Path) -> String {

@@ -2,6 +2,7 @@
 
 pub mod beneath;
 pub mod cgroup;
+pub mod device;
 pub mod fifo;
 pub mod file;
 pub mod host;
@@ -12,6 +13,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod notify;
 pub mod process;
+pub mod rootfs;
 pub mod run_file;
 pub mod signal;
 pub mod socket;

@@ -29,7 +29,7 @@ pub enum Problem {
     },
     /// A file's path that leaves the volume.
     Path(String),
-    /// Of the downward API.
+    /// Of the downward API: what is not known.
     Field(String),
     HostPath {
         path: String,
@@ -112,7 +112,7 @@ impl fmt::Display for Problem {
                     "invalid path \"{path}\": it must be relative, and no part of it may be or start with \"..\""
                 )
             }
-            Problem::Field(field) => write!(f, "unsupported field or resource: {field}"),
+            Problem::Field(field) => write!(f, "{field}"),
             Problem::HostPath { path, expected } => {
                 write!(f, "hostPath type check failed: {path} is not a {expected}")
             }

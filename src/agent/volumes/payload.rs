@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Problem, downward, list, text};
 use crate::agent::configs::{Configs, Kind};
+use crate::agent::node::Resources;
 use crate::api::Object;
 
 /// By path in the volume.
@@ -30,8 +31,13 @@ pub fn keeps_in_memory(volume: &Value) -> Option<bool> {
 }
 
 /// The files as they are to be now.
-pub fn payload(pod: &Object, volume: &Value, configs: &Configs) -> Result<Payload, Problem> {
-    let mut maker = Maker { pod, configs, mode: DEFAULT_MODE, files: Payload::new() };
+pub fn payload(
+    pod: &Object,
+    volume: &Value,
+    configs: &Configs,
+    allocatable: &Resources,
+) -> Result<Payload, Problem> {
+    let mut maker = Maker { pod, configs, allocatable, mode: DEFAULT_MODE, files: Payload::new() };
     for kind in ["configMap", "secret", "downwardAPI", "projected"] {
         let Some(source) = volume.get(kind).filter(|source| !source.is_null()) else { continue };
         maker.mode = mode(source, "defaultMode").unwrap_or(DEFAULT_MODE);
@@ -48,6 +54,7 @@ pub fn payload(pod: &Object, volume: &Value, configs: &Configs) -> Result<Payloa
 struct Maker<'a> {
     pod: &'a Object,
     configs: &'a Configs,
+    allocatable: &'a Resources,
     /// Of files that have none of their own.
     mode: u32,
     files: Payload,
@@ -97,7 +104,7 @@ impl Maker<'_> {
 
     fn downward(&mut self, source: &Value) -> Result<(), Problem> {
         for item in list(source, "items") {
-            let data = downward::value(self.pod, item).map_err(Problem::Field)?;
+            let data = downward::value(self.pod, item, self.allocatable).map_err(Problem::Field)?;
             self.add(text(item, "path"), data.into_bytes(), mode(item, "mode"))?;
         }
         Ok(())
@@ -164,7 +171,8 @@ mod tests {
             let shown = |(path, file): (String, File)| {
                 format!("{path}={}:{:o}", String::from_utf8_lossy(&file.data), file.mode)
             };
-            let files = payload(&pod, &volume, &configs).map_err(|problem| problem.to_string());
+            let files = payload(&pod, &volume, &configs, &Resources::default())
+                .map_err(|problem| problem.to_string());
             files.map_or_else(
                 |error| error,
                 |files| files.into_iter().map(shown).collect::<Vec<_>>().join(" "),

@@ -14,7 +14,8 @@ impl Node {
     fn new(name: &str) -> Node {
         let folder = std::env::temp_dir().join(format!("midge-volumes-{name}-{}", std::process::id()));
         let configs = Configs::new(folder.join("configs"));
-        let volumes = Volumes::new(configs, folder.join("pods"), Evictions::new(Wake::default()));
+        let volumes =
+            Volumes::new(configs, folder.join("pods"), Evictions::new(Wake::default()), Resources::default());
         Node { volumes, folder }
     }
 
