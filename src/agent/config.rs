@@ -68,6 +68,11 @@ impl Config {
         self.folder().join("pods")
     }
 
+    /// `<data>/storage`: the folders of persistent volumes, which outlive the agent's own.
+    pub fn storage_folder(&self) -> PathBuf {
+        self.data_dir.join("storage")
+    }
+
     /// `<data>/agent/node-key`, mode 0600.
     pub fn node_key_path(&self) -> PathBuf {
         self.folder().join("node-key")

@@ -30,20 +30,21 @@ pub mod probes;
 pub mod record;
 pub mod reset;
 pub mod sandbox;
+pub mod seccomp;
 pub mod session;
 pub mod spec;
 pub mod standing;
 pub mod status;
 pub mod streams;
+pub mod users;
 pub mod volumes;
 pub mod wake;
 pub mod work;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -52,14 +53,18 @@ use futures_lite::{future, stream};
 pub use self::config::Config;
 use self::configs::Configs;
 use self::container::Runtime;
+use self::evictions::Evictions;
+use self::handler::Handlers;
 use self::images::Images;
 use self::network::Network;
 use self::outbox::{Cluster, Outbox};
 use self::pods::{Health, Parts, Pods};
+use self::probes::Probes;
 use self::sandbox::Sandboxes;
 use self::spec::Machine;
 use self::standing::Standing;
 use self::streams::Streams;
+use self::users::Users;
 use self::volumes::Volumes;
 use self::wake::Wake;
 use self::work::Context;
@@ -72,6 +77,8 @@ use crate::{Executor, chain};
 /// How often the node is described anew; it is told only when it differs.
 const NODE_PERIOD: Duration = Duration::from_secs(60);
 const MAX_PODS: u32 = 110;
+/// What probes said that the pod loop has not taken yet.
+const MAX_PROBE_EVENTS: usize = 64;
 /// Waits for a containerd that is not there yet.
 const CONTAINERD_RETRY: Duration = Duration::from_secs(2);
 
@@ -163,10 +170,16 @@ where
     let cluster = pods::load_cluster(&folder);
     let network = Arc::new(Network::choose(&config).map_err(Error::Network)?);
     let wake = Wake::default();
+    let arrivals = Wake::default();
+    let evictions = Evictions::new(wake.clone());
+    let handlers = Handlers { client: client.clone(), run_dir: config.run_dir.clone() };
+    let (events, probe_events) = smol::channel::bounded(MAX_PROBE_EVENTS);
+    let probes = Probes::new(executor.clone(), handlers.clone(), wake.clone(), events);
     let streams = Streams {
         client: client.clone(),
         pods_folder: config.pods_folder(),
         run_dir: config.run_dir.clone(),
+        storage: config.storage_folder(),
     };
     let outbox = Outbox::new(executor.clone(), streams.into_serve(), wake.clone(), standing.clone());
     let health = Health::default();
@@ -180,12 +193,23 @@ where
     });
     let images = Images::new(client.clone(), &config.images_folder(), &config.snapshotter, Platform::host());
     let images = Arc::new(images);
+    let configs = Configs::new(folder.join("configs"));
+    let machine = machine(&cgroups, &config);
+    let volumes = Volumes::new(
+        configs,
+        config.pods_folder(),
+        config.storage_folder(),
+        evictions.clone(),
+        machine.allocatable,
+    );
+    let limits = Arc::clone(&volumes.limits);
     let runtime = Runtime {
-        client,
+        client: client.clone(),
         images: Arc::clone(&images),
         snapshotter: config.snapshotter.clone(),
-        machine: machine(&cgroups),
-        volumes: Volumes { configs: Configs::new(folder.join("configs")), pods_folder: config.pods_folder() },
+        machine,
+        users: Users::new(client.clone(), config.snapshotter.clone(), config.run_dir.clone()),
+        volumes,
         pods_folder: config.pods_folder(),
         executable: config.executable.clone(),
     };
@@ -199,7 +223,8 @@ where
         }
     };
     let (resolv_conf, loop_wake) = (config.resolv_conf.clone(), wake.clone());
-    let context = move |outcomes| Context { runtime, sandboxes, resolv_conf, outcomes, wake: loop_wake };
+    let context =
+        move |outcomes| Context { runtime, sandboxes, handlers, resolv_conf, outcomes, wake: loop_wake };
     let mut pods = Pods::load(
         Parts {
             outbox: outbox.clone(),
@@ -212,6 +237,10 @@ where
             on_network: Box::new(on_network),
             context: Box::new(context),
             wake: wake.clone(),
+            arrivals,
+            probes,
+            probe_events,
+            evictions,
         },
         SystemTime::now(),
     )
@@ -231,6 +260,7 @@ where
     let _import = executor.spawn(async move {
         images.import_folder().await;
     });
+    let _limits = executor.spawn(async move { limits.run().await });
     if config.node_key_path().exists() {
         // A node that has joined runs its pods whether a server is in reach or not.
         notify::ready();
@@ -260,26 +290,29 @@ async fn connect(config: &Config, executor: &Executor, standing: &Standing) -> R
 }
 
 /// What the specifications of containers depend on.
-fn machine(cgroups: &Cgroups) -> Machine {
+fn machine(cgroups: &Cgroups, config: &Config) -> Machine {
+    let capabilities = host::capabilities();
     Machine {
         cgroup_v2: cgroups.version == cgroup::Version::V2,
         memory_advice: cgroups.memory_advice(),
+        has_cpu_quota: cgroups.has_cpu_quota(),
+        huge_pages: cgroups.huge_pages(),
         memory: host::memory_total().unwrap_or(0),
-        oom_floor: oom_floor(Path::new("/proc/self")),
+        allocatable: node::allocatable(node::measure(cgroups, &config.data_dir)),
+        oom_floor: oom_floor(capabilities),
+        capabilities,
+        has_apparmor: host::has_apparmor(),
+        seccomp_folder: config.folder().join("seccomp"),
     }
 }
 
 /// Without CAP_SYS_RESOURCE no process may be protected more than this one is (proc_pid_oom_score_adj(5)).
-fn oom_floor(process: &Path) -> i64 {
+fn oom_floor(capabilities: u64) -> i64 {
     const CAP_SYS_RESOURCE: u64 = 1 << 24;
-    let read = |name: &str| fs::read_to_string(process.join(name)).unwrap_or_default();
-    let status = read("status");
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-    if effective & CAP_SYS_RESOURCE != 0 {
+    if capabilities & CAP_SYS_RESOURCE != 0 {
         return -1000;
     }
-    let floor = read("oom_score_adj").trim().parse().unwrap_or(0);
+    let floor = host::oom_score_adjustment();
     log::warn!("no CAP_SYS_RESOURCE: containers get an OOM score adjustment of {floor} at least");
     floor
 }
@@ -382,22 +415,5 @@ impl std::error::Error for Error {
             Error::Desired(error) => error.source(),
             Error::Session(error) => error.source(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_without_the_capability_bounds_the_score() {
-        let folder = std::env::temp_dir().join(format!("midge-oom-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("oom_score_adj"), "200\n").unwrap();
-        for (capabilities, floor) in [("000001ffffffffff", -1000), ("00000000a80425fb", 200)] {
-            fs::write(folder.join("status"), format!("Name:\tx\nCapEff:\t{capabilities}\n")).unwrap();
-            assert_eq!(oom_floor(&folder), floor);
-        }
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

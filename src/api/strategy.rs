@@ -15,7 +15,7 @@ pub use config::{ConfigMapStrategy, SecretStrategy};
 pub use metadata::carry as carry_metadata;
 pub use namespace::NamespaceStrategy;
 pub use node::{EventStrategy, LeaseStrategy, NodeStrategy};
-pub use pod::PodStrategy;
+pub use pod::{PodStrategy, qos_class};
 pub use storage::{CLAIM_PROTECTION, ClaimStrategy, StorageClassStrategy, VOLUME_PROTECTION, VolumeStrategy};
 
 /// The rules of one kind. The registry calls, in this order: `schema::default`, on an update

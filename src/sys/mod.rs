@@ -1,6 +1,9 @@
 //! Floor 0: one small module per Linux interface, so that nothing above names a system call.
 
+pub mod beneath;
 pub mod cgroup;
+pub mod device;
+pub mod fifo;
 pub mod file;
 pub mod host;
 pub mod inherited;
@@ -9,5 +12,10 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod notify;
+pub mod ownership;
+pub mod process;
+pub mod rootfs;
 pub mod run_file;
 pub mod signal;
+pub mod socket;
+pub mod usage;

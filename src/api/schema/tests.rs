@@ -247,7 +247,20 @@ fn every_field_has_a_verdict() {
         ("ContainerPort", CONTAINER_PORT),
         ("EnvVar", ENV_VAR),
         ("ResourceRequirements", RESOURCES),
-    ] as [(&str, &[Row]); 5]
+        ("Volume", unsupported::volume::VOLUME),
+        ("EmptyDirVolumeSource", unsupported::volume::EMPTY_DIR),
+        ("SecretVolumeSource", unsupported::volume::SECRET_VOLUME),
+        ("ConfigMapVolumeSource", unsupported::volume::CONFIG_MAP_VOLUME),
+        ("KeyToPath", unsupported::volume::KEY_TO_PATH),
+        ("DownwardAPIVolumeSource", unsupported::volume::DOWNWARD_API),
+        ("DownwardAPIVolumeFile", unsupported::volume::DOWNWARD_API_FILE),
+        ("ProjectedVolumeSource", unsupported::volume::PROJECTED),
+        ("VolumeProjection", unsupported::volume::VOLUME_PROJECTION),
+        ("SecretProjection", unsupported::volume::SECRET_PROJECTION),
+        ("ConfigMapProjection", unsupported::volume::CONFIG_MAP_PROJECTION),
+        ("DownwardAPIProjection", unsupported::volume::DOWNWARD_API_PROJECTION),
+        ("VolumeMount", unsupported::volume::VOLUME_MOUNT),
+    ] as [(&str, &[Row]); 18]
     {
         let fields: Vec<&str> =
             table::find("core.v1", of).unwrap().fields().map(|field| field.name).collect();

@@ -4,6 +4,8 @@
 //! field that a newer Kubernetes adds can't slip through unread. Whoever makes midge act on a field
 //! changes its row here.
 
+pub(super) mod volume;
+
 use serde_json::{Map, Value};
 
 use super::MAX_PROBLEMS;
@@ -39,7 +41,7 @@ use Rule::{Acts, In, Keys, Only, Refused, Unless};
 
 #[rustfmt::skip]
 pub(super) const POD_SPEC: &[Row] = &[
-    ("volumes",                       Acts),
+    ("volumes",                       In(volume::VOLUME)),
     ("initContainers",                In(CONTAINER)),
     ("containers",                    In(CONTAINER)),
     ("ephemeralContainers",           Acts),
@@ -98,7 +100,7 @@ pub(super) const CONTAINER: &[Row] = &[
     ("resizePolicy",             Refused),
     ("restartPolicy",            Acts),
     ("restartPolicyRules",       Refused),
-    ("volumeMounts",             Acts),
+    ("volumeMounts",             In(volume::VOLUME_MOUNT)),
     ("volumeDevices",            Refused),
     ("livenessProbe",            Acts),
     ("readinessProbe",           Acts),

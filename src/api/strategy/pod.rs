@@ -10,13 +10,15 @@ mod defaults;
 mod update;
 mod volume;
 
+pub use defaults::qos_class;
+
 /// The pod's rules: computed defaults, a spec that hardly changes, a status that only the node writes.
 pub struct PodStrategy;
 
 impl Strategy for PodStrategy {
     fn prepare_create(&self, new: &mut Object) {
         defaults::apply(new);
-        let class = defaults::qos_class(new);
+        let class = qos_class(new);
         new.set("/status", json!({"phase": "Pending", "qosClass": class}));
     }
 

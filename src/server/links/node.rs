@@ -10,6 +10,7 @@ use super::Links;
 use crate::api::kinds::{LEASE, NODE};
 use crate::api::schema::{self, FieldValidation};
 use crate::api::{Kind, Object, Status, time};
+use crate::plan::volume::STORAGE_PATH;
 use crate::server::config::Cidr;
 use crate::server::events::{self, Type};
 use crate::server::registry::{Change, DeleteOptions, Page, Selectors, Subresource, WriteOptions};
@@ -212,6 +213,11 @@ fn merge(node: &mut Object, said: &Object, now: SystemTime) {
         }
     }
     node.set("/metadata/labels", labels);
+    if let Some(path) = said.annotation(STORAGE_PATH).filter(|path| path.starts_with('/')) {
+        let mut annotations = node.annotations().cloned().unwrap_or_default();
+        annotations.insert(STORAGE_PATH.to_owned(), path.into());
+        node.set("/metadata/annotations", annotations);
+    }
     let mut taints: Vec<Value> = node.array_at("/spec/taints").to_vec();
     taints.retain(|taint| taint["key"] != UNREACHABLE);
     if joins {
