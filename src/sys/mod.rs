@@ -10,6 +10,7 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod notify;
+pub mod pid_namespace;
 pub mod rootfs;
 pub mod run_file;
 pub mod signal;
