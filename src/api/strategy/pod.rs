@@ -89,6 +89,13 @@ fn spec(pod: &Object, causes: &mut Vec<Cause>) {
             causes.push(Cause::required(format!("spec.imagePullSecrets[{index}].name"), ""));
         }
     }
+    for (index, gate) in pod.array_at("/spec/readinessGates").iter().enumerate() {
+        let kind = text(gate, "conditionType");
+        if let Err(message) = names::is_label_key(kind) {
+            let field = format!("spec.readinessGates[{index}].conditionType");
+            causes.push(Cause::invalid(field, kind, &message));
+        }
+    }
     dns(pod, causes);
 }
 
