@@ -1,7 +1,9 @@
 //! Floor 0: one small module per Linux interface, so that nothing above names a system call.
 
+pub mod beneath;
 pub mod cgroup;
 pub mod device;
+pub mod fifo;
 pub mod file;
 pub mod host;
 pub mod inherited;
@@ -11,6 +13,9 @@ pub mod namespace;
 pub mod netlink;
 pub mod notify;
 pub mod pid_namespace;
+pub mod process;
 pub mod rootfs;
 pub mod run_file;
 pub mod signal;
+pub mod socket;
+pub mod usage;
