@@ -157,7 +157,7 @@ fn as_whom_and_with_what() {
     );
 
     assert_eq!(said(&cluster, "named"), "101\n102\n102 500\nweb\n");
-    assert_eq!(said(&cluster, "numbered"), "101\n7\n7 500 9 8\nweb\n");
+    assert_eq!(said(&cluster, "numbered"), "101\n7\n7 8 9 500\nweb\n");
     assert_eq!(said(&cluster, "strict"), "101\n102\n102\nweb\n");
     let uid = cluster.object("pod unverified").unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
     assert_eq!(
@@ -221,8 +221,9 @@ fn what_the_containers_of_a_pod_share() {
     let before = host.interfaces();
     let container =
         |name: &str, script: &str| json!({"name": name, "image": IMAGE, "command": ["sh", "-c", script]});
-    let first = "echo hello > /dev/shm/x; exec sleep 1000";
-    let second = "until cat /dev/shm/x 2>/dev/null; do sleep 0.1; done; sleep 0.2; ps; exec sleep 1000";
+    let first = "echo hello > /dev/shm/x; exec sleep 4242";
+    let second =
+        "until cat /dev/shm/x 2>/dev/null; do sleep 0.1; done; sleep 0.2; ps; echo end; exec sleep 1000";
     let port = json!([{"containerPort": 8080, "hostPort": 18080}]);
     let mut web =
         container("web", "mkdir /www; echo by port > /www/index.html; exec httpd -f -p 8080 -h /www");
@@ -259,10 +260,10 @@ fn what_the_containers_of_a_pod_share() {
             log.contains(wanted).then_some(log)
         })
     };
-    let apart = log("apart", " ps\n");
-    assert!(apart.starts_with("hello\n") && !apart.contains("sleep 1000"), "{apart}");
-    let together = log("together", " ps\n");
-    assert!(together.starts_with("hello\n") && together.contains("sleep 1000"), "{together}");
+    let apart = log("apart", "\nend\n");
+    assert!(apart.starts_with("hello\n") && !apart.contains("sleep 4242"), "{apart}");
+    let together = log("together", "\nend\n");
+    assert!(together.starts_with("hello\n") && together.contains("sleep 4242"), "{together}");
     assert!(together.contains("pod-pause"), "{together}");
 
     let processes = said(&cluster, "host");
