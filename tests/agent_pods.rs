@@ -332,6 +332,28 @@ fn a_pods_life() {
 }
 
 #[test]
+fn a_debugger_comes_later_and_sees_what_it_looks_into() {
+    let mut node = Node::new();
+    let mut web = pod("web", "Always", &[("server", "exec sleep 1234")]);
+    node.put("web", &web);
+    node.until("running", |node| node.phase("web") == "Running");
+    web["spec"]["ephemeralContainers"] = json!([{
+        "name": "debug", "image": "web:1", "imagePullPolicy": "IfNotPresent", "targetContainerName": "server",
+        "command": ["sh", "-c", "ps; exit 3"],
+    }]);
+    node.put("web", &web);
+    let ended = |node: &Node| {
+        node.statuses["web"]["ephemeralContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 3
+    };
+    node.until("debugged", ended);
+    assert!(node.log("web", "debug", 0).contains("sleep 1234"), "{}", node.log("web", "debug", 0));
+    assert_eq!(node.phase("web"), "Running");
+    node.put("web", &deleted(web));
+    node.until("gone", |node| node.gone == ["web"]);
+    assert_eq!(node.containers(), 0);
+}
+
+#[test]
 fn what_nobody_wants_is_collected() {
     let mut node = Node::new();
     node.put("web", &pod("web", "Always", &[("web", "exec sleep 1000")]));

@@ -230,8 +230,8 @@ fn the_grace_period_is_kept() {
 #[test]
 fn what_is_not_there_yet_is_refused_by_name() {
     let cluster = Cluster::new("refused");
-    let manifest = single("x", "true", "initContainers: [{name: i, image: x}],");
-    cluster.apply(&manifest).refused(1, &["initContainers", "not supported"]);
+    let manifest = single("x", "true", "runtimeClassName: kata,");
+    cluster.apply(&manifest).refused(1, &["runtimeClassName", "not supported"]);
     let typo = single("x", "true", "restartPolice: Never,");
     cluster.apply(&typo).refused(1, &["unknown field", "restartPolice"]);
     cluster.kubectl("get deployments").refused(1, &["deployments"]);

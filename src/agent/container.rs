@@ -1,11 +1,10 @@
 //! One container's life in containerd: observe, start, signal, clear.
 
 pub mod files;
+mod live;
 mod signal;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +24,7 @@ use super::users::Users;
 use super::volumes::Volumes;
 use crate::api::Object;
 use crate::chain;
-use crate::containerd::{self, Client, ContainerSpec, Labels, Stdio, Task, TaskStatus};
+use crate::containerd::{self, Client, ContainerSpec, Labels, Stdio};
 use crate::token;
 
 const RUNTIME: &str = "io.containerd.runc.v2";
@@ -41,7 +40,8 @@ pub(super) mod label {
     pub const IMAGE_ID: &str = "midge.container.image-id";
 }
 
-pub(super) use signal::SIGTERM;
+pub use self::live::{Live, observe, was_oom_killed};
+pub(super) use self::signal::SIGTERM;
 pub(super) const SIGKILL: u32 = 9;
 
 /// containerd gives the removal of a task that it could not make 5 s, and midge gives containerd as long again.
@@ -60,51 +60,6 @@ pub struct Runtime {
     pub pods_folder: PathBuf,
     /// The log program.
     pub executable: PathBuf,
-}
-
-/// A container of ours as containerd has it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Live {
-    pub id: String,
-    pub name: String,
-    pub attempt: u32,
-    pub image: String,
-    pub image_id: String,
-    pub stop_signal: u32,
-    pub created_at: Option<SystemTime>,
-    pub task: Option<Task>,
-}
-
-impl Live {
-    /// As it is right after its start, until it is observed.
-    pub fn started(name: &str, attempt: &Attempt) -> Live {
-        Live {
-            id: attempt.id.clone(),
-            name: name.to_owned(),
-            attempt: attempt.number,
-            image: attempt.image.clone(),
-            image_id: attempt.image_id.clone(),
-            stop_signal: SIGTERM,
-            created_at: None,
-            task: Some(Task {
-                id: attempt.id.clone(),
-                pid: 0,
-                status: TaskStatus::Running,
-                code: 0,
-                exited_at: None,
-            }),
-        }
-    }
-
-    pub fn runs(&self) -> bool {
-        let status = self.task.as_ref().map(|task| task.status);
-        status.is_some_and(|status| !matches!(status, TaskStatus::Stopped | TaskStatus::Created))
-    }
-
-    /// Its program has been started, whether it still runs or not.
-    pub fn was_started(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| task.status != TaskStatus::Created)
-    }
 }
 
 /// Why a container does not start.
@@ -142,34 +97,6 @@ pub struct Start<'a> {
     pub host_ips: &'a [IpAddr],
 }
 
-/// All containers of this agent's containerd namespace by pod uid. What midge did not make is left out.
-pub async fn observe(client: &Client) -> Result<BTreeMap<String, Vec<Live>>, containerd::Error> {
-    // Tasks last: a container whose task is missing here has none, whatever happened in between.
-    let containers = client.containers(&["labels.\"midge.pod.uid\""]).await?;
-    let mut tasks: BTreeMap<String, Task> = BTreeMap::new();
-    if !containers.is_empty() {
-        tasks.extend(client.tasks().await?.into_iter().map(|task| (task.id.clone(), task)));
-    }
-    let mut pods: BTreeMap<String, Vec<Live>> = BTreeMap::new();
-    for container in containers {
-        let mut labels = container.labels;
-        let mut text = |key: &str| labels.remove(key).unwrap_or_default();
-        let uid = text(label::UID);
-        let live = Live {
-            name: text(label::NAME),
-            attempt: text(label::ATTEMPT).parse().unwrap_or(0),
-            stop_signal: text(label::STOP_SIGNAL).parse().unwrap_or(SIGTERM),
-            image_id: text(label::IMAGE_ID),
-            image: container.image,
-            created_at: container.created_at,
-            task: tasks.remove(&container.id),
-            id: container.id,
-        };
-        pods.entry(uid).or_default().push(live);
-    }
-    Ok(pods)
-}
-
 /// The id of a container: the same for the same attempt, so that a start that is repeated after a crash
 /// finds what is there.
 pub fn id(uid: &str, name: &str, attempt: u32) -> String {
@@ -185,22 +112,6 @@ pub fn declared<'a>(pod: &'a Object, name: &str) -> Option<&'a Value> {
     let named = |container: &&Value| container.get("name").and_then(Value::as_str) == Some(name);
     let lists = ["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"];
     lists.iter().find_map(|list| pod.array_at(list).iter().find(named))
-}
-
-/// Whether the kernel killed something in a container's cgroup for want of memory. Asked before the
-/// container is cleared, which takes the cgroup away.
-pub fn was_oom_killed(pod_cgroup: &str, id: &str) -> bool {
-    let group = format!("{pod_cgroup}/{id}");
-    // memory.events of version 2, memory.oom_control of version 1 (since Linux 4.13).
-    ["", "memory", "unified"].iter().any(|hierarchy| {
-        ["memory.events", "memory.oom_control"].iter().any(|name| {
-            let path =
-                Path::new("/sys/fs/cgroup").join(hierarchy).join(group.trim_start_matches('/')).join(name);
-            let text = fs::read_to_string(path).unwrap_or_default();
-            let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-            count.is_some_and(|count| count.trim() != "0")
-        })
-    })
 }
 
 impl Runtime {
@@ -268,6 +179,10 @@ impl Runtime {
         };
 
         let uid = start.pod.uid();
+        let sandbox = match text("targetContainerName") {
+            "" => start.sandbox.clone(),
+            target => self.beside(start, target).await?,
+        };
         let folder = self.pod_folder(uid);
         let id = id(uid, start.name, start.attempt);
         let termination_log = files::termination_log(&folder, start.name);
@@ -296,7 +211,7 @@ impl Runtime {
             pod: start.pod,
             container,
             image: &image.config,
-            sandbox: start.sandbox,
+            sandbox: &sandbox,
             machine: &self.machine,
             user: &user,
             folder: &folder,
@@ -358,6 +273,19 @@ impl Runtime {
         let attempt =
             Attempt { number: start.attempt, id, image: image.name, image_id, started: None, exit: None };
         Ok(Created { attempt, task })
+    }
+
+    /// The sandbox with the processes of the container `target` in sight, for one that looks into it.
+    async fn beside(&self, start: &Start<'_>, target: &str) -> Result<Sandbox, Failure> {
+        let pods = observe(&self.client).await.map_err(Failure::Unavailable)?;
+        let mut live = pods.get(start.pod.uid()).into_iter().flatten();
+        let task = live.find(|live| live.name == target && live.runs()).and_then(|live| live.task.as_ref());
+        let Some(task) = task else {
+            let message = format!("target container {target} does not run");
+            return Err(Failure::Waits { reason: "CreateContainerConfigError", message });
+        };
+        let pid = Some(PathBuf::from(format!("/proc/{}/ns/pid", task.pid)));
+        Ok(Sandbox { pid, ..start.sandbox.clone() })
     }
 
     async fn create_container(

@@ -1,57 +1,25 @@
 //! One pod as the loop holds it: what is wanted, what was seen, and what keeps it waiting.
 
+mod planned;
+mod settle;
+mod wait;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::container::{self, Live, files};
+use super::container::{self, Live};
 use super::desired;
 use super::event::Event;
 use super::probes::{Probes, Running, Verdict};
-use super::record::{Attempt, Exit, Failure, Record, Seen, Stamp, Termination};
+use super::record::{Failure, Record, Seen, Stamp, Termination};
 use super::sandbox::Sandbox;
-use super::status::{self, SHOW_FAILURE, Waiting};
+use super::status;
 use crate::api::Object;
-use crate::plan::pod::{self as plan, BACK_OFF_FIRST, BACK_OFF_MAX, Role, Signalled, State, Stray};
+use crate::plan::pod::{self as plan, Role, Signalled};
 
-/// The longest wait for what the pod names: a ConfigMap, a volume.
-const CONFIG_MAX: Duration = Duration::from_secs(60);
-/// How often a pull is asked for, beside the news of it.
-const PULL_POLL: Duration = Duration::from_secs(2);
-/// Waits after failed removals.
-const REMOVAL_FIRST: Duration = Duration::from_secs(1);
-const REMOVAL_MAX: Duration = Duration::from_secs(60);
-/// Waits after a sandbox that could not be made.
-const SANDBOX_FIRST: Duration = Duration::from_secs(2);
-const SANDBOX_MAX: Duration = Duration::from_secs(60);
-
-/// Something failed and is tried again later.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wait {
-    pub since: SystemTime,
-    pub until: SystemTime,
-    /// The wait of the last failure; the next one's is longer.
-    pub delay: Duration,
-    pub reason: &'static str,
-    pub message: String,
-    /// It ends as well when something comes that containers wait for.
-    pub is_for_news: bool,
-}
-
-impl Wait {
-    /// The next wait after this one: longer.
-    fn after(
-        before: Option<&Wait>,
-        (first, most): (Duration, Duration),
-        reason: &'static str,
-        message: String,
-        now: SystemTime,
-    ) -> Wait {
-        let delay = container::next_delay(before.map_or(Duration::ZERO, |wait| wait.delay), first, most);
-        Wait { since: now, until: now + delay, delay, reason, message, is_for_news: false }
-    }
-}
+pub use self::wait::Wait;
+use self::wait::shown;
 
 #[derive(Debug, Default)]
 pub struct Pod {
@@ -121,29 +89,6 @@ impl Pod {
         self.live.clear();
     }
 
-    pub fn wait_for_container(&mut self, name: &str, reason: &'static str, message: String, now: SystemTime) {
-        let is_for_news = matches!(reason, "ContainerCreating" | "CreateContainerConfigError");
-        let times = (BACK_OFF_FIRST, if is_for_news { CONFIG_MAX } else { BACK_OFF_MAX });
-        let wait = Wait::after(self.waits.get(name), times, reason, message, now);
-        self.waits.insert(name.to_owned(), Wait { is_for_news, ..wait });
-    }
-
-    /// The container's image is on its way: no failure, so the wait after the next one is as it would have been.
-    pub fn wait_for_pull(&mut self, name: &str, message: String, now: SystemTime) {
-        let delay = self.waits.get(name).map_or(Duration::ZERO, |before| before.delay);
-        let reason = "ContainerCreating";
-        let wait = Wait { since: now, until: now + PULL_POLL, delay, reason, message, is_for_news: true };
-        self.waits.insert(name.to_owned(), wait);
-    }
-
-    /// An image, a ConfigMap or a Secret has come: whoever waits for one looks again.
-    pub fn take_news(&mut self, now: SystemTime) {
-        for wait in self.waits.values_mut().filter(|wait| wait.is_for_news) {
-            wait.until = now;
-        }
-        self.refresh = true;
-    }
-
     /// Ends the pod for good, unless it ends already. Returns whether it is news.
     pub fn fail(&mut self, reason: &str, message: String, grace_seconds: u64, now: SystemTime) -> bool {
         if self.record.is_ending() || self.has_ended() {
@@ -175,92 +120,6 @@ impl Pod {
         let message = "Pod was active on the node longer than the specified deadline";
         let is_news = self.fail("DeadlineExceeded", message.into(), grace, now);
         is_news.then(|| Event::normal("DeadlineExceeded", message.into()))
-    }
-
-    pub fn wait_for_sandbox(&mut self, message: String, now: SystemTime) {
-        let times = (SANDBOX_FIRST, SANDBOX_MAX);
-        let reason = "FailedCreatePodSandBox";
-        self.sandbox_wait = Some(Wait::after(self.sandbox_wait.as_ref(), times, reason, message, now));
-    }
-
-    pub fn wait_for_removal(&mut self, message: String, now: SystemTime) {
-        let times = (REMOVAL_FIRST, REMOVAL_MAX);
-        let reason = "FailedKillPod";
-        self.removal_wait = Some(Wait::after(self.removal_wait.as_ref(), times, reason, message, now));
-    }
-
-    /// Records what the observed containers say: adopts attempts that the record does not know, and
-    /// writes down how containers ended. Returns events about it.
-    pub fn settle(&mut self, folder: &Path, now: SystemTime) -> Vec<Event> {
-        let mut events = Vec::new();
-        let Some(desired) = &self.desired else { return events };
-        if let Some(sandbox) = &self.sandbox {
-            if !sandbox.ips.is_empty() {
-                self.record.ips = sandbox.ips.clone();
-            }
-        }
-        let sandbox = self.record.sandbox;
-        for wanted in &desired.containers {
-            let name = &wanted.name;
-            let record = self.record.containers.entry(name.clone()).or_default();
-            let newest = self.live.iter().filter(|live| live.name == *name).max_by_key(|live| live.attempt);
-            // A started container of a later attempt than recorded: the agent died after its start.
-            if let Some(live) = newest.filter(|live| live.was_started()) {
-                if record.current.as_ref().is_none_or(|current| current.number < live.attempt) {
-                    let back_off = match record.current.as_ref().and_then(Attempt::planned_exit) {
-                        Some(exit) => plan::next_back_off(&exit, Duration::from_secs(record.back_off)),
-                        None => Duration::from_secs(record.back_off),
-                    };
-                    record.started(adopted(live), back_off);
-                    record.sandbox = sandbox;
-                }
-            }
-            let Some(current) = record.current.as_mut().filter(|current| current.exit.is_none()) else {
-                continue;
-            };
-            let task =
-                self.live.iter().find(|live| live.id == current.id).and_then(|live| live.task.as_ref());
-            let running = self.live.iter().any(|live| live.id == current.id && live.runs());
-            if running {
-                continue;
-            }
-            let mut exit = match task {
-                Some(task) => {
-                    let cgroup = self.sandbox.as_ref().map_or("", |sandbox| &sandbox.cgroup);
-                    let oom = self.oom.remove(&current.id) || container::was_oom_killed(cgroup, &current.id);
-                    Exit::seen(task.code, task.exited_at.unwrap_or(now), oom)
-                }
-                None => Exit::lost(now),
-            };
-            if !exit.lost {
-                exit.message = last_words(desired, folder, name, current.number, exit.code);
-            }
-            current.exit = Some(exit);
-            let back_off = Duration::from_secs(record.back_off);
-            let planned = record.current.as_ref().and_then(Attempt::planned_exit);
-            if let Some(exit) = planned.filter(|exit| wanted.policy.restarts(exit.code)) {
-                let ends = desired.grace_seconds.is_some() || self.record.failure.is_some();
-                let is_done = wanted.role == Role::Init && exit.code == 0;
-                if !ends && !is_done && plan::restart_at(&exit, back_off, now) > now {
-                    let reference = &desired.reference;
-                    let message = format!(
-                        "Back-off restarting failed container {name} in pod {}_{}({})",
-                        reference.name, reference.namespace, reference.uid
-                    );
-                    events.push(Event::warning("BackOff", message).of(name));
-                }
-            }
-        }
-        let live: BTreeSet<&String> = self.live.iter().map(|live| &live.id).collect();
-        self.signalled.retain(|id, _| live.contains(id));
-        self.oom.retain(|id| live.contains(id));
-        self.verdicts.retain(|id, _| live.contains(id));
-        self.post_starts.retain(|id, _| live.contains(id));
-        self.hook_failed.retain(|id| live.contains(id));
-        self.outdated.retain(|id| live.contains(id));
-        self.stops.retain(|id, _| live.contains(id));
-        events.extend(self.enforce_deadline(now));
-        events
     }
 
     /// Asks the probes of what runs, and looks for what the specification has otherwise by now.
@@ -343,87 +202,6 @@ impl Pod {
         }
     }
 
-    /// As the plan wants it.
-    pub fn desired_plan(&self) -> Option<plan::Desired> {
-        let desired = self.desired.as_ref()?;
-        let is_deleted = desired.grace_seconds.is_some();
-        Some(plan::Desired {
-            containers: desired.containers.clone(),
-            grace: Duration::from_secs(desired.grace_of_containers),
-            end: self.record.kill_at().map(|kill_at| plan::End { kill_at, is_deleted }),
-        })
-    }
-
-    /// As the plan wants it; [`Pod::settle`] comes before.
-    pub fn observed(&self) -> plan::Observed {
-        let wanted = self.desired.as_ref().map_or(&[][..], |desired| &desired.containers);
-        let mut claimed = BTreeSet::new();
-        let mut containers = Vec::new();
-        for name in wanted.iter().map(|wanted| &wanted.name) {
-            let record = self.record.containers.get(name);
-            let current = record.and_then(|record| record.current.as_ref());
-            let mine = self.live.iter().filter(|live| live.name == *name);
-            let newest = mine.max_by_key(|live| live.attempt);
-            let live = match current {
-                Some(current) => self.live.iter().find(|live| live.id == current.id),
-                None => None,
-            };
-            let unstarted = newest.filter(|live| current.is_none_or(|current| current.number < live.attempt));
-            let state = match (current, live, unstarted) {
-                // Created and never started, after whatever is recorded.
-                (_, _, Some(live)) => {
-                    claimed.insert(&live.id);
-                    State::Created { id: live.id.clone(), attempt: live.attempt }
-                }
-                (None, _, None) => State::Absent { attempt: 0 },
-                (Some(current), live, None) => {
-                    claimed.extend(live.map(|live| &live.id));
-                    match current.planned_exit() {
-                        Some(exit) => State::Exited {
-                            id: live.map(|live| live.id.clone()),
-                            attempt: current.number,
-                            exit,
-                        },
-                        None => State::Running {
-                            id: current.id.clone(),
-                            attempt: current.number,
-                            signalled: self.signalled.get(&current.id).copied(),
-                        },
-                    }
-                }
-            };
-            containers.push(plan::Container {
-                name: name.clone(),
-                state,
-                back_off: Duration::from_secs(record.map_or(0, |record| record.back_off)),
-                not_before: self.waits.get(name).map(|wait| wait.until),
-                in_sandbox: self.sandbox.is_some()
-                    && record.is_some_and(|record| record.sandbox == self.record.sandbox),
-                health: match current.filter(|current| current.exit.is_none()) {
-                    Some(current) => self.health(name, &current.id),
-                    None => plan::Health::default(),
-                },
-            });
-        }
-        let others = self.live.iter().filter(|live| !claimed.contains(&live.id));
-        let strays = others.map(|live| Stray {
-            id: live.id.clone(),
-            running: live.runs(),
-            signalled: self.signalled.get(&live.id).copied(),
-        });
-        plan::Observed {
-            sandbox: match &self.sandbox {
-                Some(_) => plan::Sandbox::Ready,
-                None => {
-                    plan::Sandbox::Absent { not_before: self.sandbox_wait.as_ref().map(|wait| wait.until) }
-                }
-            },
-            containers,
-            strays: strays.collect(),
-            hold: self.removal_wait.as_ref().map(|wait| wait.until),
-        }
-    }
-
     /// The status to report, and when it will read differently by itself. Keeps the conditions' times in
     /// the record.
     pub fn status(
@@ -461,46 +239,9 @@ impl Pod {
     }
 }
 
-/// What a container leaves as its termination message.
-fn last_words(desired: &desired::Pod, folder: &Path, name: &str, attempt: u32, code: u32) -> String {
-    let message = files::termination_message(folder, name);
-    if !message.is_empty() || code == 0 {
-        return message;
-    }
-    let object = desired.object().ok();
-    let container = object.as_ref().and_then(|pod| container::declared(pod, name));
-    let policy = container.and_then(|container| container.get("terminationMessagePolicy"));
-    match policy.and_then(|policy| policy.as_str()) {
-        Some("FallbackToLogsOnError") => files::last_lines(&files::log_path(folder, name, attempt)),
-        _ => message,
-    }
-}
-
-fn adopted(live: &Live) -> Attempt {
-    Attempt {
-        number: live.attempt,
-        id: live.id.clone(),
-        image: live.image.clone(),
-        image_id: live.image_id.clone(),
-        started: live.created_at.map(Stamp),
-        exit: None,
-    }
-}
-
 pub fn image_of<'a>(pod: &'a Object, name: &str) -> &'a str {
     let image = container::declared(pod, name).and_then(|container| container.get("image"));
     image.and_then(|image| image.as_str()).unwrap_or("")
-}
-
-/// A failed pull is shown as such first, then as the wait for the next one.
-fn shown(wait: &Wait, image: &str, now: SystemTime) -> (Waiting, Option<SystemTime>) {
-    let changes = wait.since + SHOW_FAILURE;
-    if wait.reason != "ErrImagePull" || changes > now {
-        let later = (wait.reason == "ErrImagePull").then_some(changes);
-        return (Waiting { reason: wait.reason.into(), message: wait.message.clone() }, later);
-    }
-    let message = format!("Back-off pulling image \"{image}\": ErrImagePull: {}", wait.message);
-    (Waiting { reason: "ImagePullBackOff".into(), message }, None)
 }
 
 #[cfg(test)]

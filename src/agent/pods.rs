@@ -21,13 +21,14 @@ use super::record::Record;
 use super::sandbox::SandboxSpec;
 use super::wake::Wake;
 use super::work::{Context, Outcome, remove_folder};
-use crate::containerd::{self, Client};
+use crate::containerd;
 use crate::link::PodRef;
 use crate::plan::pod::Role;
 use crate::{Executor, chain};
 
 mod outcome;
 mod reconcile;
+mod watch;
 
 /// Everything is looked at again after this long, whatever woke the loop or not.
 const RESYNC: Duration = Duration::from_secs(120);
@@ -115,8 +116,8 @@ impl Pods {
         let context = Arc::new((parts.context)(sender));
         let loaded = desired::load(&context.runtime.pods_folder)?;
         let oom = Arc::default();
-        let watch = watch(context.runtime.client.clone(), parts.wake.clone(), Arc::clone(&oom));
-        let forward = forward(parts.probe_events, Arc::clone(&context), parts.wake);
+        let watch = watch::watch(context.runtime.client.clone(), parts.wake.clone(), Arc::clone(&oom));
+        let forward = watch::forward(parts.probe_events, Arc::clone(&context), parts.wake);
         let mut pods = Pods {
             _events: [parts.executor.spawn(watch), parts.executor.spawn(forward)],
             context,
@@ -373,45 +374,6 @@ fn say(outbox: &Outbox, node_name: &str, pod: &desired::Pod, event: &Event) {
         Some(Role::Main) | None => "containers",
     };
     outbox.event(event.object(reference, list, node_name, SystemTime::now()));
-}
-
-/// Takes what probes say to where the rest of a pod's events comes from.
-async fn forward(events: Receiver<(String, Event)>, context: Arc<Context>, wake: Wake) {
-    while let Ok((uid, event)) = events.recv().await {
-        let _ = context.outcomes.try_send((uid, Outcome::Event(event)));
-        wake.wake();
-    }
-}
-
-/// Wakes the loop for each event of the runtime, for ever.
-async fn watch(client: Client, wake: Wake, oom: Arc<Mutex<Vec<String>>>) {
-    let mut lost = false;
-    loop {
-        let events = client.events().await;
-        // That nothing answers is seen at once, not only at the next look.
-        if !std::mem::replace(&mut lost, events.is_err()) && lost {
-            wake.wake();
-        }
-        if let Ok(mut events) = events {
-            // Whatever happened before the subscription is seen now.
-            wake.wake();
-            while let Ok(event) = events.next().await {
-                match event {
-                    containerd::Event::TaskExit { container_id, id, .. } if container_id == id => wake.wake(),
-                    containerd::Event::TaskOom { container_id } => {
-                        let mut hit = oom.lock().unwrap_or_else(PoisonError::into_inner);
-                        if hit.len() < 1024 {
-                            hit.push(container_id);
-                        }
-                        drop(hit);
-                        wake.wake();
-                    }
-                    _ => {}
-                }
-            }
-        }
-        smol::Timer::after(Duration::from_secs(1)).await;
-    }
 }
 
 /// What the server said of the cluster, for a start without it.

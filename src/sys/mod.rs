@@ -13,6 +13,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod notify;
 pub mod ownership;
+pub mod pid_namespace;
 pub mod process;
 pub mod rootfs;
 pub mod run_file;

@@ -1,6 +1,8 @@
+use std::path::Path;
+
 use super::*;
 use crate::containerd::{Task, TaskStatus};
-use crate::plan::pod::Action;
+use crate::plan::pod::{Action, BACK_OFF_FIRST, BACK_OFF_MAX};
 
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)

@@ -7,6 +7,7 @@ use crate::api::{Cause, Object, names};
 
 mod container;
 mod defaults;
+mod security;
 mod update;
 mod volume;
 
@@ -38,6 +39,7 @@ impl Strategy for PodStrategy {
         spec(new, &mut causes);
         volume::validate(new, &mut causes);
         container::validate(new, &mut causes);
+        security::validate(new, &mut causes);
         tolerations(new, &mut causes);
         if let Some(old) = old {
             update::validate(new, old, &mut causes);
@@ -85,6 +87,13 @@ fn spec(pod: &Object, causes: &mut Vec<Cause>) {
     for (index, secret) in pod.array_at("/spec/imagePullSecrets").iter().enumerate() {
         if text(secret, "name").is_empty() {
             causes.push(Cause::required(format!("spec.imagePullSecrets[{index}].name"), ""));
+        }
+    }
+    for (index, gate) in pod.array_at("/spec/readinessGates").iter().enumerate() {
+        let kind = text(gate, "conditionType");
+        if let Err(message) = names::is_label_key(kind) {
+            let field = format!("spec.readinessGates[{index}].conditionType");
+            causes.push(Cause::invalid(field, kind, &message));
         }
     }
     dns(pod, causes);

@@ -1,6 +1,6 @@
 //! What a control group may take, and its share when others want the same.
 
-use super::{Cgroups, Error, Hierarchy, folders_in, group, parts};
+use super::{Cgroups, Error, Hierarchy, Version, folders_in, group, inherit_cpuset, parts};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -78,9 +78,11 @@ impl Cgroups {
         self.with("cpu").is_some_and(|cpu| cpu.unified || cpu.root.join("cpu.cfs_quota_us").exists())
     }
 
-    /// The sizes of huge pages that can be limited: `2MB`.
+    /// The sizes of huge pages that can be limited: `2MB`. runc limits them in version 2's hierarchy only when
+    /// there is no other.
     pub fn huge_pages(&self) -> Vec<String> {
-        if !self.has("hugetlb") {
+        let is_v2 = self.version == Version::V2;
+        if self.with("hugetlb").is_none_or(|hierarchy| hierarchy.unified != is_v2) {
             return Vec::new();
         }
         let folders = folders_in(Path::new("/sys/kernel/mm/hugepages")).unwrap_or_default();
@@ -90,6 +92,23 @@ impl Cgroups {
         let mut sizes: Vec<u64> = kib.collect();
         sizes.sort_unstable();
         sizes.into_iter().map(|kib| page_size(kib.saturating_mul(1024))).collect()
+    }
+
+    /// Puts a process into `path`, which is made where its parent is; nothing can be put below it.
+    pub fn put(&self, path: &str, process: u32) -> Result<(), Error> {
+        for hierarchy in self.hierarchies.iter().filter(|h| !h.controllers.is_empty()) {
+            let group = group(hierarchy, path);
+            match fs::create_dir(&group) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(Error::Create { path: group, source }),
+            }
+            if hierarchy.controllers.iter().any(|controller| controller == "cpuset") && !hierarchy.unified {
+                inherit_cpuset(group.parent().unwrap_or(&group), &group)?;
+            }
+            write(hierarchy, path, "cgroup.procs", process.to_string())?;
+        }
+        Ok(())
     }
 
     /// Removes `path` if no group is left in it.

@@ -27,9 +27,10 @@ pub fn validate(pod: &Object, causes: &mut Vec<Cause>) {
             env::validate(&field, container, causes);
             resources::validate(&format!("{field}.resources"), container.get("resources"), causes);
             mounts(&field, container, &volumes, causes);
-            if kind == "initContainers" && !matches!(text(container, "restartPolicy"), "" | "Always") {
-                let policy = text(container, "restartPolicy");
-                causes.push(Cause::not_supported(format!("{field}.restartPolicy"), policy, &["Always"]));
+            let policy = text(container, "restartPolicy");
+            let supported = &["Always", "Never", "OnFailure"];
+            if !policy.is_empty() && !supported.contains(&policy) {
+                causes.push(Cause::not_supported(format!("{field}.restartPolicy"), policy, supported));
             }
         }
     }
