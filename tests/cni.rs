@@ -58,6 +58,7 @@ impl Host {
             plugins: Plugins::new(Plugins::default_folders()),
             cgroup_parent: self.cgroup(),
             cgroups: cgroup::detect().unwrap(),
+            executable: env!("CARGO_BIN_EXE_midge").into(),
         })
     }
 
@@ -71,7 +72,7 @@ impl Host {
         left.extend(
             mount::below(&self.folder).unwrap().iter().map(|path| format!("mount {}", path.display())),
         );
-        for folder in ["run/netns", "run/ipc", "run/uts", "run/shm", "cache"] {
+        for folder in ["run/netns", "run/ipc", "run/uts", "run/shm", "run/pid", "cache"] {
             left.extend(
                 files(&self.folder.join(folder)).into_iter().map(|name| format!("file {folder}/{name}")),
             );
@@ -83,7 +84,11 @@ impl Host {
         let links = run(&["ip", "-o", "link"]);
         left.extend(links.lines().filter(|line| line.contains("veth")).map(|line| format!("link {line}")));
         let chains = run(&["iptables", "-w", "-t", "nat", "-S"]);
-        left.extend(chains.lines().filter(|line| line.contains("CNI-")).map(|line| format!("rule {line}")));
+        // The plugin's own chains for host ports stay; a pod's is CNI-DN-….
+        let is_pods = |line: &&str| {
+            line.contains("CNI-") && (!line.contains("CNI-HOSTPORT") || line.contains("CNI-DN-"))
+        };
+        left.extend(chains.lines().filter(is_pods).map(|line| format!("rule {line}")));
         left.extend(
             cgroup::detect()
                 .unwrap()
@@ -293,6 +298,7 @@ fn a_pod_on_the_hosts_network_has_its_own_ipc_only() {
         plugins: Plugins::new(vec![host.folder.join("no-plugins")]),
         cgroup_parent: host.cgroup(),
         cgroups: cgroup::detect().unwrap(),
+        executable: env!("CARGO_BIN_EXE_midge").into(),
     };
     let sandboxes = Sandboxes::new(options);
     smol::block_on(async {
@@ -517,6 +523,43 @@ fn pods_are_in_the_groups_of_their_classes() {
         for uid in ["b", "e", "g"] {
             sandboxes.remove(uid).await.unwrap();
         }
+    });
+    assert_eq!(host.leftovers(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_shared_pid_namespace_lives_with_its_sandbox() {
+    let Some(host) = Host::new("pid") else { return };
+    let sandboxes = host.sandboxes(host.bridge("10.99.10.0/24"));
+    let shared = serde_json::json!({"hostNetwork": true, "containers": [{}], "shareProcessNamespace": true});
+    let spec = pod_with("1", shared);
+    let pause =
+        || cgroup::detect().unwrap().processes(&format!("{}/besteffort/pod1", host.cgroup())).unwrap();
+    smol::block_on(async {
+        let one = sandboxes.ensure(&spec).await.unwrap();
+        assert_eq!(pause().len(), 1);
+        let enter = format!("--pid={}", one.pid.as_ref().unwrap().display());
+        let own = run(&["nsenter", &enter, "busybox", "sh", "-c", "echo $$"]);
+        assert_eq!(own.trim(), "2", "its shell is the second process in there");
+        // An orphan that ends there leaves no zombie with the first process.
+        run(&["nsenter", &enter, "busybox", "sh", "-c", "(busybox sleep 0.05 &) ; busybox sleep 0.2"]);
+        let children = format!("/proc/{0}/task/{0}/children", pause()[0]);
+        assert_eq!(fs::read_to_string(children).unwrap_or_default(), "");
+
+        let again = host.sandboxes(host.bridge("10.99.10.0/24"));
+        assert_eq!(again.observe(&spec).as_ref(), Some(&one));
+        // Without its first process there is no such namespace: the sandbox is made anew.
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pause()[0]).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let until = Instant::now() + Duration::from_secs(5);
+        while !pause().is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(sandboxes.observe(&spec), None);
+        sandboxes.ensure(&spec).await.unwrap();
+        let last = pause()[0];
+        sandboxes.remove("1").await.unwrap();
+        assert!(!Path::new(&format!("/proc/{last}")).exists(), "it is gone, and no zombie");
     });
     assert_eq!(host.leftovers(), [] as [&str; 0]);
 }

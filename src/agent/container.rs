@@ -268,6 +268,10 @@ impl Runtime {
         };
 
         let uid = start.pod.uid();
+        let sandbox = match text("targetContainerName") {
+            "" => start.sandbox.clone(),
+            target => self.beside(start, target).await?,
+        };
         let folder = self.pod_folder(uid);
         let id = id(uid, start.name, start.attempt);
         let termination_log = files::termination_log(&folder, start.name);
@@ -296,7 +300,7 @@ impl Runtime {
             pod: start.pod,
             container,
             image: &image.config,
-            sandbox: start.sandbox,
+            sandbox: &sandbox,
             machine: &self.machine,
             user: &user,
             folder: &folder,
@@ -358,6 +362,19 @@ impl Runtime {
         let attempt =
             Attempt { number: start.attempt, id, image: image.name, image_id, started: None, exit: None };
         Ok(Created { attempt, task })
+    }
+
+    /// The sandbox with the processes of the container `target` in sight, for one that looks into it.
+    async fn beside(&self, start: &Start<'_>, target: &str) -> Result<Sandbox, Failure> {
+        let pods = observe(&self.client).await.map_err(Failure::Unavailable)?;
+        let mut live = pods.get(start.pod.uid()).into_iter().flatten();
+        let task = live.find(|live| live.name == target && live.runs()).and_then(|live| live.task.as_ref());
+        let Some(task) = task else {
+            let message = format!("target container {target} does not run");
+            return Err(Failure::Waits { reason: "CreateContainerConfigError", message });
+        };
+        let pid = Some(PathBuf::from(format!("/proc/{}/ns/pid", task.pid)));
+        Ok(Sandbox { pid, ..start.sandbox.clone() })
     }
 
     async fn create_container(

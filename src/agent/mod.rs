@@ -24,6 +24,7 @@ pub mod logs;
 pub mod network;
 pub mod node;
 pub mod outbox;
+pub mod pause;
 pub mod pod;
 pub mod pods;
 pub mod probes;
@@ -189,6 +190,7 @@ where
         plugins: network.plugins.clone(),
         cgroup_parent: config.cgroup_parent.clone(),
         cgroups: cgroups.clone(),
+        executable: config.executable.clone(),
     });
     let images = Images::new(client.clone(), &config.images_folder(), &config.snapshotter, Platform::host());
     let images = Arc::new(images);

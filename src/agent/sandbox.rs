@@ -8,12 +8,15 @@ mod wanted;
 
 use self::groups::Groups;
 pub use self::wanted::SandboxSpec;
+use super::pause;
 use crate::cni::{self, Attachment};
 use crate::sys::cgroup::{self, Cgroups};
 use crate::sys::namespace::{self, Pins};
+use crate::sys::pid_namespace;
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a pod has.
@@ -59,6 +62,8 @@ pub struct Options {
     /// Parent of the pods' control groups, `/midge`.
     pub cgroup_parent: String,
     pub cgroups: Cgroups,
+    /// The program of [`super::pause`].
+    pub executable: PathBuf,
 }
 
 /// The sandboxes of this agent.
@@ -92,6 +97,11 @@ pub enum Error {
     Cgroup {
         uid: String,
         source: cgroup::Error,
+    },
+    /// The first process of its PID namespace.
+    Pause {
+        uid: String,
+        source: io::Error,
     },
     /// The kernel takes 64 bytes.
     LongHostname {
@@ -134,7 +144,10 @@ impl Sandboxes {
             let attached = cni::cached(&self.options.cache_dir, &spec.uid, INTERFACE).ok()??;
             ips.extend(attached.ips.iter().map(|ip| ip.address));
         }
-        Some(self.sandbox(spec, pins, ips))
+        let sandbox = self.sandbox(spec, pins, ips);
+        let has_pid =
+            |path: &PathBuf| namespace::is_namespace(path) && self.groups.has_pause(&sandbox.cgroup);
+        sandbox.pid.as_ref().is_none_or(has_pid).then_some(sandbox)
     }
 
     /// Makes the sandbox unless it is there. An error leaves nothing behind, or says in the log what.
@@ -190,9 +203,14 @@ impl Sandboxes {
         self.create_cgroup(spec).await?;
         let (kinds, run_dir) = (spec.kinds(), self.options.run_dir.clone());
         let (name, inside) = (uid.clone(), spec.inside.clone());
-        smol::unblock(move || namespace::pin(kinds, &run_dir, &name, &inside))
-            .await
-            .map_err(|source| Error::Namespaces { uid: uid.clone(), source })
+        let pins = smol::unblock(move || namespace::pin(kinds, &run_dir, &name, &inside)).await;
+        let pins = pins.map_err(|source| Error::Namespaces { uid: uid.clone(), source })?;
+        if spec.share_pid {
+            let (groups, run_dir) = (self.groups.clone(), self.options.run_dir.clone());
+            let (spec, executable) = (spec.clone(), self.options.executable.clone());
+            smol::unblock(move || share_pid(&spec, &groups, &run_dir, &executable)).await?;
+        }
+        Ok(pins)
     }
 
     /// The second half: the pod's network and its addresses. After an error the caller removes the sandbox,
@@ -275,7 +293,7 @@ impl Sandboxes {
         created.map_err(|source| Error::Cgroup { uid: spec.uid.clone(), source })
     }
 
-    fn attachment<'a>(&'a self, uid: &'a str, netns: &'a std::path::Path) -> Attachment<'a> {
+    fn attachment<'a>(&'a self, uid: &'a str, netns: &'a Path) -> Attachment<'a> {
         let cache_dir = &self.options.cache_dir;
         Attachment { container_id: uid, netns, ifname: INTERFACE, args: &[], runtime: &[], cache_dir }
     }
@@ -286,12 +304,24 @@ impl Sandboxes {
             netns: pins.net,
             ipc: pins.ipc,
             uts: pins.uts,
-            pid: None,
+            pid: spec.share_pid.then(|| self.options.run_dir.join(namespace::PID).join(&spec.uid)),
             shm: pins.shm,
             hostname: spec.inside.hostname.clone(),
             cgroup: self.groups.of(&spec.uid, spec.class),
         }
     }
+}
+
+/// Makes the PID namespace that the pod's containers share.
+fn share_pid(spec: &SandboxSpec, groups: &Groups, run_dir: &Path, executable: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Pause { uid: spec.uid.clone(), source };
+    let init = pid_namespace::start(executable, pause::ARGUMENT).map_err(failed)?;
+    groups
+        .put_pause(&groups.of(&spec.uid, spec.class), init.id())
+        .map_err(|source| Error::Cgroup { uid: spec.uid.clone(), source })?;
+    namespace::pin_pid(init.id(), run_dir, &spec.uid)
+        .map_err(|source| Error::Namespaces { uid: spec.uid.clone(), source })?;
+    init.release().map_err(failed)
 }
 
 /// A uid comes from the server, and names files here.
@@ -315,6 +345,7 @@ impl fmt::Display for Error {
             Error::Network { uid, .. } => write!(f, "network of pod {uid}"),
             Error::NoAddress { uid } => write!(f, "the CNI plugins gave pod {uid} no address"),
             Error::Cgroup { uid, .. } => write!(f, "control group of pod {uid}"),
+            Error::Pause { uid, .. } => write!(f, "first process of the PID namespace of pod {uid}"),
             Error::LongHostname { hostname } => write!(
                 f,
                 "failed to construct FQDN from pod hostname and cluster domain, FQDN {hostname} is too long ({} characters \
@@ -344,6 +375,7 @@ impl std::error::Error for Error {
             | Error::LongHostname { .. }
             | Error::Leftovers { .. } => None,
             Error::Namespaces { source, .. } => Some(source),
+            Error::Pause { source, .. } => Some(source),
             Error::Network { source, .. } => Some(source),
             Error::Cgroup { source, .. } => Some(source),
             Error::List { source } => Some(&**source),

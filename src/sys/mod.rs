@@ -12,6 +12,7 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod notify;
+pub mod pid_namespace;
 pub mod process;
 pub mod rootfs;
 pub mod run_file;

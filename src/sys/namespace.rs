@@ -57,6 +57,8 @@ pub enum Error {
 /// Folder under the run folder and file under `/proc/thread-self/ns`, for each kind.
 const FOLDERS: [(&str, &str); 3] = [("netns", "net"), ("ipc", "ipc"), ("uts", "uts")];
 
+/// For a PID namespace, which the caller pins: see [`super::pid_namespace`].
+pub const PID: &str = "pid";
 const SHM: &str = "shm";
 /// Bytes, as every runtime has it.
 const SHM_SIZE: u64 = 64 << 20;
@@ -149,15 +151,23 @@ fn pin_here(kinds: Kinds, run_dir: &Path, name: &str, inside: &Inside) -> Result
         if !wanted {
             continue;
         }
-        let folder = run_dir.join(folder);
-        let path = folder.join(name);
-        super::file::create_private_folder(&folder)
-            .and_then(|()| fs::OpenOptions::new().write(true).create_new(true).open(&path))
-            .map_err(|source| Error::CreatePin { path: path.clone(), source })?;
-        mount::bind(&Path::new("/proc/thread-self/ns").join(file), &path)
-            .map_err(|source| Error::BindPin { path, source })?;
+        bind(&Path::new("/proc/thread-self/ns").join(file), run_dir, folder, name)?;
     }
     Ok(())
+}
+
+/// Pins the PID namespace of the process `id`.
+pub fn pin_pid(id: u32, run_dir: &Path, name: &str) -> Result<(), Error> {
+    bind(&PathBuf::from(format!("/proc/{id}/ns/pid")), run_dir, PID, name)
+}
+
+fn bind(namespace: &Path, run_dir: &Path, folder: &str, name: &str) -> Result<(), Error> {
+    let folder = run_dir.join(folder);
+    let path = folder.join(name);
+    super::file::create_private_folder(&folder)
+        .and_then(|()| fs::OpenOptions::new().write(true).create_new(true).open(&path))
+        .map_err(|source| Error::CreatePin { path: path.clone(), source })?;
+    mount::bind(namespace, &path).map_err(|source| Error::BindPin { path, source })
 }
 
 /// Of this thread's namespaces.
@@ -172,7 +182,7 @@ fn sysctl(name: &str, value: &str) -> io::Result<()> {
 #[allow(unsafe_code)]
 pub(super) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: unshare(2) is unsafe in general since CLONE_FILES breaks assumptions that threads make
-    // of shared descriptors. Only NEWNET, NEWIPC, NEWUTS and NEWNS get here, which touch no descriptor and
+    // of shared descriptors. Only NEWNET, NEWIPC, NEWUTS, NEWNS and NEWPID get here, which touch no descriptor and
     // no memory, in a thread that is made for this and ends after it.
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
 }
@@ -199,7 +209,7 @@ fn is_mount(path: &Path) -> bool {
 /// Takes the pins of `name` away, whichever exist. Goes on past failures and returns all of them.
 pub fn unpin(run_dir: &Path, name: &str) -> Result<(), Vec<Error>> {
     let mut errors = Vec::new();
-    for (folder, _) in FOLDERS {
+    for folder in FOLDERS.map(|(folder, _)| folder).into_iter().chain([PID]) {
         let path = run_dir.join(folder).join(name);
         let removed = mount::unmount(&path).and_then(|()| match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -221,7 +231,7 @@ pub fn unpin(run_dir: &Path, name: &str) -> Result<(), Vec<Error>> {
 /// Every name with at least one pin, whole or not, sorted.
 pub fn names(run_dir: &Path) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
-    for folder in FOLDERS.map(|(folder, _)| folder).into_iter().chain([SHM]) {
+    for folder in FOLDERS.map(|(folder, _)| folder).into_iter().chain([PID, SHM]) {
         let path = run_dir.join(folder);
         let entries = match fs::read_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

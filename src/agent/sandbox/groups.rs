@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::sys::cgroup::{Cgroups, Error, MIN_CPU_SHARES, Settings};
+use crate::sys::pid_namespace;
 
 /// A pod's quality of service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,11 @@ impl Class {
             Class::BestEffort => "/besteffort",
         }
     }
+}
+
+/// No container's group: those are named by 64 digits.
+fn pause(pod: &str) -> String {
+    format!("{pod}/pause")
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +80,16 @@ impl Groups {
         }
     }
 
+    /// Puts the first process of the pod's PID namespace where it is found again.
+    pub fn put_pause(&self, path: &str, process: u32) -> Result<(), Error> {
+        self.cgroups.put(&pause(path), process)
+    }
+
+    /// Whether the first process of the pod's PID namespace runs, and with it the namespace.
+    pub fn has_pause(&self, path: &str) -> bool {
+        self.cgroups.processes(&pause(path)).is_ok_and(|processes| !processes.is_empty())
+    }
+
     /// All of the pod's groups, wherever they are.
     pub fn remove(&self, uid: &str) -> Result<(), Error> {
         let _held = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +99,12 @@ impl Groups {
             if !self.cgroups.exists(&path) {
                 continue;
             }
+            // The containers have ended: nobody needs their namespace any more.
+            let pause = pause(&path);
+            let processes = self.cgroups.processes(&pause).unwrap_or_default();
+            outcome = outcome.and(self.cgroups.signal(&pause, true).map(drop));
             outcome = outcome.and(self.cgroups.remove(&path));
+            processes.into_iter().for_each(pid_namespace::reap);
             if class != Class::Guaranteed {
                 self.cgroups.remove_empty(&self.class_path(class));
             }

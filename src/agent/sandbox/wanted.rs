@@ -23,6 +23,8 @@ pub struct SandboxSpec {
     pub host_network: bool,
     /// The host's IPC namespace instead of an own one.
     pub host_ipc: bool,
+    /// One PID namespace for all containers.
+    pub share_pid: bool,
     /// As CNI's `portMappings`.
     pub port_mappings: Vec<Value>,
     pub class: Class,
@@ -45,6 +47,7 @@ impl SandboxSpec {
             inside: Inside { hostname: etc::kernel_name(pod, domain), sysctls: sysctls.collect() },
             host_network,
             host_ipc: pod.bool_at("/spec/hostIPC"),
+            share_pid: pod.bool_at("/spec/shareProcessNamespace") && !pod.bool_at("/spec/hostPID"),
             port_mappings: if host_network { Vec::new() } else { port_mappings(pod) },
             class,
             settings: settings(pod, class),

@@ -7,6 +7,7 @@ use crate::api::{Cause, Object, names};
 
 mod container;
 mod defaults;
+mod security;
 mod update;
 mod volume;
 
@@ -38,6 +39,7 @@ impl Strategy for PodStrategy {
         spec(new, &mut causes);
         volume::validate(new, &mut causes);
         container::validate(new, &mut causes);
+        security::validate(new, &mut causes);
         tolerations(new, &mut causes);
         if let Some(old) = old {
             update::validate(new, old, &mut causes);

@@ -1,6 +1,6 @@
 //! What a control group may take, and its share when others want the same.
 
-use super::{Cgroups, Error, Hierarchy, folders_in, group, parts};
+use super::{Cgroups, Error, Hierarchy, folders_in, group, inherit_cpuset, parts};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -90,6 +90,23 @@ impl Cgroups {
         let mut sizes: Vec<u64> = kib.collect();
         sizes.sort_unstable();
         sizes.into_iter().map(|kib| page_size(kib.saturating_mul(1024))).collect()
+    }
+
+    /// Puts a process into `path`, which is made where its parent is; nothing can be put below it.
+    pub fn put(&self, path: &str, process: u32) -> Result<(), Error> {
+        for hierarchy in self.hierarchies.iter().filter(|h| !h.controllers.is_empty()) {
+            let group = group(hierarchy, path);
+            match fs::create_dir(&group) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(Error::Create { path: group, source }),
+            }
+            if hierarchy.controllers.iter().any(|controller| controller == "cpuset") && !hierarchy.unified {
+                inherit_cpuset(group.parent().unwrap_or(&group), &group)?;
+            }
+            write(hierarchy, path, "cgroup.procs", process.to_string())?;
+        }
+        Ok(())
     }
 
     /// Removes `path` if no group is left in it.
