@@ -109,6 +109,9 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Spec, Error> {
         }
     }
     linux["resources"] = resources;
+    if let Some(propagation) = volumes::root_propagation(inputs.volumes) {
+        linux["rootfsPropagation"] = propagation.into();
+    }
     let mut process = json!({
         "terminal": container.get("tty") == Some(&Value::Bool(true)),
         "user": {"uid": inputs.user.uid, "gid": inputs.user.gid, "additionalGids": inputs.user.groups},
@@ -138,9 +141,6 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Spec, Error> {
         "annotations": {"io.containerd.runc.v2.group": inputs.pod.uid()},
         "linux": linux,
     });
-    if let Some(propagation) = volumes::root_propagation(inputs.volumes) {
-        json["linux"]["rootfsPropagation"] = propagation.into();
-    }
     Ok(Spec { json: json.to_string().into_bytes(), warnings })
 }
 
