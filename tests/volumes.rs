@@ -102,7 +102,7 @@ fn files_of_objects_with_modes_groups_and_updates() {
     cluster.phase("waits", "Running");
     let patch = r#"{"data":{"a":"three","b":null,"c":"four"}}"#;
     let mut command = cluster.kubectl_command("patch configmap map --type=merge -p");
-    assert!(command.arg(patch).status().unwrap().success());
+    assert!(command.arg(patch).output().unwrap().status.success());
     cluster.kubectl("label pod waits state=new").success();
     // The subPath is of the content at its start, as upstream.
     assert_eq!(said(&cluster, "waits"), "threefouronea\nc\nx\n");
@@ -258,8 +258,20 @@ fn mounts_are_seen_on_the_other_side_when_that_is_asked_for() {
     std::fs::write(host.join("inner/file"), "").unwrap();
     assert_eq!(said(&cluster, "sees"), "seen\n");
     assert_eq!(cluster.object("pod blind").unwrap()["status"]["phase"], "Running");
+
+    // What a container mounts is seen on the node.
+    let give = "mkdir /v/given; mount -t tmpfs none /v/given; touch /v/given/file; sleep 1000";
+    let gives = manifest("gives", "Bidirectional")
+        .replace("until [ -e /v/inner/file ]; do sleep 0.1; done; echo seen", give);
+    cluster.apply(&gives).refused(1, &["available only to privileged containers"]);
+    let gives =
+        gives.replace("\"name\":\"main\"", "\"name\":\"main\",\"securityContext\":{\"privileged\":true}");
+    cluster.apply(&gives).success();
+    let given = host.join("given/file");
+    eventually("the node sees it", Duration::from_secs(20), || given.exists().then_some(()));
+    let given = Unmount(host.join("given"));
     cluster.kubectl("delete pods --all --timeout=30s").success();
-    drop((inner, gone));
+    drop((given, inner, gone));
     cluster.agents[0].assert_nothing_left(&before);
 }
 

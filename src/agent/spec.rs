@@ -128,7 +128,7 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Spec, Error> {
     if let Some(profile) = security::apparmor(inputs)? {
         process["apparmorProfile"] = profile.into();
     }
-    let mut json = json!({
+    let json = json!({
         "ociVersion": "1.0.2",
         "process": process,
         "root": {
