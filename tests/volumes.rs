@@ -75,15 +75,17 @@ fn files_of_objects_with_modes_groups_and_updates() {
     );
 
     // A running pod sees what changes, in one step; a pod that waits starts when it can.
-    let script =
-        "while ! [ -e /v/map/c ]; do sleep 0.1; done; cat /v/map/a /v/map/c /v/sub; ls /v/map; ls /late";
+    let script = "until [ -e /v/map/c ] && grep -q new /self/labels; do sleep 0.1; done; cat /v/map/a /v/map/c /v/sub; ls /v/map; ls /late";
     let volumes = json!({"volumes": [
-        {"name": "map", "configMap": {"name": "map"}}, {"name": "late", "secret": {"secretName": "late"}},
+        {"name": "map", "configMap": {"name": "map"}},
+        {"name": "late", "secret": {"secretName": "late"}},
+        {"name": "self", "downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
     ]});
     let mounts = json!([
         {"name": "map", "mountPath": "/v/map"},
         {"name": "map", "mountPath": "/v/sub", "subPath": "a"},
         {"name": "late", "mountPath": "/late"},
+        {"name": "self", "mountPath": "/self"},
     ]);
     cluster.apply(&pod("waits", script, mounts, volumes)).success();
     eventually("it says what it waits for", Duration::from_secs(15), || {
@@ -100,9 +102,23 @@ fn files_of_objects_with_modes_groups_and_updates() {
     cluster.phase("waits", "Running");
     let patch = r#"{"data":{"a":"three","b":null,"c":"four"}}"#;
     let mut command = cluster.kubectl_command("patch configmap map --type=merge -p");
-    assert!(command.arg(patch).status().unwrap().success());
+    assert!(command.arg(patch).output().unwrap().status.success());
+    cluster.kubectl("label pod waits state=new").success();
     // The subPath is of the content at its start, as upstream.
     assert_eq!(said(&cluster, "waits"), "threefouronea\nc\nx\n");
+
+    for (source, field) in [
+        (json!({"persistentVolumeClaim": {"claimName": "a"}}), "spec.volumes[0].persistentVolumeClaim"),
+        (
+            json!({"projected": {"sources": [{"serviceAccountToken": {"path": "a"}}]}}),
+            "spec.volumes[0].projected.sources[0].serviceAccountToken",
+        ),
+    ] {
+        let mut volume = source;
+        volume["name"] = "v".into();
+        let manifest = pod("refused", "true", json!([]), json!({"volumes": [volume]}));
+        cluster.apply(&manifest).refused(1, &[field, "not supported by midge"]);
+    }
 
     cluster.kubectl("delete pods --all --timeout=30s").success();
     cluster.agents[0].assert_nothing_left(&before);
@@ -242,8 +258,37 @@ fn mounts_are_seen_on_the_other_side_when_that_is_asked_for() {
     std::fs::write(host.join("inner/file"), "").unwrap();
     assert_eq!(said(&cluster, "sees"), "seen\n");
     assert_eq!(cluster.object("pod blind").unwrap()["status"]["phase"], "Running");
+
+    // What a container mounts is seen on the node.
+    let give = "mkdir /v/given; mount -t tmpfs none /v/given; touch /v/given/file; sleep 1000";
+    let gives = manifest("gives", "Bidirectional")
+        .replace("until [ -e /v/inner/file ]; do sleep 0.1; done; echo seen", give);
+    cluster.apply(&gives).refused(1, &["available only to privileged containers"]);
+    let gives =
+        gives.replace("\"name\":\"main\"", "\"name\":\"main\",\"securityContext\":{\"privileged\":true}");
+    cluster.apply(&gives).success();
+    let given = host.join("given/file");
+    eventually("the node sees it", Duration::from_secs(20), || given.exists().then_some(()));
+    let given = Unmount(host.join("given"));
     cluster.kubectl("delete pods --all --timeout=30s").success();
-    drop((inner, gone));
+    drop((given, inner, gone));
+    cluster.agents[0].assert_nothing_left(&before);
+}
+
+#[test]
+fn a_pod_that_fills_its_empty_folder_is_evicted() {
+    let cluster = Cluster::new("full").agent("pi-1").up();
+    let before = cluster.agents[0].host.interfaces();
+    let volumes = json!({"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}]});
+    let mounts = json!([{"name": "v", "mountPath": "/v"}]);
+    let fill = "dd if=/dev/zero of=/v/file bs=1M count=2; sleep 1000";
+    cluster.apply(&pod("fills", fill, mounts.clone(), volumes.clone())).success();
+    cluster.apply(&pod("modest", "echo x > /v/file; sleep 1000", mounts, volumes)).success();
+    let status = cluster.phase("fills", "Failed")["status"].clone();
+    assert_eq!(status["reason"], "Evicted", "{status}");
+    assert_eq!(status["message"], "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ");
+    assert_eq!(cluster.object("pod modest").unwrap()["status"]["phase"], "Running");
+    cluster.kubectl("delete pods --all --timeout=30s").success();
     cluster.agents[0].assert_nothing_left(&before);
 }
 
