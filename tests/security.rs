@@ -174,10 +174,7 @@ fn as_whom_and_with_what() {
     assert_eq!(said(&cluster, "own-profile"), "Seccomp:\t2\nunshared\n");
     let read_only = said(&cluster, "read-only");
     assert_eq!(read_only.matches("Read-only file system").count(), 2, "{read_only}");
-    assert!(
-        read_only.contains("crw-rw-rw-") && read_only.contains("1,   3"),
-        "not masked: {read_only}"
-    );
+    assert!(read_only.contains("crw-rw-rw-") && read_only.contains("1,   3"), "not masked: {read_only}");
     let privileged = said(&cluster, "privileged");
     assert!(privileged.contains("/dev/kmsg") && privileged.contains("writes"), "{privileged}");
     let own = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -82,7 +82,7 @@ impl Cgroups {
     /// there is no other.
     pub fn huge_pages(&self) -> Vec<String> {
         let is_v2 = self.version == Version::V2;
-        if !self.with("hugetlb").is_some_and(|hierarchy| hierarchy.unified == is_v2) {
+        if self.with("hugetlb").is_none_or(|hierarchy| hierarchy.unified != is_v2) {
             return Vec::new();
         }
         let folders = folders_in(Path::new("/sys/kernel/mm/hugepages")).unwrap_or_default();
