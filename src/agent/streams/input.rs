@@ -67,7 +67,9 @@ impl Input {
                 Ok(Chunk::Data { channel: channel::STDIN, data }) if taken => {
                     taken = self.write(&mut pipe, data).await.is_ok();
                 }
-                Ok(Chunk::Data { channel: channel::CLOSE, data }) if wanted && data.contains(&channel::STDIN) => {
+                Ok(Chunk::Data { channel: channel::CLOSE, data })
+                    if wanted && data.contains(&channel::STDIN) =>
+                {
                     // Closing it under a shim that has not opened it yet would be lost.
                     if taken && pipe.is_none() {
                         let _ = self.open().await;

@@ -1,7 +1,9 @@
 use serde_json::{Value, json};
 
 use super::table::{self, Form, Shape, Type};
-use super::unsupported::{CONTAINER, CONTAINER_PORT, ENV_VAR, POD_SPEC, RESOURCES, Row};
+use super::unsupported::{
+    CONTAINER, CONTAINER_PORT, ENV_VAR, GRPC, HOOK, HTTP_GET, LIFECYCLE, POD_SPEC, PROBE, RESOURCES, Row,
+};
 use super::*;
 use crate::api::kinds::{LEASE, POD, SECRET};
 
@@ -245,9 +247,14 @@ fn every_field_has_a_verdict() {
         ("PodSpec", POD_SPEC),
         ("Container", CONTAINER),
         ("ContainerPort", CONTAINER_PORT),
+        ("Probe", PROBE),
+        ("HTTPGetAction", HTTP_GET),
+        ("GRPCAction", GRPC),
+        ("Lifecycle", LIFECYCLE),
+        ("LifecycleHandler", HOOK),
         ("EnvVar", ENV_VAR),
         ("ResourceRequirements", RESOURCES),
-    ] as [(&str, &[Row]); 5]
+    ] as [(&str, &[Row]); 10]
     {
         let fields: Vec<&str> =
             table::find("core.v1", of).unwrap().fields().map(|field| field.name).collect();
