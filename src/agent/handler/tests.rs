@@ -216,6 +216,52 @@ fn what_speaks_no_tls_and_no_grpc() {
     });
 }
 
+/// Valid answers with some bytes changed, cut anywhere. What is found does not matter: it ends, in time and in order.
+#[test]
+fn garbled_answers_end() {
+    let seeds: [&[u8]; 3] = [
+        b"HTTP/1.1 302 Found\r\nLocation: /a?b#c\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        // TLS: a handshake record that begins a ServerHello.
+        b"\x16\x03\x03\x00\x30\x02\x00\x00\x2c\x03\x03 0123456789abcdef0123456789abcdef\x00\x13\x01\x00\x00\x04\x00\x2b",
+        // HTTP/2: settings, headers with `:status 200`, data.
+        b"\0\0\0\x04\0\0\0\0\0\0\0\x01\x01\x04\0\0\0\x01\x88\0\0\x07\0\x01\0\0\0\x01\0\0\0\0\x02\x08\x01",
+    ];
+    let mut state = 0x9e37_79b9_u32;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as usize % below
+    };
+    let limit = Duration::from_millis(100);
+    let started = Instant::now();
+    for round in 0..150 {
+        let mut answer = seeds[round % seeds.len()].to_vec();
+        for _ in 0..random(4) {
+            let at = random(answer.len());
+            answer[at] = random(256) as u8;
+        }
+        answer.truncate(1 + random(answer.len()));
+        let answer = &answer;
+        let serve = async |mut stream: TcpStream, _: String| {
+            let _ = stream.write_all(answer).await;
+            let _ = stream.close().await;
+        };
+        let probing = serving(serve, async |port| {
+            let scheme = if round % 3 == 1 { "HTTPS" } else { "HTTP" };
+            let action = json!({"port": port, "scheme": scheme});
+            match round % 3 {
+                2 => grpc::probe(&action, &target(&Value::Null), limit).await,
+                _ => http::probe(&action, &target(&Value::Null), limit).await,
+            }
+        });
+        let (found, _) = smol::block_on(probing);
+        let Outcome::Success | Outcome::Warning(_) = found else { continue };
+        assert_ne!(round % 3, 1, "{answer:?}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+}
+
 #[test]
 fn sockets_and_ports() {
     let container = json!({"ports": [{"containerPort": 81}, {"name": "web", "containerPort": 80}]});
