@@ -28,7 +28,7 @@ async fn serving<T>(
             serve(stream, head).await;
         }
     };
-    let result = future::or(async { Some(work(port).await) }, async { serving.await }).await.unwrap();
+    let result = future::or(async { Some(work(port).await) }, serving).await.unwrap();
     (result, asked.into_inner().unwrap())
 }
 
@@ -256,8 +256,8 @@ fn garbled_answers_end() {
             }
         });
         let (found, _) = smol::block_on(probing);
-        let Outcome::Success | Outcome::Warning(_) = found else { continue };
-        assert_ne!(round % 3, 1, "{answer:?}");
+        let succeeded = matches!(found, Outcome::Success | Outcome::Warning(_));
+        assert!(!succeeded || round % 3 != 1, "no TLS server answered: {answer:?}");
     }
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }
