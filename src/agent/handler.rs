@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -128,13 +127,13 @@ impl Handlers {
         }
     }
 
-    fn execute<'a>(
-        &'a self,
-        command: &'a [String],
-        target: &'a Target<'_>,
+    async fn execute(
+        &self,
+        command: &[String],
+        target: &Target<'_>,
         limit: Duration,
-    ) -> Pin<Box<dyn Future<Output = Result<Ran, exec::Error>> + Send + 'a>> {
-        Box::pin(exec::run(&self.client, &self.run_dir, target.container_id, command, limit, MAX_OUTPUT))
+    ) -> Result<Ran, exec::Error> {
+        exec::run(&self.client, &self.run_dir, target.container_id, command, limit, MAX_OUTPUT).await
     }
 
     /// Does what `probe` (its one member `exec`, `httpGet`, `tcpSocket` or `grpc`) says, within `limit`. Dropping

@@ -110,6 +110,15 @@ pub fn is_port_name(text: &str) -> Result<(), String> {
     Err(problem.to_owned())
 }
 
+/// An HTTP header's name.
+pub fn is_http_header(text: &str) -> Result<(), String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    let rule = "a valid HTTP header must consist of alphanumeric characters or '-'";
+    Err(explain(rule, "[-A-Za-z0-9]+", &["X-Header-Name"]))
+}
+
 /// A port's number.
 pub fn is_port(number: i64) -> Result<(), String> {
     if (1..=65535).contains(&number) {

@@ -1,5 +1,7 @@
 //! `httpGet`: one request, and its redirects on the same host.
 
+use std::error::Error as _;
+use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -197,12 +199,9 @@ async fn open(url: &Url) -> Result<Io, String> {
 async fn read(mut body: Incoming) -> Result<Vec<u8>, String> {
     let mut kept = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            if error.is_body_write_aborted() || error.is_incomplete_message() {
-                "unexpected EOF".to_owned()
-            } else {
-                explain(&error)
-            }
+        let frame = frame.map_err(|error| match explain(&error).as_str() {
+            "EOF" => "unexpected EOF".to_owned(),
+            other => other.to_owned(),
         })?;
         let Ok(data) = frame.into_data() else { continue };
         kept.extend_from_slice(data.get(..data.len().min(MAX_OUTPUT - kept.len())).unwrap_or(&data));
@@ -214,11 +213,12 @@ async fn read(mut body: Incoming) -> Result<Vec<u8>, String> {
 }
 
 fn explain(error: &hyper::Error) -> String {
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     if error.is_incomplete_message() {
         "EOF".to_owned()
     } else if error.is_parse() {
         format!("net/http: HTTP/1.x transport connection broken: malformed HTTP response: {}", chain(error))
     } else {
-        chain(error)
+        io.map_or_else(|| chain(error), words)
     }
 }

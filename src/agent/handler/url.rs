@@ -40,7 +40,11 @@ impl Url {
             };
             let uri: Uri = absolute.parse().ok()?;
             let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
-            let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+            let port = match uri.authority()?.as_str().rsplit(['@', ']']).next()?.rsplit_once(':') {
+                Some((_, port)) if !port.is_empty() => port.parse().ok()?,
+                _ if https => 443,
+                _ => 80,
+            };
             let target = uri.path_and_query().map_or("/", |target| target.as_str());
             let slash = if target.starts_with('/') { "" } else { "/" };
             return Some(Url { https, host: host.to_owned(), port, target: format!("{slash}{target}") });

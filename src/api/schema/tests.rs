@@ -2,7 +2,9 @@ use serde_json::{Value, json};
 
 use super::table::{self, Form, Shape, Type};
 use super::unsupported::security::{ENV_VAR_SOURCE, POD_SECURITY, SECURITY_CONTEXT, SYSCTL};
-use super::unsupported::{CONTAINER, CONTAINER_PORT, ENV_VAR, POD_SPEC, RESOURCES, Row};
+use super::unsupported::{
+    CONTAINER, CONTAINER_PORT, ENV_VAR, GRPC, HOOK, HTTP_GET, LIFECYCLE, POD_SPEC, PROBE, RESOURCES, Row,
+};
 use super::*;
 use crate::api::kinds::{LEASE, POD, SECRET};
 
@@ -254,6 +256,11 @@ fn every_field_has_a_verdict() {
         ("PodSpec", POD_SPEC),
         ("Container", CONTAINER),
         ("ContainerPort", CONTAINER_PORT),
+        ("Probe", PROBE),
+        ("HTTPGetAction", HTTP_GET),
+        ("GRPCAction", GRPC),
+        ("Lifecycle", LIFECYCLE),
+        ("LifecycleHandler", HOOK),
         ("EnvVar", ENV_VAR),
         ("ResourceRequirements", RESOURCES),
         ("PodSecurityContext", POD_SECURITY),
@@ -273,7 +280,7 @@ fn every_field_has_a_verdict() {
         ("ConfigMapProjection", unsupported::volume::CONFIG_MAP_PROJECTION),
         ("DownwardAPIProjection", unsupported::volume::DOWNWARD_API_PROJECTION),
         ("VolumeMount", unsupported::volume::VOLUME_MOUNT),
-    ] as [(&str, &[Row]); 22]
+    ] as [(&str, &[Row]); 27]
     {
         let fields: Vec<&str> =
             table::find("core.v1", of).unwrap().fields().map(|field| field.name).collect();

@@ -103,10 +103,10 @@ pub(super) const CONTAINER: &[Row] = &[
     ("restartPolicyRules",       Refused),
     ("volumeMounts",             In(volume::VOLUME_MOUNT)),
     ("volumeDevices",            Refused),
-    ("livenessProbe",            Acts),
-    ("readinessProbe",           Acts),
-    ("startupProbe",             Acts),
-    ("lifecycle",                Acts),
+    ("livenessProbe",            In(PROBE)),
+    ("readinessProbe",           In(PROBE)),
+    ("startupProbe",             In(PROBE)),
+    ("lifecycle",                In(LIFECYCLE)),
     ("terminationMessagePath",   Acts),
     ("terminationMessagePolicy", Acts),
     ("imagePullPolicy",          Acts),
@@ -123,6 +123,52 @@ pub(super) const CONTAINER_PORT: &[Row] = &[
     ("containerPort", Acts), // informational
     ("protocol",      Acts),
     ("hostIP",        Acts),
+];
+
+#[rustfmt::skip]
+pub(super) const PROBE: &[Row] = &[
+    ("exec",                          Acts),
+    ("httpGet",                       In(HTTP_GET)),
+    ("tcpSocket",                     Acts),
+    ("grpc",                          In(GRPC)),
+    ("initialDelaySeconds",           Acts),
+    ("timeoutSeconds",                Acts),
+    ("periodSeconds",                 Acts),
+    ("successThreshold",              Acts),
+    ("failureThreshold",              Acts),
+    ("terminationGracePeriodSeconds", Acts),
+];
+
+#[rustfmt::skip]
+pub(super) const HTTP_GET: &[Row] = &[
+    ("path",        Acts),
+    ("port",        Acts),
+    ("host",        Acts),
+    ("scheme",      Acts),
+    ("httpHeaders", Acts),
+    ("protocol",    Refused),
+];
+
+#[rustfmt::skip]
+pub(super) const GRPC: &[Row] = &[
+    ("port",    Acts),
+    ("service", Acts),
+    ("mode",    Refused),
+];
+
+#[rustfmt::skip]
+pub(super) const LIFECYCLE: &[Row] = &[
+    ("postStart",  In(HOOK)),
+    ("preStop",    In(HOOK)),
+    ("stopSignal", Refused),
+];
+
+#[rustfmt::skip]
+pub(super) const HOOK: &[Row] = &[
+    ("exec",      Acts),
+    ("httpGet",   In(HTTP_GET)),
+    ("tcpSocket", Acts),
+    ("sleep",     Acts),
 ];
 
 #[rustfmt::skip]

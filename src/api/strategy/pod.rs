@@ -7,6 +7,7 @@ use crate::api::{Cause, Object, names};
 
 mod container;
 mod defaults;
+mod probe;
 mod security;
 mod update;
 mod volume;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{has, list, text, volume};
+use super::{has, list, probe, text, volume};
 use crate::api::{Cause, Object, names};
 
 mod env;
@@ -13,6 +13,7 @@ pub fn validate(pod: &Object, causes: &mut Vec<Cause>) {
         causes.push(Cause::required("spec.containers", ""));
     }
     let host_network = pod.bool_at("/spec/hostNetwork");
+    let grace = pod.i64_at("/spec/terminationGracePeriodSeconds").unwrap_or(30);
     let volumes: Vec<&str> =
         pod.array_at("/spec/volumes").iter().map(|volume| text(volume, "name")).collect();
     // Names are unique over both lists, host ports among the containers that run together.
@@ -27,6 +28,8 @@ pub fn validate(pod: &Object, causes: &mut Vec<Cause>) {
             env::validate(&field, container, causes);
             resources::validate(&format!("{field}.resources"), container.get("resources"), causes);
             mounts(&field, container, &volumes, causes);
+            let runs_on = kind == "containers" || text(container, "restartPolicy") == "Always";
+            probe::validate(&field, container, runs_on, grace, causes);
             let policy = text(container, "restartPolicy");
             let supported = &["Always", "Never", "OnFailure"];
             if !policy.is_empty() && !supported.contains(&policy) {
