@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use common::containerd::Containerd;
 use common::image::{self, Image};
 use common::network;
@@ -17,7 +18,10 @@ use midge::agent::outbox::Outbox;
 use midge::agent::session::Core;
 use midge::agent::{self, Config, exec, session};
 use midge::containerd::Client;
-use midge::link::{Put, ToAgent, ToServer, Welcome};
+use midge::link::{
+    Chunk, Connection, End, ExecRequest, Link, Patience, PortForwardRequest, Put, Received, Stream,
+    StreamRequest, ToAgent, ToServer, Welcome, channel,
+};
 use midge::{Executor, cni};
 use serde_json::{Value, json};
 use smol::future::{self, block_on};
@@ -155,7 +159,7 @@ impl Node {
     fn with_client<F: Future<Output = ()>>(&self, test: impl FnOnce(Client) -> F) {
         let executor = Executor::default();
         let limit = async {
-            smol::Timer::after(Duration::from_secs(60)).await;
+            smol::Timer::after(Duration::from_secs(40)).await;
             panic!("the test takes too long");
         };
         let test = async {
@@ -163,6 +167,49 @@ impl Node {
             test(Client::connect(&socket, namespace, &executor).await.unwrap()).await;
         };
         block_on(executor.run(future::or(test, limit)));
+    }
+
+    /// Runs `test` with the server's end of a link to the node.
+    fn with_link<F: Future<Output = ()>>(&self, test: impl FnOnce(Link) -> F) {
+        let outbox = self.outbox().clone();
+        self.with_client(async |_| {
+            let executor = Executor::default();
+            let (one, other) = smol::net::unix::UnixStream::pair().unwrap();
+            let start =
+                |io, end| Connection::start(Box::new(io), Bytes::new(), end, Patience::AGENT, &executor);
+            let test = async {
+                let (agent, server) = (start(one, End::Agent).await, start(other, End::Server).await);
+                let serve = async {
+                    loop {
+                        if let Received::Open(request, stream) = agent.next().await.unwrap() {
+                            outbox.open(request, stream);
+                        }
+                    }
+                };
+                // A server reads its link always.
+                let read = async {
+                    loop {
+                        server.next().await.unwrap();
+                    }
+                };
+                future::or(test(server.link().clone()), future::or(serve, read)).await;
+            };
+            executor.run(test).await;
+        });
+    }
+
+    fn exec(&self, uid: &str, text: &str) -> ExecRequest {
+        ExecRequest {
+            namespace: "default".into(),
+            pod: uid.into(),
+            uid: uid.into(),
+            container: "web".into(),
+            command: ["sh", "-c", text].map(str::to_owned).into(),
+            stdin: false,
+            stdout: true,
+            stderr: true,
+            tty: false,
+        }
     }
 
     /// The folders of programs that run, or are not cleared yet.
@@ -178,6 +225,36 @@ impl Drop for Node {
             self.stop();
         }
         let _ = std::process::Command::new("ip").args(["link", "delete", &self.config.bridge]).output();
+    }
+}
+
+/// What comes on stdout and stderr until the stream ends, and its status.
+async fn all(stream: &Stream) -> (String, String, Value) {
+    let mut text = [Vec::new(), Vec::new()];
+    loop {
+        match stream.read().await.unwrap() {
+            Chunk::Data { channel: channel @ (channel::STDOUT | channel::STDERR), data } => {
+                text[usize::from(channel) - 1].extend_from_slice(&data);
+            }
+            Chunk::Data { .. } => {}
+            Chunk::End { status } => {
+                let [out, err] = text.map(|text| String::from_utf8_lossy(&text).into_owned());
+                let status =
+                    if status.is_empty() { Value::Null } else { serde_json::from_slice(&status).unwrap() };
+                return (out, err, status);
+            }
+        }
+    }
+}
+
+/// Reads until stdout has had `text`.
+async fn until(stream: &Stream, text: &str) {
+    let mut said = String::new();
+    while !said.contains(text) {
+        match stream.read().await {
+            Ok(Chunk::Data { channel: channel::STDOUT, data }) => said += &String::from_utf8_lossy(&data),
+            other => panic!("{other:?} after {said:?}, not {text:?}"),
+        }
     }
 }
 
@@ -249,5 +326,178 @@ fn programs_of_probes() {
         }
         eventually("programs are left", || node.programs().is_empty()).await;
         assert_eq!(running("4324"), 0);
+    });
+}
+
+#[test]
+fn programs_of_people() {
+    let mut node = Node::new();
+    node.run("shell", "Running", script("exec sleep 1000"));
+    node.with_link(async |link| {
+        let open = |request: ExecRequest| link.open(&StreamRequest::Exec(request)).unwrap();
+        let (out, err, status) = all(&open(node.exec("shell", "echo out; echo err >&2; exit 3"))).await;
+        assert_eq!((out.as_str(), err.as_str()), ("out\n", "err\n"));
+        assert_eq!(
+            (&status["reason"], &status["details"]["causes"][0]),
+            (&json!("NonZeroExitCode"), &json!({"reason": "ExitCode", "message": "3"}))
+        );
+        assert_eq!(status["message"], "command terminated with non-zero exit code: exit status 3");
+        assert_eq!(all(&open(node.exec("shell", "true"))).await.2, Value::Null);
+
+        // Megabytes each way, and the end of the input, which is not the end of the output.
+        let data = vec![b'x'; 1_000_000];
+        let cat = open(ExecRequest { stdin: true, ..node.exec("shell", "cat; echo end") });
+        let send = async {
+            cat.write(channel::STDIN, &data).await.unwrap();
+            cat.write(channel::CLOSE, &[channel::STDIN]).await.unwrap();
+        };
+        let ((), (out, _, status)) = future::zip(send, all(&cat)).await;
+        assert_eq!((out.len(), out.ends_with("xend\n"), status), (1_000_004, true, Value::Null));
+        // An input that ends at once.
+        for _ in 0..5 {
+            let wc = open(ExecRequest { stdin: true, ..node.exec("shell", "wc -c") });
+            wc.write(channel::CLOSE, &[channel::STDIN]).await.unwrap();
+            assert_eq!(all(&wc).await.0, "0\n");
+        }
+        // A program that closes its input, or reads none, is not waited for by what is sent.
+        let deaf = open(ExecRequest { stdin: true, ..node.exec("shell", "exec <&-; sleep 0.2; echo done") });
+        let (_, (out, ..)) = future::zip(deaf.write(channel::STDIN, &data), all(&deaf)).await;
+        assert_eq!(out, "done\n");
+
+        // A terminal, its size, and what is typed.
+        let shell = ExecRequest { stdin: true, stderr: false, tty: true, ..node.exec("shell", "") };
+        let shell = open(ExecRequest { command: vec!["sh".into()], ..shell });
+        shell.write(channel::RESIZE, br#"{"Width":91,"Height":37}"#).await.unwrap();
+        shell.write(channel::RESIZE, b"{\"Width\":-1").await.unwrap();
+        shell.write(channel::STDIN, b"stty size; echo $TERM.; tty\n").await.unwrap();
+        until(&shell, "37 91\r\nxterm.\r\n/dev/pts/").await;
+        shell.write(channel::STDIN, b"exit 5\n").await.unwrap();
+        assert_eq!(all(&shell).await.2["details"]["causes"][0]["message"], "5");
+
+        // What is not there.
+        let nobody = ExecRequest { container: "db".into(), ..node.exec("shell", "true") };
+        assert!(
+            all(&open(nobody)).await.2["message"].as_str().unwrap().contains("container not found (\"db\")")
+        );
+        let elsewhere = ExecRequest { uid: "../shell".into(), ..node.exec("shell", "true") };
+        assert_eq!(all(&open(elsewhere)).await.2["code"], 404);
+        let missing = ExecRequest { command: vec!["nonesuch".into()], ..node.exec("shell", "") };
+        let (_, _, status) = all(&open(missing)).await;
+        assert!(
+            status["message"].as_str().unwrap().contains("executable file not found in $PATH"),
+            "{status}"
+        );
+    });
+}
+
+#[test]
+fn nobody_stays_when_a_client_vanishes() {
+    let mut node = Node::new();
+    node.run("shell", "Running", script("exec sleep 1000"));
+    node.with_link(async |link| {
+        let open = |request: ExecRequest| link.open(&StreamRequest::Exec(request)).unwrap();
+        // With and without a terminal; one that ignores signals, does not read, and has children.
+        for tty in [false, true] {
+            let stubborn =
+                "trap '' HUP TERM PIPE; sleep 4331 & (sleep 4332 | sleep 4333) & echo up; sleep 4334";
+            let stream = open(ExecRequest { stdin: true, stderr: !tty, tty, ..node.exec("shell", stubborn) });
+            until(&stream, "up").await;
+            let busy = async {
+                loop {
+                    stream.write(channel::STDIN, &[b'x'; 10_000]).await.unwrap();
+                }
+            };
+            let alive =
+                eventually("it does not run", || ["4331", "4332", "4333", "4334"].map(running) == [1; 4]);
+            future::or(alive, busy).await;
+            drop(stream);
+            let gone =
+                || ["4331", "4332", "4333", "4334"].map(running) == [0; 4] && node.programs().is_empty();
+            eventually("a program outlives its client", gone).await;
+        }
+        // One whose output nobody reads, and one that has not started yet.
+        let flood = open(node.exec("shell", "yes 4335"));
+        eventually("yes does not run", || running("4335") == 1).await;
+        drop((flood, open(node.exec("shell", "sleep 4336"))));
+        eventually("a program outlives its client", || {
+            running("4335") + running("4336") == 0 && node.programs().is_empty()
+        })
+        .await;
+    });
+    // An agent that is gone leaves what it had started to the next one.
+    node.with_link(async |link| {
+        let stream = link.open(&StreamRequest::Exec(node.exec("shell", "echo up; sleep 4337"))).unwrap();
+        until(&stream, "up").await;
+        std::mem::forget(stream);
+        std::mem::forget(link);
+    });
+}
+
+#[test]
+fn a_hundred_sessions_at_once() {
+    let mut node = Node::new();
+    node.run("shell", "Running", script("exec sleep 1000"));
+    node.with_link(async |link| {
+        let request = ExecRequest { stdin: true, ..node.exec("shell", "echo up; cat") };
+        let streams: Vec<Stream> =
+            (0..100).map(|_| link.open(&StreamRequest::Exec(request.clone())).unwrap()).collect();
+        for stream in &streams {
+            until(stream, "up").await;
+        }
+        for (number, stream) in streams.iter().enumerate() {
+            stream.write(channel::STDIN, number.to_string().as_bytes()).await.unwrap();
+            stream.write(channel::CLOSE, &[channel::STDIN]).await.unwrap();
+        }
+        for (number, stream) in streams.iter().enumerate() {
+            let (out, _, status) = all(stream).await;
+            assert_eq!((out, status), (number.to_string(), Value::Null));
+        }
+        eventually("programs are left", || node.programs().is_empty()).await;
+    });
+}
+
+#[test]
+fn ports() {
+    let mut node = Node::new();
+    let serve = "echo hello > /tmp/index.html; httpd -p 127.0.0.1:8080 -h /tmp; \
+        nc -ll -p 8081 -e sh -c 'cat; echo end' & exec sleep 1000";
+    node.run("web", "Running", script(serve));
+    node.with_link(async |link| {
+        let open = |port| {
+            let (namespace, pod, uid) = ("default".into(), "web".into(), "web".into());
+            link.open(&StreamRequest::PortForward(PortForwardRequest { namespace, pod, uid, port })).unwrap()
+        };
+        let answer = async |port, question: &[u8]| {
+            let stream = open(port);
+            let (mut answer, mut closed) = (Vec::new(), false);
+            let send = async {
+                stream.write(0, question).await?;
+                stream.write(channel::CLOSE, &[0]).await
+            };
+            let receive = async {
+                loop {
+                    match stream.read().await.unwrap() {
+                        Chunk::Data { channel: 0, data } => answer.extend_from_slice(&data),
+                        Chunk::Data { data, .. } => closed = *data == [0],
+                        Chunk::End { status } => break String::from_utf8(status).unwrap(),
+                    }
+                }
+            };
+            let (_, status) = future::zip(send, receive).await;
+            (String::from_utf8(answer).unwrap(), closed, status)
+        };
+        while !answer(8080, b"").await.2.is_empty() || !answer(8081, b"").await.2.is_empty() {
+            smol::Timer::after(Duration::from_millis(50)).await;
+        }
+        let (page, closed, _) = answer(8080, b"GET / HTTP/1.0\r\n\r\n").await;
+        assert!(page.ends_with("hello\n") && closed, "{page}");
+        let large = vec![b'y'; 1_000_000];
+        let (echoed, ..) = answer(8081, &large).await;
+        assert_eq!((echoed.len(), echoed.ends_with("yend\n")), (1_000_004, true));
+        let (_, _, refused) = answer(8082, b"").await;
+        assert!(
+            refused.contains("failed to connect to localhost:8082 inside the pod, IPv4: Connection refused"),
+            "{refused}"
+        );
     });
 }

@@ -45,11 +45,11 @@ impl Streams {
     pub async fn serve(&self, request: StreamRequest, stream: Stream) -> Result<(), StreamError> {
         // Boxed: the largest one's size is not to be that of all.
         match request {
-            StreamRequest::Log(request) => {
-                Box::pin(logs::serve(&self.pods_folder, &request, stream)).await
-            }
+            StreamRequest::Log(request) => Box::pin(logs::serve(&self.pods_folder, &request, stream)).await,
             StreamRequest::Exec(request) => Box::pin(session::exec(self, request, stream)).await,
-            StreamRequest::PortForward(request) => Box::pin(port_forward::serve(self, &request, stream)).await,
+            StreamRequest::PortForward(request) => {
+                Box::pin(port_forward::serve(self, &request, stream)).await
+            }
             StreamRequest::Attach(_) | StreamRequest::Read(_) => {
                 stream.end(&Status::internal("this node can't do that yet").to_vec()).await
             }

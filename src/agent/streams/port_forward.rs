@@ -21,7 +21,11 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Both ways on this channel.
 const DATA: u8 = channel::STDIN;
 
-pub async fn serve(streams: &Streams, request: &PortForwardRequest, stream: Stream) -> Result<(), StreamError> {
+pub async fn serve(
+    streams: &Streams,
+    request: &PortForwardRequest,
+    stream: Stream,
+) -> Result<(), StreamError> {
     let connecting = async { Some(connect(streams, request).await) };
     let gone = async {
         stream.closed().await;
