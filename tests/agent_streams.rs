@@ -14,6 +14,7 @@ use bytes::Bytes;
 use common::containerd::Containerd;
 use common::image::{self, Image};
 use common::network;
+use midge::agent::exec::process::{Process, Wanted};
 use midge::agent::outbox::Outbox;
 use midge::agent::session::Core;
 use midge::agent::{self, Config, exec, session};
@@ -212,6 +213,17 @@ impl Node {
         }
     }
 
+    /// How many processes of the node's containers have `argument` among theirs.
+    fn running(&self, argument: &str) -> usize {
+        let has = |entry: std::io::Result<std::fs::DirEntry>| {
+            let path = entry.unwrap().path();
+            let read = |name| std::fs::read(path.join(name)).unwrap_or_default();
+            let group = String::from_utf8_lossy(&read("cgroup")).contains(self.containerd.namespace());
+            group && read("cmdline").split(|byte| *byte == 0).any(|part| part == argument.as_bytes())
+        };
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| has(entry).then_some(())).count()
+    }
+
     /// The folders of programs that run, or are not cleared yet.
     fn programs(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.config.run_dir.join("exec"));
@@ -262,15 +274,6 @@ fn script(text: &str) -> Value {
     json!({"command": ["sh", "-c", text]})
 }
 
-/// How many processes have `argument` among theirs.
-fn running(argument: &str) -> usize {
-    let has = |entry: std::io::Result<std::fs::DirEntry>| {
-        let line = std::fs::read(entry.unwrap().path().join("cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|part| part == argument.as_bytes())
-    };
-    std::fs::read_dir("/proc").unwrap().filter_map(|entry| has(entry).then_some(())).count()
-}
-
 /// Waits until `done`.
 async fn eventually(what: &str, done: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(15);
@@ -302,11 +305,12 @@ fn programs_of_probes() {
         let begun = Instant::now();
         assert_eq!(run("sleep 4321 & exit 0", 30).await.unwrap().code, 0);
         assert!(begun.elapsed() < Duration::from_secs(10));
-        assert_eq!(running("4321"), 1);
+        assert_eq!(node.running("4321"), 1);
 
         let late = run("sleep 4322 & sleep 4323; true", 1).await.unwrap_err();
         assert_eq!(late.to_string(), "command timed out after 1 s");
-        eventually("the late program's children live", || running("4322") + running("4323") == 0).await;
+        eventually("the late program's children live", || node.running("4322") + node.running("4323") == 0)
+            .await;
 
         let command = ["/no/such".to_owned()];
         let missing = exec::run(&client, &run_dir, &id, &command, Duration::from_secs(30), 100).await;
@@ -325,7 +329,7 @@ fn programs_of_probes() {
             future::or(running, timer).await;
         }
         eventually("programs are left", || node.programs().is_empty()).await;
-        assert_eq!(running("4324"), 0);
+        assert_eq!(node.running("4324"), 0);
     });
 }
 
@@ -407,30 +411,39 @@ fn nobody_stays_when_a_client_vanishes() {
                     stream.write(channel::STDIN, &[b'x'; 10_000]).await.unwrap();
                 }
             };
-            let alive =
-                eventually("it does not run", || ["4331", "4332", "4333", "4334"].map(running) == [1; 4]);
+            let alive = eventually("it does not run", || {
+                ["4331", "4332", "4333", "4334"].map(|number| node.running(number)) == [1; 4]
+            });
             future::or(alive, busy).await;
             drop(stream);
-            let gone =
-                || ["4331", "4332", "4333", "4334"].map(running) == [0; 4] && node.programs().is_empty();
+            let gone = || {
+                ["4331", "4332", "4333", "4334"].map(|number| node.running(number)) == [0; 4]
+                    && node.programs().is_empty()
+            };
             eventually("a program outlives its client", gone).await;
         }
         // One whose output nobody reads, and one that has not started yet.
-        let flood = open(node.exec("shell", "yes 4335"));
-        eventually("yes does not run", || running("4335") == 1).await;
+        let flood = open(node.exec("shell", "sleep 4335 & yes"));
+        eventually("yes does not run", || node.running("4335") == 1).await;
         drop((flood, open(node.exec("shell", "sleep 4336"))));
         eventually("a program outlives its client", || {
-            running("4335") + running("4336") == 0 && node.programs().is_empty()
+            node.running("4335") + node.running("4336") == 0 && node.programs().is_empty()
         })
         .await;
     });
-    // An agent that is gone leaves what it had started to the next one.
-    node.with_link(async |link| {
-        let stream = link.open(&StreamRequest::Exec(node.exec("shell", "echo up; sleep 4337"))).unwrap();
-        until(&stream, "up").await;
-        std::mem::forget(stream);
-        std::mem::forget(link);
+    // An agent that is killed leaves what it had started to the next one.
+    let (id, run_dir) = (node.container("shell"), node.config.run_dir.clone());
+    node.with_client(async |client| {
+        let command = ["sleep", "4337"].map(str::to_owned).into();
+        let wanted = Wanted { command, ..Wanted::default() };
+        std::mem::forget(Process::start(&client, &run_dir, &id, wanted).await.unwrap());
     });
+    assert_eq!((node.running("4337"), node.programs().len()), (1, 1));
+    node.stop();
+    node.start();
+    block_on(eventually("a program outlives two agents", || {
+        node.running("4337") == 0 && node.programs().is_empty()
+    }));
 }
 
 #[test]
