@@ -93,7 +93,7 @@ impl Channel {
         let (requests, connection) = h2::client::Builder::new()
             .enable_push(false)
             .max_header_list_size(16 * 1024)
-            .handshake::<_, Bytes>(Socket(stream))
+            .handshake::<_, Bytes>(Socket(Box::new(stream)))
             .await
             .map_err(|source| Error::Transport { call, source })?;
         let over = Arc::new(AtomicBool::new(false));

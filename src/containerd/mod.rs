@@ -26,6 +26,12 @@ mod task;
 mod types;
 mod unpack;
 
+/// gRPC itself, for other servers than containerd.
+pub mod grpc {
+    pub use super::call::{Answers, Requests};
+    pub use super::io::Socket;
+}
+
 /// Labels of a resource: keys as `midge/pod`, sorted.
 pub type Labels = std::collections::BTreeMap<String, String>;
 

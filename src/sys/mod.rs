@@ -1,5 +1,6 @@
 //! Floor 0: one small module per Linux interface, so that nothing above names a system call.
 
+pub mod beneath;
 pub mod cgroup;
 pub mod fifo;
 pub mod file;
@@ -14,3 +15,4 @@ pub mod process;
 pub mod run_file;
 pub mod signal;
 pub mod socket;
+pub mod usage;
