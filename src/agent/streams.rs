@@ -50,7 +50,8 @@ impl Streams {
             StreamRequest::PortForward(request) => {
                 Box::pin(port_forward::serve(self, &request, stream)).await
             }
-            StreamRequest::Attach(_) | StreamRequest::Read(_) => {
+            StreamRequest::Attach(request) => Box::pin(session::attach(self, request, stream)).await,
+            StreamRequest::Read(_) => {
                 stream.end(&Status::internal("this node can't do that yet").to_vec()).await
             }
         }
