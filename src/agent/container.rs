@@ -19,9 +19,11 @@ use super::env::{self, Facts};
 use super::etc;
 use super::event::Event;
 use super::images::{self, Images};
+use super::logger;
 use super::record::{Attempt, Stamp};
 use super::sandbox::Sandbox;
 use super::spec::{self, Machine};
+use super::users::Users;
 use super::volumes::Volumes;
 use crate::api::Object;
 use crate::chain;
@@ -54,6 +56,7 @@ pub struct Runtime {
     pub images: Arc<Images>,
     pub snapshotter: String,
     pub machine: Machine,
+    pub users: Users,
     pub volumes: Volumes,
     /// `<data>/agent/pods`.
     pub pods_folder: PathBuf,
@@ -274,12 +277,12 @@ impl Runtime {
             Failure::Waits { reason, message }
         };
         let facts = Facts {
-            hostname: &etc::hostname(start.pod),
             pod_ips: if start.sandbox.ips.is_empty() { start.host_ips } else { &start.sandbox.ips },
             host_ips: start.host_ips,
             configs: &self.volumes.configs,
+            allocatable: self.machine.allocatable,
         };
-        let env = env::env(start.pod, container, &image.config.env, &facts)
+        let env = env::env(start.pod, container, &facts)
             .map_err(|error| fail(report, "CreateContainerConfigError", error.to_string()))?;
         if let Err(error) = self.volumes.set_up(start.pod).await {
             let message = chain(&error);
@@ -288,22 +291,22 @@ impl Runtime {
         }
         let volumes = self.volumes.mounts(start.pod, container, &env).await;
         let volumes = volumes.map_err(|error| fail(report, "CreateContainerConfigError", chain(&error)))?;
+        let user = self.users.user(start.pod, container, &image, &id).await;
+        let user = user.map_err(|error| fail(report, error.reason(), chain(&error)))?;
         let spec = spec::spec(&spec::Inputs {
             pod: start.pod,
             container,
             image: &image.config,
             sandbox: start.sandbox,
             machine: &self.machine,
+            user: &user,
             folder: &folder,
             termination_log: &termination_log,
             id: &id,
             env: &env,
             volumes: &volumes,
         });
-        let spec = spec.map_err(|error| match error {
-            spec::Error::NoCommand => fail(report, "CreateContainerError", error.to_string()),
-            _ => fail(report, "CreateContainerConfigError", error.to_string()),
-        })?;
+        let spec = spec.map_err(|error| fail(report, error.reason(), chain(&error)))?;
         for warning in spec.warnings {
             report.event(Event::warning("LimitNotEnforced", warning).of(start.name));
         }

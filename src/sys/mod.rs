@@ -2,6 +2,7 @@
 
 pub mod beneath;
 pub mod cgroup;
+pub mod device;
 pub mod fifo;
 pub mod file;
 pub mod host;
@@ -11,7 +12,9 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod notify;
+pub mod pid_namespace;
 pub mod process;
+pub mod rootfs;
 pub mod run_file;
 pub mod signal;
 pub mod socket;
