@@ -15,13 +15,14 @@ use common::containerd::Containerd;
 use common::image::{self, Image};
 use common::network;
 use midge::agent::exec::process::{Process, Wanted};
+use midge::agent::logger::Limits;
 use midge::agent::outbox::Outbox;
 use midge::agent::session::Core;
 use midge::agent::{self, Config, exec, session};
 use midge::containerd::Client;
 use midge::link::{
-    Chunk, Connection, End, ExecRequest, Link, Patience, PortForwardRequest, Put, Received, Stream,
-    StreamRequest, ToAgent, ToServer, Welcome, channel,
+    AttachRequest, Chunk, Connection, End, ExecRequest, Link, LogRequest, Patience, PortForwardRequest, Put,
+    Received, Stream, StreamRequest, ToAgent, ToServer, Welcome, channel,
 };
 use midge::{Executor, cni};
 use serde_json::{Value, json};
@@ -43,10 +44,14 @@ struct Agent {
 
 impl Node {
     fn new() -> Node {
+        Node::with(|_| ())
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Node {
         network::own();
         let containerd = Containerd::start();
         let folder = containerd.folder().to_path_buf();
-        let config = Config {
+        let mut config = Config {
             data_dir: folder.join("data"),
             run_dir: folder.join("run"),
             node_name: "pi-1".into(),
@@ -67,6 +72,7 @@ impl Node {
             executable: env!("CARGO_BIN_EXE_midge").into(),
             log_limits: Default::default(),
         };
+        change(&mut config);
         std::fs::create_dir_all(config.images_folder()).unwrap();
         let archive = config.images_folder().join("web.tar");
         image::docker_archive(&archive, &[Image::busybox("web:1", &["sh"])], false);
@@ -514,4 +520,113 @@ fn ports() {
             "{refused}"
         );
     });
+}
+
+fn attach(uid: &str) -> AttachRequest {
+    let (namespace, pod, container) = ("default".into(), uid.into(), "web".into());
+    let (stdin, stdout, stderr, tty) = (true, true, true, false);
+    AttachRequest { namespace, pod, uid: uid.into(), container, stdin, stdout, stderr, tty }
+}
+
+#[test]
+fn people_at_a_containers_own_program() {
+    let mut node = Node::new();
+    let reader =
+        json!({"command": ["sh", "-c", "echo begun; cat; echo end >&2"], "stdin": true, "stdinOnce": true});
+    node.run("once", "Running", reader);
+    let mut talker = script("while read line; do echo said $line; [ $line != bye ] || exit 0; done");
+    talker["stdin"] = true.into();
+    node.run("talker", "Running", talker);
+    node.run("shell", "Running", json!({"command": ["sh"], "stdin": true, "tty": true}));
+    node.run("plain", "Running", script("while :; do echo tick; sleep 0.1; done"));
+    node.with_link(async |link| {
+        let open = |uid| link.open(&StreamRequest::Attach(attach(uid))).unwrap();
+        // The end of the input of the first one is that of the program's.
+        let once = open("once");
+        let data = vec![b'x'; 300_000];
+        let send = async {
+            once.write(channel::STDIN, &data).await.unwrap();
+            once.write(channel::CLOSE, &[channel::STDIN]).await.unwrap();
+        };
+        let ((), (out, err, status)) = future::zip(send, all(&once)).await;
+        assert_eq!(
+            (out.trim_start_matches("begun\n").len(), err.as_str(), status),
+            (300_000, "end\n", Value::Null)
+        );
+
+        // Two at once hear the same; who leaves takes nothing along.
+        let (one, two) = (open("talker"), open("talker"));
+        one.write(channel::STDIN, b"hello\n").await.unwrap();
+        until(&one, "said hello\n").await;
+        drop(one);
+        two.write(channel::STDIN, b"again\n").await.unwrap();
+        until(&two, "said again\n").await;
+        // What comes to its end here leaves the program its input.
+        two.write(channel::CLOSE, &[channel::STDIN]).await.unwrap();
+        assert_eq!(all(&two).await.2, Value::Null);
+        let three = open("talker");
+        three.write(channel::STDIN, b"bye\n").await.unwrap();
+        assert_eq!(all(&three).await, ("said bye\n".into(), String::new(), Value::Null));
+
+        // A terminal that is left and found again.
+        for size in ["30 90", "31 91"] {
+            let shell = open("shell");
+            let (height, width) = size.split_once(' ').unwrap();
+            let resize = format!("{{\"Width\":{width},\"Height\":{height}}}");
+            shell.write(channel::RESIZE, resize.as_bytes()).await.unwrap();
+            shell.write(channel::STDIN, b"sleep 0.2; stty size\n").await.unwrap();
+            until(&shell, &format!("{size}\r\n")).await;
+        }
+        // Without an input; what was said before is not repeated.
+        until(&open("plain"), "tick\ntick\n").await;
+    });
+    node.until("once", "Succeeded");
+    node.until("talker", "Succeeded");
+    let log = |uid: &str| LogRequest {
+        uid: uid.into(),
+        pod: uid.into(),
+        container: "web".into(),
+        ..Default::default()
+    };
+    node.with_link(async |link| {
+        let stream = link.open(&StreamRequest::Log(log("talker"))).unwrap();
+        assert_eq!(all(&stream).await.0, "said hello\nsaid again\nsaid bye\n");
+        let stream = link.open(&StreamRequest::Attach(attach("once"))).unwrap();
+        assert!(all(&stream).await.2["message"].as_str().unwrap().contains("container not found"));
+    });
+}
+
+#[test]
+fn logs_are_followed_over_rotation() {
+    let mut node = Node::with(|config| config.log_limits = Limits { size: 100_000, files: 3 });
+    let count = "for i in $(seq 1 10000); do echo line $i; done; echo done >&2; sleep 0.5";
+    node.run("count", "Running", script(&format!("sleep 0.5; {count}")));
+    let log = LogRequest {
+        uid: "count".into(),
+        pod: "count".into(),
+        container: "web".into(),
+        follow: true,
+        ..LogRequest::default()
+    };
+    node.with_link(async |link| {
+        let stream = link.open(&StreamRequest::Log(log.clone())).unwrap();
+        let (text, _, status) = all(&stream).await;
+        let expected = (1..=10_000).map(|number| format!("line {number}\n")).collect::<String>() + "done\n";
+        assert_eq!((text == expected, text.len(), status), (true, expected.len(), Value::Null));
+        // Of what was rotated away nothing is left, and what is left is whole.
+        let rest = all(&link.open(&StreamRequest::Log(log.clone())).unwrap()).await.0;
+        assert!(
+            expected.ends_with(&rest) && (50_000..expected.len()).contains(&rest.len()),
+            "{}",
+            rest.len()
+        );
+        let tail = LogRequest { tail: Some(3000), ..log.clone() };
+        assert_eq!(all(&link.open(&StreamRequest::Log(tail)).unwrap()).await.0.lines().count(), 3000);
+        let stderr = LogRequest { stream: Some("stderr".into()), ..log };
+        assert_eq!(all(&link.open(&StreamRequest::Log(stderr)).unwrap()).await.0, "done\n");
+    });
+    let folder = node.config.pods_folder().join("count/logs/web");
+    let sizes = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+    let sizes: Vec<u64> = sizes.collect();
+    assert!(sizes.len() == 3 && sizes.iter().all(|size| *size <= 100_000), "{sizes:?}");
 }

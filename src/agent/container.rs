@@ -16,10 +16,8 @@ use futures_lite::future;
 use serde_json::Value;
 
 use super::env::{self, Facts};
-use super::etc;
 use super::event::Event;
 use super::images::{self, Images};
-use super::logger;
 use super::record::{Attempt, Stamp};
 use super::sandbox::Sandbox;
 use super::spec::{self, Machine};

@@ -74,6 +74,8 @@ struct Format {
     timestamps: bool,
     /// The last line was a part: the next one goes on on the same line.
     continues: bool,
+    /// `stdout` or `stderr` alone.
+    only: Option<String>,
     /// Bytes that may still be sent.
     left: u64,
 }
@@ -105,6 +107,7 @@ impl Log {
             format: Format {
                 timestamps: request.timestamps,
                 continues: false,
+                only: request.stream.clone(),
                 left: request.limit_bytes.unwrap_or(u64::MAX),
             },
         })
@@ -169,11 +172,12 @@ impl Log {
 impl Format {
     fn line(&mut self, line: &[u8], since: &str, out: &mut Vec<u8>) {
         let mut parts = line.splitn(4, |byte| *byte == b' ');
-        let (Some(stamp), Some(_stream), Some(tag)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(stamp), Some(stream), Some(tag)) = (parts.next(), parts.next(), parts.next()) else {
             return;
         };
         let text = parts.next().unwrap_or(b"");
-        if stamp < since.as_bytes() {
+        let other = self.only.as_ref().is_some_and(|only| only.as_bytes() != stream);
+        if other || stamp < since.as_bytes() {
             return;
         }
         let start = out.len();
@@ -267,6 +271,9 @@ mod tests {
         assert_eq!(read("since", &log, &since).unwrap(), "\n");
         let stamps = LogRequest { timestamps: true, limit_bytes: Some(40), ..request() };
         assert_eq!(read("stamps", &log, &stamps).unwrap(), format!("{} one\n{}", stamp(1), &stamp(2)[..5]));
+        let log = log.replace("stdout F one", "stderr F one");
+        let stderr = LogRequest { stream: Some("stderr".into()), ..request() };
+        assert_eq!(read("stream", &log, &stderr).unwrap(), "one\n");
         let previous = LogRequest { previous: true, ..request() };
         let error = read("previous", &log, &previous).unwrap_err();
         assert_eq!(error.message, "previous terminated container \"web\" in pod \"web\" not found");
