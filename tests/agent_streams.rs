@@ -599,7 +599,9 @@ fn people_at_a_containers_own_program() {
 #[test]
 fn logs_are_followed_over_rotation() {
     let mut node = Node::with(|config| config.log_limits = Limits { size: 100_000, files: 3 });
-    let count = "for i in $(seq 1 10000); do echo line $i; done; echo done >&2; sleep 0.5";
+    // Slow enough for a reader that looks every 150 ms: what is rotated away is gone.
+    let count = "for j in $(seq 0 19); do for i in $(seq $((j*500+1)) $((j*500+500))); do echo line $i; done; \
+                 sleep 0.1; done; echo done >&2; sleep 0.5";
     node.run("count", "Running", script(&format!("sleep 0.5; {count}")));
     let log = LogRequest {
         uid: "count".into(),
