@@ -1,13 +1,14 @@
 //! Serves the Log stream from a container's log files (CRI format, one file an attempt).
 
-use std::fs::File;
+mod files;
+
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use futures_lite::future;
 
+use self::files::Files;
 use super::container::files::log_path;
 use super::desired::{self, Pod};
 use super::record::{Attempt, Record};
@@ -16,8 +17,6 @@ use crate::link::{LogRequest, Stream, StreamError};
 
 /// The channel of the link's stream that log text is sent on.
 const CHANNEL: u8 = 1;
-/// Read at a time. A line has at most 16 KiB of text.
-const BLOCK: usize = 32 * 1024;
 /// While someone follows: how often the file is looked at.
 const POLL: Duration = Duration::from_millis(150);
 
@@ -63,9 +62,8 @@ fn attempt(folder: &Path, request: &LogRequest) -> Result<u32, Status> {
 }
 
 struct Log {
-    file: File,
+    files: Files,
     number: u32,
-    offset: u64,
     /// Lines before this stamp are left out; compared as text, since all stamps have one form.
     since: String,
     format: Format,
@@ -76,6 +74,8 @@ struct Format {
     timestamps: bool,
     /// The last line was a part: the next one goes on on the same line.
     continues: bool,
+    /// `stdout` or `stderr` alone.
+    only: Option<String>,
     /// Bytes that may still be sent.
     left: u64,
 }
@@ -91,11 +91,7 @@ impl Log {
         let failed = |error: io::Error| {
             Status::internal(format!("failed to read the log `{}`: {error}", path.display()))
         };
-        let file = File::open(&path).map_err(failed)?;
-        let offset = match request.tail {
-            Some(lines) => tail(&file, lines).map_err(failed)?,
-            None => 0,
-        };
+        let files = Files::open(&path, request.tail).map_err(failed)?;
         let seconds_ago = |seconds| SystemTime::now().checked_sub(Duration::from_secs(seconds));
         let since =
             match &request.since_time {
@@ -105,13 +101,13 @@ impl Log {
                 None => request.since_seconds.and_then(seconds_ago),
             };
         Ok(Log {
-            file,
+            files,
             number,
-            offset,
             since: since.map_or(String::new(), time::format_nano),
             format: Format {
                 timestamps: request.timestamps,
                 continues: false,
+                only: request.stream.clone(),
                 left: request.limit_bytes.unwrap_or(u64::MAX),
             },
         })
@@ -162,23 +158,12 @@ impl Log {
         }
     }
 
-    /// The next lines, formatted; None at the end of the file.
+    /// The next lines, formatted; None at the end.
     fn read(mut self) -> io::Result<(Log, Option<Vec<u8>>)> {
-        let mut block = vec![0; BLOCK];
-        let read = self.file.read_at(&mut block, self.offset)?;
-        let block = &block[..read];
-        let Some(end) = block.iter().rposition(|byte| *byte == b'\n') else {
-            // A longer line is none of the log program's: it is passed over.
-            if read == BLOCK {
-                self.offset += u64::try_from(read).unwrap_or(0);
-                return Ok((self, Some(Vec::new())));
-            }
-            return Ok((self, None));
-        };
-        self.offset += u64::try_from(end + 1).unwrap_or(0);
-        let mut text = Vec::with_capacity(end);
-        for line in block[..end].split(|byte| *byte == b'\n') {
-            self.format.line(line, &self.since, &mut text);
+        let Some(lines) = self.files.read()? else { return Ok((self, None)) };
+        let mut text = Vec::with_capacity(lines.len());
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            self.format.line(line.strip_suffix(b"\n").unwrap_or(line), &self.since, &mut text);
         }
         Ok((self, Some(text)))
     }
@@ -187,11 +172,12 @@ impl Log {
 impl Format {
     fn line(&mut self, line: &[u8], since: &str, out: &mut Vec<u8>) {
         let mut parts = line.splitn(4, |byte| *byte == b' ');
-        let (Some(stamp), Some(_stream), Some(tag)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(stamp), Some(stream), Some(tag)) = (parts.next(), parts.next(), parts.next()) else {
             return;
         };
         let text = parts.next().unwrap_or(b"");
-        if stamp < since.as_bytes() {
+        let other = self.only.as_ref().is_some_and(|only| only.as_bytes() != stream);
+        if other || stamp < since.as_bytes() {
             return;
         }
         let start = out.len();
@@ -217,35 +203,6 @@ fn has_ended(folder: &Path, name: &str, number: u32) -> bool {
     let Ok(record) = Record::load(folder) else { return false };
     let current = record.containers.get(name).and_then(|container| container.current.as_ref());
     current.is_none_or(|current| current.number != number || current.exit.is_some())
-}
-
-/// Where the last `lines` lines begin. Reads from the end, a block at a time.
-fn tail(file: &File, lines: u64) -> io::Result<u64> {
-    let mut end = file.metadata()?.len();
-    let mut left = lines;
-    // The newline that ends the last line does not count.
-    let mut first = true;
-    if lines == 0 {
-        return Ok(end);
-    }
-    let mut block = vec![0; BLOCK];
-    let size = u64::try_from(BLOCK).unwrap_or(u64::MAX);
-    while end > 0 {
-        let start = end.saturating_sub(size);
-        let length = usize::try_from(end - start).unwrap_or(BLOCK);
-        file.read_exact_at(&mut block[..length], start)?;
-        for at in (0..length).rev().filter(|at| block[*at] == b'\n') {
-            if std::mem::take(&mut first) {
-                continue;
-            }
-            left -= 1;
-            if left == 0 {
-                return Ok(start + u64::try_from(at).unwrap_or(0) + 1);
-            }
-        }
-        end = start;
-    }
-    Ok(0)
 }
 
 #[cfg(test)]
@@ -314,6 +271,9 @@ mod tests {
         assert_eq!(read("since", &log, &since).unwrap(), "\n");
         let stamps = LogRequest { timestamps: true, limit_bytes: Some(40), ..request() };
         assert_eq!(read("stamps", &log, &stamps).unwrap(), format!("{} one\n{}", stamp(1), &stamp(2)[..5]));
+        let log = log.replace("stdout F one", "stderr F one");
+        let stderr = LogRequest { stream: Some("stderr".into()), ..request() };
+        assert_eq!(read("stream", &log, &stderr).unwrap(), "one\n");
         let previous = LogRequest { previous: true, ..request() };
         let error = read("previous", &log, &previous).unwrap_err();
         assert_eq!(error.message, "previous terminated container \"web\" in pod \"web\" not found");

@@ -53,7 +53,7 @@ use futures_lite::{future, stream};
 
 pub use self::config::Config;
 use self::configs::Configs;
-use self::container::Runtime;
+use self::container::{Runtime, stdio};
 use self::evictions::Evictions;
 use self::handler::Handlers;
 use self::images::Images;
@@ -213,7 +213,11 @@ where
         users: Users::new(client.clone(), config.snapshotter.clone(), config.run_dir.clone()),
         volumes,
         pods_folder: config.pods_folder(),
-        executable: config.executable.clone(),
+        stdio: stdio::Options {
+            run_dir: config.run_dir.clone(),
+            executable: config.executable.clone(),
+            limits: config.log_limits,
+        },
     };
     let on_network = {
         let network = Arc::clone(&network);

@@ -56,7 +56,8 @@ impl Streams {
             StreamRequest::Reclaim(request) => {
                 Box::pin(volumes::claim::reclaim(&self.storage, request, stream)).await
             }
-            StreamRequest::Attach(_) | StreamRequest::Read(_) => {
+            StreamRequest::Attach(request) => Box::pin(session::attach(self, request, stream)).await,
+            StreamRequest::Read(_) => {
                 stream.end(&Status::internal("this node can't do that yet").to_vec()).await
             }
         }

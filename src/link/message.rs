@@ -209,6 +209,8 @@ pub struct LogRequest {
     /// RFC 3339.
     pub since_time: Option<String>,
     pub limit_bytes: Option<u64>,
+    /// `stdout` or `stderr` alone.
+    pub stream: Option<String>,
 }
 
 /// Whether midge `other` may be at the other end of a link: the same major version, and a minor version at

@@ -101,8 +101,12 @@ fn request(pod: &Object, query: &Query<'_>) -> Result<LogRequest, Status> {
     if let Some(text) = since_time.filter(|text| time::parse(text).is_none()) {
         causes.push(Cause::invalid("sinceTime", text, "must be a time such as 2026-01-02T03:04:05Z"));
     }
-    if let Some(other) = query.text("stream").filter(|stream| *stream != "All") {
-        causes.push(Cause::not_supported("stream", other, &["All"]));
+    let only = query.text("stream").filter(|stream| *stream != "All");
+    if let Some(other) = only.filter(|stream| !matches!(*stream, "Stdout" | "Stderr")) {
+        causes.push(Cause::not_supported("stream", other, &["All", "Stderr", "Stdout"]));
+    } else if only.is_some() && tail.is_some() {
+        let text = "`tailLines` and specific `stream` are mutually exclusive for now";
+        causes.push(Cause::forbidden("", text));
     }
     if !causes.is_empty() {
         return Err(invalid("PodLogOptions", pod.name(), causes));
@@ -120,6 +124,7 @@ fn request(pod: &Object, query: &Query<'_>) -> Result<LogRequest, Status> {
         since_seconds: positive(since_seconds),
         since_time: since_time.map(str::to_owned),
         limit_bytes: positive(limit_bytes),
+        stream: only.map(str::to_ascii_lowercase),
     })
 }
 

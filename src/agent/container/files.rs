@@ -75,8 +75,9 @@ pub fn prepare(log: &Path, termination_log: &Path, attempt: u32) -> io::Result<(
     let Some(folder) = log.parent() else { return Ok(()) };
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let number =
-            path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u32>().ok());
+        // `1.log`, and `1.log.1` that came before it.
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| name.split('.').next()?.parse::<u32>().ok());
         if number.is_some_and(|number| number.saturating_add(1) < attempt) {
             fs::remove_file(path)?;
         }

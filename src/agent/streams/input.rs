@@ -16,8 +16,6 @@ use crate::sys::fifo;
 
 /// Until the shim has opened the reading end.
 const OPEN_RETRY: Duration = Duration::from_millis(5);
-/// A size is `{"Width":65535,"Height":65535}`.
-const MAX_SIZE: usize = 100;
 
 /// The input of a process in a container.
 pub struct Input {
@@ -38,7 +36,7 @@ pub enum End {
     Gone,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Debug, PartialEq, serde::Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Size {
     width: u16,
@@ -104,11 +102,8 @@ impl Input {
         }
     }
 
-    async fn resize(&self, size: &[u8]) {
-        let size = Some(size).filter(|size| size.len() <= MAX_SIZE);
-        let Some(Size { width, height }) = size.and_then(|size| serde_json::from_slice(size).ok()) else {
-            return;
-        };
+    async fn resize(&self, sizes: &[u8]) {
+        let Some(Size { width, height }) = last_size(sizes) else { return };
         // A program that has just ended has no terminal.
         let _ = self.client.resize(&self.container_id, &self.exec_id, width, height).await;
     }
@@ -123,5 +118,30 @@ impl Input {
     /// After the end of the input: until nobody is there any more, sizes are passed on.
     pub async fn linger(&self, stream: &Stream) {
         while self.feed(stream, false).await == End::Closed {}
+    }
+}
+
+/// The link puts what comes quickly on one channel together: the last size counts.
+fn last_size(sizes: &[u8]) -> Option<Size> {
+    serde_json::Deserializer::from_slice(sizes).into_iter().map_while(Result::ok).last()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        let size = |text: &str| last_size(text.as_bytes()).map(|size| (size.width, size.height));
+        let one = r#"{"Width":80,"Height":24}"#;
+        for (text, expected) in [
+            (one.to_owned(), Some((80, 24))),
+            (format!("{one}\n{{\"Width\":91,\"Height\":37}}{{\"Wid"), Some((91, 37))),
+            (format!("{one}{{\"Width\":-1,\"Height\":70000}}"), Some((80, 24))),
+            ("nonsense".into(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(size(&text), expected, "{text}");
+        }
     }
 }
