@@ -123,14 +123,14 @@ fn request(pod: &Object, query: &Query<'_>) -> Result<LogRequest, Status> {
     })
 }
 
-const LISTS: [(&str, &str); 3] = [
+pub(super) const LISTS: [(&str, &str); 3] = [
     ("/spec/containers", "/status/containerStatuses"),
     ("/spec/initContainers", "/status/initContainerStatuses"),
     ("/spec/ephemeralContainers", "/status/ephemeralContainerStatuses"),
 ];
 
 /// The container that is meant.
-fn container<'p>(pod: &'p Object, asked: Option<&'p str>) -> Result<&'p str, Status> {
+pub(super) fn container<'p>(pod: &'p Object, asked: Option<&'p str>) -> Result<&'p str, Status> {
     let names = |list: &str| -> Vec<&'p str> {
         pod.array_at(list).iter().filter_map(|container| container["name"].as_str()).collect()
     };

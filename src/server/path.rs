@@ -137,7 +137,7 @@ fn objects<'a>(group: &str, version: &str, mut parts: Vec<Cow<'a, str>>) -> Opti
 }
 
 /// Parts of a pod that discovery does not tell of: those that are refused by name.
-const UNLISTED: &[&str] = &["attach", "ephemeralcontainers", "exec", "portforward", "proxy", "resize"];
+const UNLISTED: &[&str] = &["ephemeralcontainers", "proxy", "resize"];
 
 fn subresource(kind: &'static Kind, name: &str) -> Option<&'static str> {
     let listed = kind.subresource(name).map(|found| found.name);
