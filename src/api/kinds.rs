@@ -150,7 +150,10 @@ pub static NODE: &Kind = &Kind {
     list_kind: "NodeList",
     short_names: &["no"],
     namespaced: false,
-    subresources: &[Subresource::new("status", "Node", READ_WRITE)],
+    subresources: &[
+        Subresource::new("proxy", "NodeProxyOptions", &["get"]),
+        Subresource::new("status", "Node", READ_WRITE),
+    ],
     columns: table::NODE,
     fields: &[Field {
         label: "spec.unschedulable",
@@ -188,6 +191,7 @@ pub static POD: &Kind = &Kind {
         Subresource::new("binding", "Binding", &["create"]),
         // `kubectl drain` evicts if it finds this, and otherwise deletes.
         Subresource { body: Some(("policy", "v1")), ..Subresource::new("eviction", "Eviction", &["create"]) },
+        Subresource::new("ephemeralcontainers", "Pod", READ_WRITE),
         Subresource::new("exec", "PodExecOptions", CONNECT),
         Subresource::new("log", "Pod", &["get"]),
         Subresource::new("portforward", "PodPortForwardOptions", CONNECT),

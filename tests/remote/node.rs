@@ -24,6 +24,8 @@ pub struct Cluster {
     pub folder: PathBuf,
     #[allow(dead_code)]
     pub ready: Ready,
+    /// More of kubectl's environment.
+    pub variables: Vec<(&'static str, &'static str)>,
     running: Arc<AtomicUsize>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -68,7 +70,8 @@ impl Cluster {
             }));
         });
         let ready = ready.recv_timeout(Duration::from_secs(20)).unwrap();
-        let cluster = Cluster { folder, ready, running, stop: Some(stop), thread: Some(thread) };
+        let cluster =
+            Cluster { folder, ready, variables: Vec::new(), running, stop: Some(stop), thread: Some(thread) };
         eventually("the node", Duration::from_secs(20), || {
             cluster.kubectl("get node pi").stdout.contains(" Ready ").then_some(())
         });
@@ -100,12 +103,15 @@ impl Cluster {
     pub fn command(&self, line: &str) -> Command {
         // Two containers: which one is meant must be said.
         let line = match line.split_once(' ') {
-            Some((verb @ ("exec" | "attach"), rest)) if !line.contains(" -c ") => format!("{verb} -c web {rest}"),
+            Some((verb @ ("exec" | "attach"), rest)) if !line.contains(" -c ") => {
+                format!("{verb} -c web {rest}")
+            }
             _ => line.to_owned(),
         };
         let mut command = Command::new("kubectl");
         command.env("KUBECONFIG", self.folder.join("kubeconfig"));
         command.env("HOME", &self.folder).env_remove("KUBERNETES_SERVICE_HOST");
+        command.envs(self.variables.iter().copied());
         command.args(line.split_whitespace());
         command
     }

@@ -7,8 +7,11 @@ use crate::api::{Cause, Object, names};
 
 mod container;
 mod defaults;
+mod ephemeral;
 mod update;
 mod volume;
+
+pub use ephemeral::validate as ephemeral_containers;
 
 /// The pod's rules: computed defaults, a spec that hardly changes, a status that only the node writes.
 pub struct PodStrategy;
@@ -37,8 +40,12 @@ impl Strategy for PodStrategy {
         volume::validate(new, &mut causes);
         container::validate(new, &mut causes);
         tolerations(new, &mut causes);
-        if let Some(old) = old {
-            update::validate(new, old, &mut causes);
+        match old {
+            Some(old) => update::validate(new, old, &mut causes),
+            None if !new.array_at("/spec/ephemeralContainers").is_empty() => {
+                causes.push(Cause::forbidden("spec.ephemeralContainers", "cannot be set on create"));
+            }
+            None => {}
         }
         causes
     }

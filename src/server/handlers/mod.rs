@@ -65,10 +65,11 @@ pub async fn handle(
     body: Incoming,
 ) -> Result<Reply, Status> {
     let query = Query::parse(parts.uri.query().unwrap_or(""));
-    let call = Call { state, target, query, headers: &parts.headers, upgrade: parts.extensions.get().cloned() };
+    let call =
+        Call { state, target, query, headers: &parts.headers, upgrade: parts.extensions.get().cloned() };
     let named = call.target.name.is_some();
     match call.target.subresource {
-        None | Some("status") => {}
+        None | Some("status" | "ephemeralcontainers") => {}
         Some(subresource) => return pods::handle(&call, subresource, &parts.method, body).await,
     }
     // Objects of all namespaces are read, never written, at once.

@@ -26,7 +26,9 @@ pub async fn handle(
         ("exec", &Method::GET | &Method::POST) => remote::exec(call).await,
         ("attach", &Method::GET | &Method::POST) => remote::attach(call).await,
         ("portforward", &Method::GET | &Method::POST) => remote::forward(call).await,
-        ("log" | "binding" | "eviction" | "exec" | "attach" | "portforward", _) => Err(Status::method_not_allowed()),
+        ("log" | "binding" | "eviction" | "exec" | "attach" | "portforward", _) => {
+            Err(Status::method_not_allowed())
+        }
         _ => Err(not_there(subresource)),
     }
 }

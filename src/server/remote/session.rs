@@ -1,5 +1,6 @@
 //! exec and attach: a client's channels joined to the node's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_tungstenite::tungstenite::Message;
@@ -13,12 +14,17 @@ use crate::api::Status;
 use crate::link::{Chunk, Stream, StreamRequest, channel};
 use crate::server::handlers::Call;
 use crate::server::reply::Reply;
+use crate::server::spdy::{self, Event};
 use crate::server::websocket::{self, CHANNELS, Protocol};
 
 /// A session without a word is kept open in everything between the two ends.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 /// How long a client has to close, once it knows how it ended.
 const LINGER: Duration = Duration::from_secs(5);
+/// The protocols of SPDY, as upstream has them. The first ends with a Status, the others with a text.
+const SPDY: &[&str] = &["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io"];
+/// How long a client may take to open its streams.
+const OPENING: Duration = Duration::from_secs(30);
 /// How it ended: from the server to the client.
 const ERROR: u8 = 3;
 
@@ -29,7 +35,7 @@ pub(super) async fn begin(
     request: &StreamRequest,
     streams: Streams,
 ) -> Result<Reply, Status> {
-    let agreed = agree(call, CHANNELS, &[])?;
+    let agreed = agree(call, CHANNELS, SPDY)?;
     let stream = call.state.links.open(node, request).await?;
     let Agreed { wire, protocol, .. } = agreed;
     Ok(agreed.begin(call, move |io, ahead| async move {
@@ -41,7 +47,22 @@ pub(super) async fn begin(
                 let writer = Writer::WebSocket { sender, protocol };
                 run(reader, writer, stream, streams).await;
             }
-            Wire::Spdy => {}
+            Wire::Spdy => {
+                let (reader, writer) = spdy::connect(false, io, ahead).await;
+                let late = async {
+                    Timer::after(OPENING).await;
+                    None
+                };
+                let resize = streams.tty && protocol != "v2.channel.k8s.io";
+                let opened = Spdy::open(reader, writer, streams, resize);
+                let Some(spdy) = future::or(opened, late).await else { return };
+                let writer = Writer::Spdy {
+                    writer: spdy.writer.clone(),
+                    ids: spdy.ids,
+                    structured: protocol == SPDY[0],
+                };
+                run(Reader::Spdy(spdy), writer, stream, streams).await;
+            }
         }
     }))
 }
@@ -57,11 +78,79 @@ pub(super) enum Input {
 /// The client's side to read from.
 enum Reader {
     WebSocket { receiver: websocket::Receiver, protocol: Protocol },
+    Spdy(Spdy),
 }
 
 /// The client's side to write to. `false` and an early end mean that the client has gone.
 enum Writer {
     WebSocket { sender: websocket::Sender, protocol: Protocol },
+    Spdy { writer: Arc<spdy::Writer>, ids: Ids, structured: bool },
+}
+
+/// The SPDY streams of the channels, by the channels' numbers.
+type Ids = [Option<u32>; 5];
+
+struct Spdy {
+    reader: spdy::Reader,
+    writer: Arc<spdy::Writer>,
+    ids: Ids,
+    /// A stream's end that came with its last bytes.
+    ended: Option<u8>,
+}
+
+impl Spdy {
+    /// Waits until the client has opened a stream for each channel. `None`: it has gone, or breaks the rules.
+    async fn open(
+        mut reader: spdy::Reader,
+        writer: spdy::Writer,
+        streams: Streams,
+        resize: bool,
+    ) -> Option<Self> {
+        let Streams { stdin, stdout, stderr, .. } = streams;
+        let wanted = [stdin, stdout, stderr, true, resize];
+        let mut ids: Ids = [None; 5];
+        while wanted.iter().zip(&ids).any(|(wanted, id)| *wanted && id.is_none()) {
+            // Clients say nothing on a stream before they have all.
+            let Event::Open { id, headers, .. } = reader.next(&writer).await.ok()?? else { continue };
+            let kind = headers.iter().find(|(name, _)| name == "streamtype").map(|(_, kind)| kind.as_str());
+            let names = ["stdin", "stdout", "stderr", "error", "resize"];
+            let place = names.iter().zip(&mut ids).find(|(name, id)| kind == Some(name) && id.is_none());
+            match place {
+                Some((_, place)) => {
+                    *place = Some(id);
+                    writer.accept(id).await.ok()?;
+                }
+                None => writer.reset(id, spdy::PROTOCOL).await.ok()?,
+            }
+        }
+        Some(Self { reader, writer: Arc::new(writer), ids, ended: None })
+    }
+
+    async fn next(&mut self) -> Option<Input> {
+        if let Some(channel) = self.ended.take() {
+            return Some(Input::Close(channel));
+        }
+        loop {
+            let event = self.reader.next(&self.writer).await.ok()??;
+            let (Event::Data { id, .. } | Event::Reset { id } | Event::Open { id, .. }) = event;
+            let place = self.ids.iter().position(|known| *known == Some(id));
+            let place = place.and_then(|place| u8::try_from(place).ok());
+            match (event, place) {
+                (Event::Data { data, fin, .. }, Some(channel)) => {
+                    self.ended = fin.then_some(channel);
+                    if !data.is_empty() {
+                        return Some(Input::Data(channel, data));
+                    }
+                    if fin {
+                        return self.ended.take().map(Input::Close);
+                    }
+                }
+                (Event::Reset { .. }, Some(channel)) => return Some(Input::Close(channel)),
+                (Event::Open { .. }, _) => self.writer.reset(id, spdy::REFUSED).await.ok()?,
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Runs until one end is over.
@@ -128,6 +217,7 @@ impl Reader {
                     (channel, data) => return Some(Input::Data(channel, data)),
                 }
             },
+            Self::Spdy(spdy) => spdy.next().await,
         }
     }
 }
@@ -142,6 +232,7 @@ impl Writer {
         };
         match self {
             Self::WebSocket { .. } => self.data(lowest, b"").await,
+            Self::Spdy { .. } => true,
         }
     }
 
@@ -150,6 +241,10 @@ impl Writer {
             Self::WebSocket { sender, protocol } => {
                 websocket::send(sender, protocol.encode(channel, data)).await
             }
+            Self::Spdy { writer, ids, .. } => match ids.get(usize::from(channel)) {
+                Some(Some(id)) => writer.data(*id, data, false).await.is_ok(),
+                _ => true,
+            },
         }
     }
 
@@ -158,6 +253,7 @@ impl Writer {
         match self {
             // Unasked: it also counts for a client whose own pings wait behind input that nobody takes.
             Self::WebSocket { sender, .. } => websocket::send(sender, Message::Pong(Bytes::new())).await,
+            Self::Spdy { writer, .. } => writer.ping().await.is_ok(),
         }
     }
 
@@ -169,6 +265,18 @@ impl Writer {
                 let told = text.is_empty() || websocket::send(sender, protocol.encode(ERROR, &text)).await;
                 websocket::close(sender).await;
                 told
+            }
+            Self::Spdy { writer, ids, structured } => {
+                let text = ending(status, *structured);
+                for (channel, id) in ids.iter().enumerate() {
+                    let Some(id) = id else { continue };
+                    let last = if channel == usize::from(ERROR) { &text[..] } else { b"" };
+                    if writer.data(*id, last, true).await.is_err() {
+                        return false;
+                    }
+                }
+                writer.go_away(ids.iter().flatten().copied().max().unwrap_or(0)).await;
+                true
             }
         }
     }

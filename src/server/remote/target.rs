@@ -52,8 +52,7 @@ impl Target {
         let name = logs::container(&pod, call.query.text("container"))?.to_owned();
         let phase = pod.str_at("/status/phase");
         if matches!(phase, "Succeeded" | "Failed") {
-            let text =
-                format!("cannot {verb} into a container in a completed pod; current phase is {phase}");
+            let text = format!("cannot {verb} into a container in a completed pod; current phase is {phase}");
             return Err(Status::bad_request(text));
         }
         let node = node(&pod)?;

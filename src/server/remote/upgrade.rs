@@ -85,10 +85,7 @@ fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
 }
 
 /// A client that names no protocol gets the one named "", if there is one.
-fn first<'h>(
-    asked: impl Iterator<Item = &'h str>,
-    known: &[&'static str],
-) -> Result<&'static str, Status> {
+fn first<'h>(asked: impl Iterator<Item = &'h str>, known: &[&'static str]) -> Result<&'static str, Status> {
     let asked: Vec<&str> = asked.take(16).collect();
     let named = if asked.is_empty() { &[""][..] } else { &asked };
     let mut matching = named.iter().filter_map(|asked| known.iter().find(|known| *known == asked));
