@@ -231,7 +231,9 @@ async fn serve(request: StreamRequest, stream: &Stream) -> Vec<u8> {
             let _ = stream.write(channel::STDOUT, greeting.as_bytes()).await;
             echo(stream).await
         }
-        StreamRequest::PortForward(forward) if forward.port == 81 => failure("connection refused"),
+        StreamRequest::PortForward(forward) if forward.port == 81 => {
+            failure(&format!("error forwarding port 81 to pod {}: connection refused", forward.pod))
+        }
         StreamRequest::PortForward(_) => echo_port(stream).await,
         StreamRequest::Read(read) => {
             let _ = stream.write(channel::STDOUT, format!("figures of {}", read.path).as_bytes()).await;

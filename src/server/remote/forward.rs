@@ -143,7 +143,7 @@ impl Forward {
             }
             Err(status) => {
                 self.pairs.remove(at);
-                back.end(&status.message, false).await?;
+                back.end(&format!("{}{}", back.what, status.message), false).await?;
             }
         }
         Ok(())
@@ -174,14 +174,14 @@ struct Back {
     writer: Arc<Writer>,
     data: u32,
     error: u32,
-    /// What a message begins with.
+    /// What a message of this end's own begins with.
     what: String,
 }
 
 impl Back {
     async fn run(self, stream: Arc<Stream>) {
         let mut closed = false;
-        let why = loop {
+        let (what, why) = loop {
             match stream.read().await {
                 Ok(Chunk::Data { channel: channel::STDIN, data }) if !closed => {
                     if self.writer.data(self.data, &data, false).await.is_err() {
@@ -195,20 +195,22 @@ impl Back {
                     }
                 }
                 Ok(Chunk::Data { .. }) => {}
-                Ok(Chunk::End { status }) if status.is_empty() => break String::new(),
+                Ok(Chunk::End { status }) if status.is_empty() => break ("", String::new()),
                 Ok(Chunk::End { status }) => {
-                    break Status::from_slice(&status).map_or_else(String::new, |status| status.message);
+                    break (
+                        "",
+                        Status::from_slice(&status).map_or_else(String::new, |status| status.message),
+                    );
                 }
-                Err(error) => break error.to_string(),
+                Err(error) => break (self.what.as_str(), error.to_string()),
             }
         };
-        let _ = self.end(&why, closed).await;
+        let _ = self.end(&format!("{what}{why}"), closed).await;
     }
 
     /// `why` is empty when all went well.
     async fn end(&self, why: &str, closed: bool) -> std::io::Result<()> {
-        let text = if why.is_empty() { String::new() } else { format!("{}{why}", self.what) };
-        self.writer.data(self.error, text.as_bytes(), true).await?;
+        self.writer.data(self.error, why.as_bytes(), true).await?;
         if !closed {
             self.writer.data(self.data, b"", true).await?;
         }

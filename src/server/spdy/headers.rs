@@ -53,7 +53,7 @@ impl Decompress {
         let (inflate, compressed) = match &mut self.0 {
             Some(inflate) => (inflate, compressed),
             None => {
-                let rest = compressed.strip_prefix(&START)?;
+                let rest = begun(compressed)?;
                 // flate2 takes no dictionary; a stored block before the client's own leaves the same window.
                 let mut inflate = Inflate::new(false);
                 inflated(&mut inflate, &stored(&dictionary()))?;
@@ -62,6 +62,14 @@ impl Decompress {
         };
         parse(&inflated(inflate, compressed)?)
     }
+}
+
+/// What follows the header of a zlib stream with the dictionary, whatever its level (RFC 1950 section 2.2).
+fn begun(stream: &[u8]) -> Option<&[u8]> {
+    let (start, rest) = stream.split_first_chunk::<6>()?;
+    let [method, flags, id @ ..] = *start;
+    let sound = method & 0x0f == 8 && flags & 0x20 != 0 && u16::from_be_bytes([method, flags]) % 31 == 0;
+    (sound && id == START[2..]).then_some(rest)
 }
 
 fn inflated(inflate: &mut Inflate, compressed: &[u8]) -> Option<Vec<u8>> {
@@ -114,7 +122,8 @@ pub struct Compress {
 impl Compress {
     /// A block of no headers.
     pub fn empty(&mut self) -> Vec<u8> {
-        let block = stored(&[0; 4]);
+        // The empty block after it is zlib's flush: Go's reader gives nothing out before.
+        let block = [stored(&[0; 4]), stored(&[])].concat();
         match std::mem::replace(&mut self.started, true) {
             true => block,
             false => [&START[..], &block].concat(),
@@ -150,6 +159,9 @@ mod tests {
         assert_eq!(block(FIRST).unwrap(), expected);
         assert_eq!(block(SECOND).unwrap(), expected);
         assert_eq!(block("ffffffff"), None);
+        let best = FIRST.replacen("78bb", "78f9", 1);
+        let best = HEXLOWER.decode(best.as_bytes()).unwrap();
+        assert_eq!(Decompress::default().block(&best).unwrap(), expected);
         assert_eq!(Decompress::default().block(b""), None);
         assert_eq!(Decompress::default().block(b"\x78\x9c\x01"), None);
     }
