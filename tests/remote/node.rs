@@ -229,7 +229,7 @@ async fn serve(request: StreamRequest, stream: &Stream) -> Vec<u8> {
         StreamRequest::Attach(attach) => {
             let greeting = format!("attached to {} tty={}\n", attach.container, attach.tty);
             let _ = stream.write(channel::STDOUT, greeting.as_bytes()).await;
-            echo(stream).await
+            if attach.stdin { echo(stream).await } else { Vec::new() }
         }
         StreamRequest::PortForward(forward) if forward.port == 81 => {
             failure(&format!("error forwarding port 81 to pod {}: connection refused", forward.pod))
@@ -271,11 +271,16 @@ async fn program(exec: &ExecRequest, stream: &Stream) -> Vec<u8> {
     }
 }
 
-/// Gives back what it gets, until there is no more.
+/// Gives back what it gets, until there is no more, or until it hears `bye`.
 async fn echo(stream: &Stream) -> Vec<u8> {
     while let Ok(Chunk::Data { channel, data }) = stream.read().await {
         match channel {
-            channel::STDIN => drop(stream.write(channel::STDOUT, &data).await),
+            channel::STDIN => {
+                let _ = stream.write(channel::STDOUT, &data).await;
+                if data.windows(3).any(|word| word == b"bye") {
+                    break;
+                }
+            }
             channel::CLOSE => break,
             _ => {}
         }
