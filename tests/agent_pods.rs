@@ -66,6 +66,7 @@ impl Node {
             cgroup_parent: format!("/{}", containerd.namespace()),
             bridge: format!("mg{}-{number}", std::process::id() % 1_000_000),
             executable: env!("CARGO_BIN_EXE_midge").into(),
+            log_limits: Default::default(),
         };
         std::fs::create_dir_all(config.images_folder()).unwrap();
         let archive = config.images_folder().join("web.tar");

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::logger::Limits;
 use crate::http::Url;
 use crate::token::JoinToken;
 
@@ -55,6 +56,8 @@ pub struct Config {
     /// The program that containerd starts as a container's logger: midge's own. It is found in
     /// `/proc/self/exe` by the command line; tests name their build's.
     pub executable: PathBuf,
+    /// How much of each container's output is kept.
+    pub log_limits: Limits,
 }
 
 impl Config {

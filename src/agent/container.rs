@@ -2,6 +2,7 @@
 
 pub mod files;
 mod signal;
+pub mod stdio;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,13 +16,13 @@ use futures_lite::future;
 use serde_json::Value;
 
 use super::env::{self, Facts};
+use super::etc;
 use super::event::Event;
 use super::images::{self, Images};
 use super::record::{Attempt, Stamp};
 use super::sandbox::Sandbox;
 use super::spec::{self, Machine};
 use super::volumes::Volumes;
-use super::{etc, logger};
 use crate::api::Object;
 use crate::chain;
 use crate::containerd::{self, Client, ContainerSpec, Labels, Stdio, Task, TaskStatus};
@@ -56,8 +57,7 @@ pub struct Runtime {
     pub volumes: Volumes,
     /// `<data>/agent/pods`.
     pub pods_folder: PathBuf,
-    /// The log program.
-    pub executable: PathBuf,
+    pub stdio: stdio::Options,
 }
 
 /// A container of ours as containerd has it.
@@ -178,10 +178,11 @@ pub fn id(uid: &str, name: &str, attempt: u32) -> String {
     })
 }
 
-/// What the pod's specification says of the container `name`.
+/// What the pod's specification says of the container `name`, of whichever kind.
 pub fn declared<'a>(pod: &'a Object, name: &str) -> Option<&'a Value> {
     let named = |container: &&Value| container.get("name").and_then(Value::as_str) == Some(name);
-    pod.array_at("/spec/containers").iter().find(named)
+    let lists = ["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"];
+    lists.iter().find_map(|list| pod.array_at(list).iter().find(named))
 }
 
 /// Whether the kernel killed something in a container's cgroup for want of memory. Asked before the
@@ -350,8 +351,21 @@ impl Runtime {
         };
         report.event(Event::normal("Created", format!("Created container: {}", start.name)).of(start.name));
 
-        let stdio = Stdio::Uri(logger_uri(&self.executable, &log));
-        let task = self.create_task(&id, &mounts, &stdio).await;
+        let stdio = self.stdio.set_up(&id, container, &log).map_err(|error| {
+            fail(
+                report,
+                "CreateContainerError",
+                format!("failed to prepare the container's streams: {error}"),
+            )
+        });
+        let stdio = match stdio {
+            Ok(stdio) => stdio,
+            Err(failure) => {
+                self.clear_failed(&id).await;
+                return Err(failure);
+            }
+        };
+        let task = self.create_task(&id, &mounts, &stdio, stdio::has_terminal(container)).await;
         let attempt =
             Attempt { number: start.attempt, id, image: image.name, image_id, started: None, exit: None };
         Ok(Created { attempt, task })
@@ -373,11 +387,12 @@ impl Runtime {
         id: &str,
         mounts: &[containerd::Mount],
         stdio: &Stdio,
+        terminal: bool,
     ) -> Result<u32, containerd::Error> {
         let deadline = Instant::now() + UNDONE_LIMIT;
         let mut is_undone = false;
         loop {
-            match self.client.create_task(id, mounts, stdio, false).await {
+            match self.client.create_task(id, mounts, stdio, terminal).await {
                 Err(error) if Instant::now() < deadline && (is_undone || error.is_in_the_way()) => {
                     // From here on anything may go wrong: the folder of the new task is removed for the old one's.
                     is_undone = true;
@@ -420,6 +435,7 @@ impl Runtime {
         }
         if errors.is_empty() {
             errors.extend(self.client.delete_container(id).await.err());
+            self.stdio.remove(id);
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
@@ -445,34 +461,7 @@ fn image_failure(error: images::Error, image: &str, name: &str, report: &mut imp
     Failure::Waits { reason, message }
 }
 
-/// `binary://<program>?container-log=<file>`: the shim makes two arguments of the key and the value.
-fn logger_uri(executable: &Path, log: &Path) -> String {
-    let escape = |path: &Path| {
-        use std::os::unix::ffi::OsStrExt;
-        path.as_os_str().as_bytes().iter().fold(String::new(), |mut text, byte| {
-            let _ = match byte {
-                b'/' | b'-' | b'_' | b'.' | b'~' => write!(text, "{}", char::from(*byte)),
-                byte if byte.is_ascii_alphanumeric() => write!(text, "{}", char::from(*byte)),
-                byte => write!(text, "%{byte:02X}"),
-            };
-            text
-        })
-    };
-    format!("binary://{}?{}={}", escape(executable), logger::ARGUMENT, escape(log))
-}
-
 /// The wait after a failed start or removal: doubles from `first` to `most`.
 pub fn next_delay(delay: Duration, first: Duration, most: Duration) -> Duration {
     if delay.is_zero() { first } else { (delay * 2).min(most) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_loggers_uri() {
-        let uri = logger_uri(Path::new("/usr/local/bin/midge"), Path::new("/data dir/a&b=c.log"));
-        assert_eq!(uri, "binary:///usr/local/bin/midge?container-log=/data%20dir/a%26b%3Dc.log");
-    }
 }

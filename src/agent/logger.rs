@@ -2,71 +2,127 @@
 //! lines come out: `<RFC3339Nano> stdout F <text>`, P instead of F for a part of a line over 16 KiB.
 //!
 //! It runs as long as the container, without agent and containerd, so it is small: no executor, two
-//! buffers, one poll(2). When the file can't be written it goes on reading, so that the container never
+//! buffers, one poll(2). Who attaches to the container gets a copy of what comes, by a socket. When the file can't be written it goes on reading, so that the container never
 //! blocks, and says how many lines were lost once it can write again.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::process::ExitCode;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::time::SystemTime;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::file::Log;
+use self::listeners::Listeners;
 use crate::api::time;
-use crate::sys::inherited;
+use crate::sys::{fifo, inherited};
 
-/// The first argument of the program, and the key in the `binary://` URI; the second is the file.
+mod file;
+mod listeners;
+mod options;
+
+pub use self::file::{Limits, rotated};
+pub use self::listeners::HEADER;
+pub use self::options::Options;
+
+/// The first argument of the program, and the key in the `binary://` URI; the second are the [`Options`].
 pub const ARGUMENT: &str = "container-log";
+/// The first argument of one that gets the output of a program with an input, for which the shim has no log
+/// program: the output comes by two FIFOs, named by two more arguments.
+pub const PIPES_ARGUMENT: &str = "container-log-pipes";
 
 /// The longest text of one line; what is longer is written in parts.
 const MAX_LINE: usize = 16 * 1024;
 /// What is read at once while little comes: most containers say little, and each has such a program.
 const FIRST_READ: usize = 2 * 1024;
-/// Lines are written together up to about this.
-const BATCH: usize = 8 * 1024;
+/// How often it is looked whether FIFOs that nobody has opened yet are still there.
+const LOOK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Serves a container's output if the process was started for that, with the arguments `container-log
-/// <file>`; None otherwise. Call it before anything else in the program.
+/// <options>`; None otherwise. Call it before anything else in the program.
 pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let _program = arguments.next();
-    if arguments.next().as_deref() != Some(OsStr::new(ARGUMENT)) {
+    let first = arguments.next()?;
+    let by_pipes = first == OsStr::new(PIPES_ARGUMENT);
+    if !by_pipes && first != OsStr::new(ARGUMENT) {
         return None;
     }
-    let file = arguments.next()?;
+    let options = Options::parse(&arguments.next()?);
+    if by_pipes {
+        let paths = [arguments.next()?, arguments.next()?].map(PathBuf::from);
+        inherited::ignore_termination();
+        return Some(match arguments.next() {
+            None => start_anew(),
+            Some(_) => serve_pipes(&options, &paths),
+        });
+    }
     let Some([stdout, stderr, ready]) = inherited::log_pipes() else {
         eprintln!("midge {ARGUMENT} is started by containerd with pipes as descriptors 3, 4 and 5");
         return Some(ExitCode::from(2));
     };
     inherited::ignore_termination();
-    let mut log = Log::new(Path::new(&file));
+    let mut server = Server::new(&options);
     drop(ready);
-    serve(stdout, stderr, &mut log);
+    server.serve([stdout, stderr], None);
     Some(ExitCode::SUCCESS)
 }
 
-fn serve(stdout: File, stderr: File, log: &mut Log) {
-    let mut sources = [Source::new(stdout, "stdout"), Source::new(stderr, "stderr")];
-    loop {
-        let [first, second] = &sources;
-        let mut polled = [PollFd::new(&first.pipe, PollFlags::IN), PollFd::new(&second.pipe, PollFlags::IN)];
-        // An ended pipe would be ready for ever, so it is left out.
-        let waiting = match (first.ended, second.ended) {
-            (true, true) => return,
-            (true, false) => &mut polled[1..],
-            (false, true) => &mut polled[..1],
-            (false, false) => &mut polled[..],
-        };
-        match poll(waiting, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return,
-        }
-        let ready = [&polled[0], &polled[1]].map(|fd| !fd.revents().is_empty());
-        for (source, ready) in sources.iter_mut().zip(ready) {
-            if ready && !source.ended {
-                source.copy(log);
+/// So that what goes on is no child of the agent's: one more argument tells it apart.
+fn start_anew() -> ExitCode {
+    let started = std::env::current_exe()
+        .and_then(|program| Command::new(program).args(std::env::args_os().skip(1)).arg("anew").spawn());
+    if started.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn serve_pipes(options: &Options, paths: &[PathBuf; 2]) -> ExitCode {
+    let [first, second] = paths;
+    let (Ok(stdout), Ok(stderr)) = (fifo::reader(first), fifo::reader(second)) else {
+        return ExitCode::FAILURE;
+    };
+    let mut server = Server::new(options);
+    server.serve([stdout, stderr], Some(first));
+    ExitCode::SUCCESS
+}
+
+struct Server {
+    log: Log,
+    listeners: Listeners,
+}
+
+impl Server {
+    fn new(options: &Options) -> Server {
+        Server { log: Log::new(&options.log, options.limits), listeners: Listeners::new(&options.socket) }
+    }
+
+    /// Until both pipes are at their ends; `fifo`, if there is one, until somebody has opened it or it is gone.
+    fn serve(&mut self, pipes: [File; 2], mut fifo: Option<&Path>) {
+        let [stdout, stderr] = pipes;
+        let mut sources = [Source::new(stdout, "stdout"), Source::new(stderr, "stderr")];
+        while sources.iter().any(|source| !source.ended) {
+            // An ended pipe would be ready for ever, so it is left out.
+            let waiting = sources.iter().filter(|source| !source.ended).map(|source| source.pipe.as_fd());
+            let mut polled: Vec<PollFd> = waiting
+                .chain(self.listeners.fds())
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+                .collect();
+            match poll(&mut polled, fifo.map(|_| &LOOK)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+            let mut ready = polled.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>().into_iter();
+            drop(polled);
+            for source in &mut sources {
+                if !source.ended && ready.next() == Some(true) {
+                    fifo = None;
+                    source.copy(&mut self.log, &mut self.listeners);
+                }
+            }
+            self.listeners.serve(ready);
+            if fifo.is_some_and(|fifo| !fifo.exists()) {
+                return;
             }
         }
     }
@@ -88,9 +144,11 @@ impl Source {
     }
 
     /// Reads once and writes the lines that are complete.
-    fn copy(&mut self, log: &mut Log) {
+    fn copy(&mut self, log: &mut Log, listeners: &mut Listeners) {
         let read = match self.pipe.read(&mut self.buffer[self.filled..]) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {
+                return;
+            }
             Ok(read) => read,
             Err(_) => 0,
         };
@@ -99,6 +157,7 @@ impl Source {
         let from = self.filled;
         self.filled += read;
         let text = &self.buffer[..self.filled];
+        listeners.say(self.name, &text[from..]);
         let mut start = 0;
         // What was there before holds no newline.
         for (at, _) in text[from..].iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
@@ -121,77 +180,11 @@ impl Source {
     }
 }
 
-/// The file, which may fail at any time and work again later.
-struct Log {
-    path: Box<Path>,
-    file: Option<File>,
-    batch: Vec<u8>,
-    lines: u64,
-    lost: u64,
-}
-
-impl Log {
-    fn new(path: &Path) -> Log {
-        let mut log = Log { path: path.into(), file: None, batch: Vec::new(), lines: 0, lost: 0 };
-        log.file = log.open().ok();
-        log
-    }
-
-    fn open(&self) -> io::Result<File> {
-        OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path)
-    }
-
-    fn line(&mut self, stamp: &str, stream: &str, tag: &str, text: &[u8]) {
-        for part in [stamp.as_bytes(), b" ", stream.as_bytes(), b" ", tag.as_bytes(), b" ", text, b"\n"] {
-            self.batch.extend_from_slice(part);
-        }
-        self.lines += 1;
-        if self.batch.len() >= BATCH {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        if self.batch.is_empty() {
-            return;
-        }
-        match self.write() {
-            Ok(()) => self.lost = 0,
-            Err(_) => {
-                self.lost += self.lines;
-                self.file = None;
-            }
-        }
-        self.lines = 0;
-        self.batch.clear();
-    }
-
-    /// Writes the batch whole or not at all.
-    fn write(&mut self) -> io::Result<()> {
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => self.open()?,
-        };
-        let before = file.metadata()?.len();
-        let note = (self.lost > 0).then(|| {
-            let stamp = time::format_nano(SystemTime::now());
-            format!("{stamp} stderr F midge: {} lines were lost, the log could not be written\n", self.lost)
-        });
-        let written = note.map_or(Ok(()), |note| file.write_all(note.as_bytes()));
-        let written = written.and_then(|()| file.write_all(&self.batch));
-        if written.is_err() {
-            // A torn line would swallow the next one.
-            file.set_len(before)?;
-        }
-        self.file = Some(file);
-        written
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+    use std::io::Write;
 
     /// What `input`, written to stdout in these pieces, becomes, times cut off.
     fn logged(
@@ -204,17 +197,18 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join("0.log");
         before(&path);
-        let mut log = Log::new(&path);
+        let mut log = Log::new(&path, Limits { size: 30_000, files: 3 });
+        let mut listeners = Listeners::new(&folder.join("out"));
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         let mut writer = File::from(writer);
         let mut source = Source::new(File::from(reader), "stdout");
         for (index, piece) in input.iter().enumerate() {
             between(&path, index);
             writer.write_all(piece).unwrap();
-            source.copy(&mut log);
+            source.copy(&mut log, &mut listeners);
         }
         drop(writer);
-        source.copy(&mut log);
+        source.copy(&mut log, &mut listeners);
         assert!(source.ended);
         let text = fs::read_to_string(&path).unwrap();
         fs::remove_dir_all(&folder).unwrap();
@@ -244,5 +238,27 @@ mod tests {
         });
         let expected = ["stderr F midge: 2 lines were lost, the log could not be written", "stdout F c"];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn files_are_rotated_by_size_and_number() {
+        let folder = std::env::temp_dir().join(format!("midge-rotation-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("0.log");
+        let mut log = Log::new(&path, Limits { size: 1000, files: 3 });
+        for number in 0..100 {
+            log.line("2026-01-02T03:04:05.000000000Z", "stdout", "F", format!("line {number}").as_bytes());
+            log.flush();
+        }
+        let read = |number| fs::read_to_string(rotated(&path, number)).unwrap();
+        let all = [read(2), read(1), read(0)];
+        assert!(all.iter().all(|text| text.len() <= 1000 && text.ends_with('\n')));
+        // None of the lines that are left is missing or twice.
+        let all = all.concat();
+        let count = all.lines().count();
+        let expected: Vec<String> = (100 - count..100).map(|number| format!("line {number}")).collect();
+        assert!(count > 40 && all.lines().map(|line| &line[40..]).eq(expected), "{all}");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

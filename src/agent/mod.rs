@@ -51,11 +51,14 @@ use futures_lite::{future, stream};
 
 pub use self::config::Config;
 use self::configs::Configs;
-use self::container::Runtime;
+use self::container::{Runtime, stdio};
+use self::evictions::Evictions;
+use self::handler::Handlers;
 use self::images::Images;
 use self::network::Network;
 use self::outbox::{Cluster, Outbox};
 use self::pods::{Health, Parts, Pods};
+use self::probes::Probes;
 use self::sandbox::Sandboxes;
 use self::spec::Machine;
 use self::standing::Standing;
@@ -72,6 +75,8 @@ use crate::{Executor, chain};
 /// How often the node is described anew; it is told only when it differs.
 const NODE_PERIOD: Duration = Duration::from_secs(60);
 const MAX_PODS: u32 = 110;
+/// What probes said that the pod loop has not taken yet.
+const MAX_PROBE_EVENTS: usize = 64;
 /// Waits for a containerd that is not there yet.
 const CONTAINERD_RETRY: Duration = Duration::from_secs(2);
 
@@ -163,6 +168,11 @@ where
     let cluster = pods::load_cluster(&folder);
     let network = Arc::new(Network::choose(&config).map_err(Error::Network)?);
     let wake = Wake::default();
+    let arrivals = Wake::default();
+    let evictions = Evictions::new(wake.clone());
+    let handlers = Handlers { client: client.clone(), run_dir: config.run_dir.clone() };
+    let (events, probe_events) = smol::channel::bounded(MAX_PROBE_EVENTS);
+    let probes = Probes::new(executor.clone(), handlers.clone(), wake.clone(), events);
     let streams = Streams {
         client: client.clone(),
         pods_folder: config.pods_folder(),
@@ -180,14 +190,21 @@ where
     });
     let images = Images::new(client.clone(), &config.images_folder(), &config.snapshotter, Platform::host());
     let images = Arc::new(images);
+    let configs = Configs::new(folder.join("configs"));
+    let volumes = Volumes::new(configs, config.pods_folder(), evictions.clone());
+    let limits = Arc::clone(&volumes.limits);
     let runtime = Runtime {
         client,
         images: Arc::clone(&images),
         snapshotter: config.snapshotter.clone(),
         machine: machine(&cgroups),
-        volumes: Volumes { configs: Configs::new(folder.join("configs")), pods_folder: config.pods_folder() },
+        volumes,
         pods_folder: config.pods_folder(),
-        executable: config.executable.clone(),
+        stdio: stdio::Options {
+            run_dir: config.run_dir.clone(),
+            executable: config.executable.clone(),
+            limits: config.log_limits,
+        },
     };
     let on_network = {
         let network = Arc::clone(&network);
@@ -199,7 +216,8 @@ where
         }
     };
     let (resolv_conf, loop_wake) = (config.resolv_conf.clone(), wake.clone());
-    let context = move |outcomes| Context { runtime, sandboxes, resolv_conf, outcomes, wake: loop_wake };
+    let context =
+        move |outcomes| Context { runtime, sandboxes, handlers, resolv_conf, outcomes, wake: loop_wake };
     let mut pods = Pods::load(
         Parts {
             outbox: outbox.clone(),
@@ -212,6 +230,10 @@ where
             on_network: Box::new(on_network),
             context: Box::new(context),
             wake: wake.clone(),
+            arrivals,
+            probes,
+            probe_events,
+            evictions,
         },
         SystemTime::now(),
     )
@@ -231,6 +253,7 @@ where
     let _import = executor.spawn(async move {
         images.import_folder().await;
     });
+    let _limits = executor.spawn(async move { limits.run().await });
     if config.node_key_path().exists() {
         // A node that has joined runs its pods whether a server is in reach or not.
         notify::ready();

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{KINDS, Kind};
 
 /// The Kubernetes version that the schema comes from.
-const KUBERNETES: (&str, &str, &str) = ("1", "37", "0");
+pub const KUBERNETES: (&str, &str, &str) = ("1", "37", "0");
 
 /// The content type that goes with [`aggregated`].
 pub const AGGREGATED_CONTENT_TYPE: &str =

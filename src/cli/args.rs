@@ -69,6 +69,12 @@ macro_rules! node_command {
             /// folder of the CNI plugins (default: /opt/cni/bin, /usr/lib/cni, /usr/libexec/cni)
             #[argh(option, arg_name = "folder")]
             pub cni_bin_dir: Option<String>,
+            /// size of a container's log file at which a new one begins (default 10Mi)
+            #[argh(option, arg_name = "size")]
+            pub container_log_max_size: Option<String>,
+            /// log files kept of a container, at least 2 (default 5)
+            #[argh(option, arg_name = "number")]
+            pub container_log_max_files: Option<String>,
             /// folder for sockets and namespaces, gone after a reboot (default /run/midge, or one named after the data folder)
             #[argh(option, arg_name = "folder")]
             pub run_dir: Option<String>,
@@ -98,6 +104,8 @@ macro_rules! node_command {
                     resolv_conf: self.resolv_conf.take(),
                     cni_conf_dir: self.cni_conf_dir.take(),
                     cni_bin_dir: self.cni_bin_dir.take(),
+                    container_log_max_size: self.container_log_max_size.take(),
+                    container_log_max_files: self.container_log_max_files.take(),
                     run_dir: self.run_dir.take(),
                 }
             }
@@ -120,6 +128,8 @@ pub struct NodeArgs {
     pub resolv_conf: Option<String>,
     pub cni_conf_dir: Option<String>,
     pub cni_bin_dir: Option<String>,
+    pub container_log_max_size: Option<String>,
+    pub container_log_max_files: Option<String>,
     pub run_dir: Option<String>,
 }
 

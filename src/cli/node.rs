@@ -3,7 +3,9 @@
 use super::args::NodeArgs;
 use super::error::Error;
 use crate::agent::config::{Config, Taint};
+use crate::agent::logger::Limits;
 use crate::api::names;
+use crate::api::quantity::Quantity;
 use crate::cni::Plugins;
 use crate::http::Url;
 use crate::{sys, token::JoinToken};
@@ -97,10 +99,27 @@ pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
         resolv_conf: args.resolv_conf.unwrap_or_else(|| "/etc/resolv.conf".to_string()).into(),
         cgroup_parent: format!("/{}", own.own),
         bridge: own.bridge,
+        log_limits: log_limits(args.container_log_max_size, args.container_log_max_files)?,
         set_clock: true,
         executable: std::env::current_exe()
             .map_err(|source| Error::ReadFile { path: "/proc/self/exe".into(), source })?,
     })
+}
+
+/// As the kubelet has them: a quantity such as `10Mi`, and at least two files.
+fn log_limits(size: Option<String>, files: Option<String>) -> Result<Limits, Error> {
+    let usual = Limits::default();
+    let bad = |flag, value: String, expected| Error::BadValue { flag, value, expected };
+    let size = size.map_or(Ok(usual.size), |text| {
+        let bytes = Quantity::parse(&text).ok().and_then(|size| u64::try_from(size.value()).ok());
+        let size = bytes.filter(|bytes| *bytes > 0);
+        size.ok_or_else(|| bad("container-log-max-size", text, "a size such as 10Mi"))
+    });
+    let files = files.map_or(Ok(usual.files), |text| {
+        let files = text.parse().ok().filter(|files| (2..=1000).contains(files));
+        files.ok_or_else(|| bad("container-log-max-files", text, "a number from 2 to 1000"))
+    });
+    Ok(Limits { size: size?, files: files? })
 }
 
 /// The socket that is named, or the first of the usual ones that is there.

@@ -1,6 +1,8 @@
 //! Floor 0: one small module per Linux interface, so that nothing above names a system call.
 
+pub mod beneath;
 pub mod cgroup;
+pub mod fifo;
 pub mod file;
 pub mod host;
 pub mod inherited;
@@ -9,5 +11,8 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod notify;
+pub mod process;
 pub mod run_file;
 pub mod signal;
+pub mod socket;
+pub mod usage;
