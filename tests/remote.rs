@@ -8,6 +8,8 @@
 mod command;
 #[path = "remote/node.rs"]
 mod node;
+#[path = "remote/socket.rs"]
+mod socket;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -15,7 +17,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use command::eventually;
+use midge::Executor;
 use node::Cluster;
+use socket::Socket;
 
 /// kubectl's switches between WebSockets and plain SPDY.
 const SPDY: [(&str, &str); 2] =
@@ -175,6 +179,72 @@ fn port_forward() {
         child.wait().unwrap();
         cluster.kubectl("port-forward pod/waiting :80").refused(1, &["pod is not running"]);
     }
+}
+
+const EXEC: &str = "/api/v1/namespaces/default/pods/web/exec?container=web";
+
+#[test]
+fn other_clients() {
+    let cluster = Cluster::start("others");
+    let executor = Executor::default();
+    smol::block_on(executor.run(async {
+        let open = async |query: &str, protocol: &str| {
+            Socket::open(&cluster, &format!("{EXEC}&{query}"), protocol, &executor).await
+        };
+        let cat = "command=cat&stdin=true&stdout=true";
+        let mut v4 = open(cat, "v4.channel.k8s.io").await.unwrap();
+        v4.send(b"\0hello").await;
+        assert_eq!(v4.next().await.unwrap(), b"\x01hello");
+        v4.send(b"\0bye").await;
+        assert_eq!(v4.next().await.unwrap(), b"\x01bye");
+        assert_eq!(v4.next().await.unwrap(), b"\x03{\"metadata\":{},\"status\":\"Success\"}");
+        assert_eq!(v4.next().await, None);
+        let mut text = open("command=echo&command=a&stdout=true", "v4.base64.channel.k8s.io").await.unwrap();
+        assert_eq!(text.next().await.unwrap(), b"1YQo=");
+        let mut old = open("command=missing&stdout=true", "channel.k8s.io").await.unwrap();
+        assert_eq!(old.next().await.unwrap(), b"\x03Internal error occurred: no such program");
+
+        assert_eq!(open(cat, "v9.channel.k8s.io").await.err(), Some(400));
+        assert_eq!(open("command=cat", "v5.channel.k8s.io").await.err(), Some(400), "no stream at all");
+        assert_eq!(open("stdout=true", "v5.channel.k8s.io").await.err(), Some(400), "no command");
+
+        // Bad messages end the session, nothing else.
+        for bad in [&b"\xff"[..], b"\x07unknown", b"\x01not for the client to say"] {
+            let mut socket = open(cat, "v5.channel.k8s.io").await.unwrap();
+            socket.send(bad).await;
+            socket.send(b"\0bye").await;
+            while socket.next().await.is_some() {}
+        }
+        eventually("the programs' end", Duration::from_secs(5), || (cluster.running() == 0).then_some(()));
+    }));
+}
+
+#[test]
+fn a_hundred_sessions_at_once() {
+    let cluster = Cluster::start("hundred");
+    let executor = Executor::default();
+    smol::block_on(executor.run(async {
+        let path = format!("{EXEC}&command=cat&stdin=true&stdout=true");
+        let mut sockets = Vec::new();
+        for _ in 0..100 {
+            sockets.push(Socket::open(&cluster, &path, "v5.channel.k8s.io", &executor).await.unwrap());
+        }
+        for (number, socket) in sockets.iter_mut().enumerate() {
+            socket.send(format!("\0number {number}").as_bytes()).await;
+        }
+        for (number, socket) in sockets.iter_mut().enumerate() {
+            assert_eq!(socket.next().await.unwrap(), format!("\x01number {number}").into_bytes());
+        }
+        assert_eq!(cluster.running(), 100);
+        // Half say that there is no more, half vanish.
+        let rest = sockets.split_off(50);
+        drop(rest);
+        for socket in &mut sockets {
+            socket.send(&[255, 0]).await;
+            assert!(socket.next().await.unwrap().starts_with(b"\x03"));
+        }
+        eventually("their end", Duration::from_secs(5), || (cluster.running() == 0).then_some(()));
+    }));
 }
 
 #[test]

@@ -22,7 +22,6 @@ use super::command::{Answer, eventually};
 
 pub struct Cluster {
     pub folder: PathBuf,
-    #[allow(dead_code)]
     pub ready: Ready,
     /// More of kubectl's environment.
     pub variables: Vec<(&'static str, &'static str)>,

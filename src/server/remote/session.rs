@@ -156,7 +156,13 @@ impl Spdy {
 /// Runs until one end is over.
 async fn run(mut reader: Reader, mut writer: Writer, stream: Stream, streams: Streams) {
     let up = async {
+        let mut over = false;
+        // `None` is a client that has gone, or that breaks the protocol.
         while let Some(input) = reader.next().await {
+            // The program has ended: what still comes is dropped until the client closes.
+            if over {
+                continue;
+            }
             let sent = match &input {
                 Input::Data(channel::STDIN, data) if streams.stdin => {
                     stream.write(channel::STDIN, data).await
@@ -169,12 +175,8 @@ async fn run(mut reader: Reader, mut writer: Writer, stream: Stream, streams: St
                 }
                 _ => Ok(()),
             };
-            if sent.is_err() {
-                break;
-            }
+            over = sent.is_err();
         }
-        // It has ended: what still comes is dropped until the client closes.
-        while reader.next().await.is_some() {}
     };
     let down = async {
         if writer.begin(streams).await && output(&mut writer, &stream).await {
