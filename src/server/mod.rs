@@ -3,7 +3,7 @@
 //! ```text
 //! request → router → auth → handlers/ (get, list, write, patch, delete) ┐
 //!                         → watch     (one cursor a watcher)            ├→ registry → store
-//!                         → logs      (link streams)                    ┘
+//!                         → logs, remote (link streams)                 ┘
 //!                         → links     (the agents' WebSockets, tokens, node keys)
 //! ```
 //! Tasks: one per connection (`http::server`), one per link, one per controller loop (scheduler,
@@ -26,16 +26,20 @@ pub mod namespaces;
 mod options;
 pub mod orphans;
 mod path;
+mod proxy;
 mod query;
 pub mod registry;
+mod remote;
 mod render;
 mod reply;
 mod router;
 mod run;
 pub mod scheduler;
+mod spdy;
 mod token_api;
 pub mod tokens;
 mod watch;
+mod websocket;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -50,6 +54,7 @@ use tokens::Tokens;
 
 /// What every handler of one server shares.
 pub struct State {
+    pub executor: crate::Executor,
     pub registry: Arc<Registry>,
     pub links: Arc<Links>,
     pub tokens: Arc<Tokens>,
@@ -58,6 +63,6 @@ pub struct State {
     /// The CA's certificate, as `/cacerts` serves it.
     pub certificate_pem: String,
     pub watchers: watch::Watchers,
-    /// Closed when the server ends: what would go on without an end (watches, followed logs) listens.
+    /// Closed when the server ends: what would go on without an end (watches, followed logs, sessions) listens.
     pub closing: smol::channel::Receiver<Infallible>,
 }
