@@ -1,16 +1,18 @@
 //! What an agent and the command line trust.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_rustls::pki_types::pem::PemObject;
-use futures_rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use futures_rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use futures_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
 use futures_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use futures_rustls::rustls::crypto::ring::default_provider;
 use futures_rustls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use futures_rustls::rustls::version::TLS13;
+use futures_rustls::rustls::version::{TLS12, TLS13};
 use futures_rustls::rustls::{
     ClientConfig, DigitallySignedStruct, Error as RustlsError, RootCertStore, SignatureScheme,
 };
@@ -37,6 +39,80 @@ pub fn client_config_pinned(ca_pem: &str) -> Result<Arc<ClientConfig>, Error> {
 pub fn client_config_unverified() -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(default_provider());
     config(provider.clone(), Arc::new(Unverified(provider)))
+}
+
+/// How an image registry is trusted, and how it knows us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// PEM; beside the system's own.
+    pub ca_file: Option<PathBuf>,
+    /// Certificate (chain) and key of ours, PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// No verification at all.
+    pub insecure: bool,
+}
+
+/// Where systems keep the certificates of public authorities: Debian, Alpine, OpenWrt and Arch; Fedora; SUSE; others.
+const BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// For image registries: the system's authorities (or those of the file that `SSL_CERT_FILE` names), TLS 1.2
+/// as well. Reads files.
+pub fn client_config_public(trust: &Trust) -> Result<Arc<ClientConfig>, Error> {
+    let provider = Arc::new(default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = if trust.insecure {
+        Arc::new(Unverified(provider.clone()))
+    } else {
+        let mut roots = RootCertStore::empty();
+        let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+        let bundle = named.into_iter().chain(BUNDLES.iter().map(PathBuf::from)).find(|path| path.exists());
+        if let Some(bundle) = bundle {
+            add(&mut roots, &bundle)?;
+        }
+        if let Some(path) = &trust.ca_file {
+            if add(&mut roots, path)? == 0 {
+                return Err(Error::ParseCertificate { path: path.clone() });
+            }
+        }
+        if roots.is_empty() {
+            return Err(Error::NoAuthorities);
+        }
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .build()
+            .map_err(|_| Error::NoAuthorities)?
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|source| Error::Configure { source })?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match &trust.identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(certificate)?).collect();
+            let chain = chain.map_err(|_| Error::ParseCertificate { path: certificate.clone() })?;
+            let unusable = || Error::UnusableKey { path: key.clone() };
+            let parsed = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|_| unusable())?;
+            builder.with_client_auth_cert(chain, parsed).map_err(|_| unusable())?
+        }
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|source| Error::ReadFile { path: path.into(), source })
+}
+
+/// Adds the certificates of a PEM file. One that can't be used does not spoil the others.
+fn add(roots: &mut RootCertStore, path: &Path) -> Result<usize, Error> {
+    let pem = read(path)?;
+    Ok(roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten()).0)
 }
 
 fn config(
