@@ -178,7 +178,15 @@ where
         cgroup_parent: config.cgroup_parent.clone(),
         cgroups: cgroups.clone(),
     });
-    let images = Images::new(client.clone(), &config.images_folder(), &config.snapshotter, Platform::host());
+    let images = Images::new(images::Parts {
+        client: client.clone(),
+        folder: &config.images_folder(),
+        snapshotter: &config.snapshotter,
+        platform: Platform::host(),
+        settings: config.images.clone(),
+        executor: executor.clone(),
+        wake: wake.clone(),
+    });
     let images = Arc::new(images);
     let runtime = Runtime {
         client,

@@ -3,6 +3,7 @@
 use super::args::NodeArgs;
 use super::error::Error;
 use crate::agent::config::{Config, Taint};
+use crate::agent::images;
 use crate::api::names;
 use crate::cni::Plugins;
 use crate::http::Url;
@@ -89,6 +90,7 @@ pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
         containerd_socket: containerd_socket(args.container_runtime_endpoint.as_deref()),
         containerd_namespace: own.own.clone(),
         snapshotter: args.snapshotter.unwrap_or_else(|| "overlayfs".to_string()),
+        images: images::Settings::default(),
         labels: args.node_label.iter().map(|label| self::label(label)).collect::<Result<_, _>>()?,
         taints: args.node_taint.iter().map(|taint| self::taint(taint)).collect::<Result<_, _>>()?,
         node_ip: node_ip.transpose()?,

@@ -27,7 +27,7 @@ impl Client {
     }
 
     /// How many of `image`'s layers, from the bottom, are unpacked.
-    pub(super) async fn unpacked(&self, image: &Image, snapshotter: &str) -> Result<usize, Error> {
+    pub async fn unpacked(&self, image: &Image, snapshotter: &str) -> Result<usize, Error> {
         for (below, chain_id) in chain(image).iter().enumerate().rev() {
             if self.snapshot(snapshotter, chain_id).await?.is_some() {
                 return Ok(below + 1);
@@ -68,7 +68,7 @@ impl Client {
     }
 
     /// Ties the unpacked layers to the image's config, so that they live as long as the image.
-    pub(super) async fn hold_snapshot(&self, image: &Image, snapshotter: &str) -> Result<(), Error> {
+    pub async fn hold_snapshot(&self, image: &Image, snapshotter: &str) -> Result<(), Error> {
         if image.chain_id.is_empty() {
             return Ok(());
         }

@@ -49,6 +49,11 @@ impl Archives {
         self.known.iter().filter_map(|(name, known)| Some((name.as_str(), known.failure.as_deref()?)))
     }
 
+    /// Whether an image with these labels came from an archive that is in the folder still.
+    pub fn hold(&self, labels: &Labels) -> bool {
+        self.known.iter().any(|(name, known)| known.failure.is_none() && labels.contains_key(&label(name)))
+    }
+
     /// Imports what is new or changed. Returns the names of these images.
     pub async fn import(&mut self, client: &Client, platform: &Platform, snapshotter: &str) -> Vec<String> {
         if !self.cleared {
@@ -101,9 +106,7 @@ async fn one(
     snapshotter: &str,
     archive: &Archive,
 ) -> Result<Vec<String>, import::Error> {
-    // Two archives may hold the same image: each has a label of its own on it.
-    let hash = data_encoding::HEXLOWER.encode(&digest(&SHA256, archive.name.as_bytes()).as_ref()[..8]);
-    let label = format!("midge/archive.{hash}");
+    let label = label(&archive.name);
     let filter = format!("labels.\"{label}\"~=\"^{} \"", archive.stamp);
     let there = client.images(&[&filter]).await?;
     let count = there.first().and_then(|image| image.labels.get(&label)?.rsplit(' ').next()?.parse().ok());
@@ -127,6 +130,12 @@ async fn one(
         log::info!("image `{name}` is here");
     }
     Ok(distinct)
+}
+
+/// Two archives may hold the same image: each has a label of its own on it.
+fn label(name: &str) -> String {
+    let hash = data_encoding::HEXLOWER.encode(&digest(&SHA256, name.as_bytes()).as_ref()[..8]);
+    format!("midge/archive.{hash}")
 }
 
 /// The folder's archives in the order of their names.

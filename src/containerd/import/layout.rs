@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::super::document::{
-    DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Document, Pointer, Source, sha256,
+    DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Document, Pointer, sha256,
 };
 use super::super::{Descriptor, Error as ContainerdError, reference};
 use super::Error;
@@ -141,15 +141,6 @@ impl Layout {
         };
         let config = self.path(&config.digest);
         saved.iter().find(|image| image.config == config).map_or(Ok(Vec::new()), tags)
-    }
-}
-
-impl Source for Layout {
-    async fn document(&self, digest: &str) -> Result<Document, ContainerdError> {
-        match self.documents.get(digest) {
-            Some(bytes) => Document::parse(digest, bytes),
-            None => Err(ContainerdError::Missing { digest: digest.into() }),
-        }
     }
 }
 
