@@ -32,9 +32,9 @@ use super::configs::Configs;
 use super::container::Report;
 use super::event::Event;
 use super::wake::Wake;
+use crate::Executor;
 use crate::api::Object;
 use crate::containerd::{self, Client, Image, Platform, reference};
-use crate::Executor;
 
 /// A container's wish for its image.
 pub struct Ask<'a> {
@@ -158,7 +158,8 @@ impl Images {
         };
         report.event(Event::normal("Pulling", format!("Pulling image \"{image}\"")).of(ask.container));
         let endpoints = registries.endpoints(reference::repository(&name)).into_iter();
-        let registries = endpoints.map(|endpoint| Registry::new(endpoint, &secrets, &self.executor)).collect();
+        let registries =
+            endpoints.map(|endpoint| Registry::new(endpoint, &secrets, &self.executor)).collect();
         let key = fingerprint(&name, &secrets);
         let stage = self.pulls.start(asker, Wanted { name, key, registries });
         Ok(Found::Pulling { message: message(image, stage) })

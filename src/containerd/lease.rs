@@ -65,7 +65,8 @@ impl Client {
     /// them what they hold: no other process of midge may work in the namespace.
     pub async fn delete_abandoned_leases(&self) -> Result<(), Error> {
         for Lease { id } in self.leases().await? {
-            let is_import = id.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+            let is_import =
+                id.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
             if is_import && !id.starts_with(&own_prefix()) {
                 log::info!("ending lease `{id}` of an import that was cut off");
                 self.delete_lease(&Lease { id }, false).await?;

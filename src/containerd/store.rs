@@ -27,7 +27,8 @@ impl Client {
                 // What is for other platforms is not here.
                 Document::Index(manifests) => {
                     let here = |digest: &String| *digest == image.manifest_digest || indexes.contains(digest);
-                    let manifests = manifests.iter().enumerate().filter(|(_, manifest)| here(&manifest.digest));
+                    let manifests =
+                        manifests.iter().enumerate().filter(|(_, manifest)| here(&manifest.digest));
                     references(manifests.map(|(at, manifest)| (format!("m.{at}"), &manifest.digest)))
                 }
             };

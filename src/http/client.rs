@@ -188,8 +188,7 @@ impl Client {
         let server = target.authority();
         let dialled = within(patience, &server, Box::pin(dial(target, patience, executor))).await;
         let (sender, driver) = dialled?;
-        let forwarded =
-            target.proxy.as_ref().filter(|_| target.tls.is_none()).map(Proxy::authorization);
+        let forwarded = target.proxy.as_ref().filter(|_| target.tls.is_none()).map(Proxy::authorization);
         Ok(Self { server, host: target.host_header(), forwarded, patience, sender, driver })
     }
 
@@ -315,8 +314,7 @@ async fn tunnel(
 
 async fn secure(io: Io, server: &str, tls: &Tls) -> Result<Io, Error> {
     let handshake = |source| Error::Handshake { server: server.to_owned(), source };
-    let name =
-        ServerName::try_from(tls.name.clone()).map_err(|error| handshake(io::Error::other(error)))?;
+    let name = ServerName::try_from(tls.name.clone()).map_err(|error| handshake(io::Error::other(error)))?;
     let tls = TlsConnector::from(tls.config.clone()).connect(name, io).await.map_err(|source| {
         let cause = source.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>());
         match cause {

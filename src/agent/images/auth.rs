@@ -17,7 +17,10 @@ impl Challenge {
     }
 
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.parameters
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -90,7 +93,11 @@ pub fn detail(answer: &[u8]) -> String {
     let answer: Option<Value> = serde_json::from_slice(answer).ok();
     let said = answer.as_ref().and_then(|answer| {
         let first = answer.get("errors")?.get(0)?;
-        first.get("message").and_then(Value::as_str).filter(|text| !text.is_empty()).or(first.get("code")?.as_str())
+        first
+            .get("message")
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+            .or(first.get("code")?.as_str())
     });
     let said = said.or_else(|| answer.as_ref()?.get("details")?.as_str()).unwrap_or_default();
     said.chars().filter(|character| !character.is_control()).take(200).collect()

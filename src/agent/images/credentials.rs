@@ -107,8 +107,11 @@ impl Keyring {
         let (host, path) = repository.split_once('/').unwrap_or((repository, ""));
         let is_for = |key: &str| {
             let (key_host, key_path) = key.split_once('/').unwrap_or((key, ""));
-            let hosts: &[&str] =
-                if host == "docker.io" { &["docker.io", "index.docker.io", "registry-1.docker.io"] } else { &[host] };
+            let hosts: &[&str] = if host == "docker.io" {
+                &["docker.io", "index.docker.io", "registry-1.docker.io"]
+            } else {
+                &[host]
+            };
             path.starts_with(key_path) && hosts.iter().any(|host| is_host(key_host, host))
         };
         self.keys.iter().filter(|(key, _)| is_for(key)).map(|(_, credentials)| credentials.clone()).collect()
@@ -192,9 +195,13 @@ mod tests {
 
     #[test]
     fn globs() {
-        for (pattern, text, matches) in
-            [("a*", "abc", true), ("*c", "abc", true), ("a*b*c", "axxbyc", true), ("a", "ab", false), ("a*b", "a", false)]
-        {
+        for (pattern, text, matches) in [
+            ("a*", "abc", true),
+            ("*c", "abc", true),
+            ("a*b*c", "axxbyc", true),
+            ("a", "ab", false),
+            ("a*b", "a", false),
+        ] {
             assert_eq!(glob(pattern, text), matches, "{pattern} {text}");
         }
     }

@@ -19,23 +19,46 @@ pub enum Failure {
     /// The connection broke while a body came.
     Body(body::ReadError),
     /// The connection broke while a layer came.
-    Broken { registry: String, source: hyper::Error },
+    Broken {
+        registry: String,
+        source: hyper::Error,
+    },
     /// Nothing came for so long.
-    Silent { registry: String, seconds: u64 },
+    Silent {
+        registry: String,
+        seconds: u64,
+    },
     /// The registry's connection ended before the layer did.
-    Short { registry: String },
+    Short {
+        registry: String,
+    },
     /// `detail` is in its own words, or empty.
-    Refused { registry: String, status: StatusCode, detail: String },
+    Refused {
+        registry: String,
+        status: StatusCode,
+        detail: String,
+    },
     /// It names no token server that could be asked, or that does not give a token.
-    Realm { registry: String },
+    Realm {
+        registry: String,
+    },
     /// From HTTPS to plain HTTP.
-    Downgrade { registry: String },
+    Downgrade {
+        registry: String,
+    },
     /// It answers with another range than the one asked for.
-    Range { registry: String },
+    Range {
+        registry: String,
+    },
     /// What came is not what was asked for.
-    Digest { wanted: String, what: &'static str },
+    Digest {
+        wanted: String,
+        what: &'static str,
+    },
     /// The layers lie somewhere else than in the registry.
-    Foreign { media_type: String },
+    Foreign {
+        media_type: String,
+    },
     /// Docker's first manifest format.
     Schema1,
     /// containerd failed or refused; or the image is none for this node.
@@ -48,11 +71,14 @@ impl Failure {
     /// Worth another try at once: the network's fault.
     pub fn is_passing(&self) -> bool {
         match self {
-            Failure::Http(error) => !matches!(error, client::Error::Untrusted { .. } | client::Error::Proxy { .. }),
+            Failure::Http(error) => {
+                !matches!(error, client::Error::Untrusted { .. } | client::Error::Proxy { .. })
+            }
             Failure::Body(error) => !matches!(error, body::ReadError::TooLarge { .. }),
             Failure::Broken { .. } | Failure::Silent { .. } | Failure::Short { .. } => true,
             Failure::Refused { status, .. } => {
-                status.is_server_error() || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+                status.is_server_error()
+                    || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
             }
             Failure::Digest { .. } => true,
             _ => false,

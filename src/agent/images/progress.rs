@@ -15,8 +15,13 @@ pub enum Stage {
     Waiting,
     Resolving,
     /// Bytes of the layers.
-    Fetching { done: u64, total: u64 },
-    Unpacking { layers: usize },
+    Fetching {
+        done: u64,
+        total: u64,
+    },
+    Unpacking {
+        layers: usize,
+    },
 }
 
 pub struct Progress {

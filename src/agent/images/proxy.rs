@@ -96,7 +96,8 @@ fn is_direct(host: &str, port: u16, exceptions: &str) -> bool {
         match name.strip_prefix("*.").or_else(|| name.strip_prefix('.')) {
             Some(above) => host.strip_suffix(above).is_some_and(|below| below.ends_with('.')),
             None => {
-                host == name || host.strip_suffix(name).is_some_and(|below| below.ends_with('.') && address.is_none())
+                host == name
+                    || host.strip_suffix(name).is_some_and(|below| below.ends_with('.') && address.is_none())
             }
         }
     })

@@ -13,7 +13,8 @@ use super::progress::{Progress, Stage};
 use super::registry::{Fetched, PATIENCE, Question, Registry};
 use crate::containerd::document::{self, DEPTH, Document, Resolved};
 use crate::containerd::{
-    self, Blob, Client, Code, Descriptor, Image, Labels, Lease, PIECE, Platform, StoredImage, Writer, reference,
+    self, Blob, Client, Code, Descriptor, Image, Labels, Lease, PIECE, Platform, StoredImage, Writer,
+    reference,
 };
 
 /// Attempts in a row that bring nothing, after which the pod's own back-off takes over.
@@ -86,9 +87,8 @@ impl Puller<'_> {
         let mut target = None;
         for _ in 0..=DEPTH {
             let Fetched { media_type, bytes, .. } = self.ask(Question::Manifest, &reference).await?;
-            let digest =
-                if reference.contains(':') { reference.clone() } else { document::sha256(&bytes) };
-            if media_type.contains("manifest.v1+") {
+            let digest = if reference.contains(':') { reference.clone() } else { document::sha256(&bytes) };
+            if media_type.contains("distribution.manifest.v1+") {
                 return Err(Failure::Schema1);
             }
             let parsed = Document::parse(&digest, &bytes)?;
@@ -139,7 +139,13 @@ impl Puller<'_> {
     }
 
     /// Fetches a layer into the content store; `before` of `total` bytes are there.
-    async fn layer(&mut self, client: &Client, layer: &Descriptor, before: u64, total: u64) -> Result<(), Failure> {
+    async fn layer(
+        &mut self,
+        client: &Client,
+        layer: &Descriptor,
+        before: u64,
+        total: u64,
+    ) -> Result<(), Failure> {
         // Another pull may be fetching it: then it is here when that is done.
         let _only = self.layers.lock(&layer.digest).await;
         let blob = Blob { digest: &layer.digest, size: layer.size };
@@ -187,7 +193,13 @@ impl Puller<'_> {
     }
 
     /// Appends what the first registry sends until the layer is whole.
-    async fn copy(&mut self, writer: &mut Writer<'_>, layer: &Descriptor, before: u64, total: u64) -> Result<(), Failure> {
+    async fn copy(
+        &mut self,
+        writer: &mut Writer<'_>,
+        layer: &Descriptor,
+        before: u64,
+        total: u64,
+    ) -> Result<(), Failure> {
         let Some(registry) = self.registries.first_mut() else {
             return Err(Failure::Endpoints(Vec::new()));
         };

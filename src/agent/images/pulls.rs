@@ -92,7 +92,13 @@ impl Pull {
 }
 
 impl Pulls {
-    pub fn new(client: Client, snapshotter: String, platform: Platform, executor: Executor, wake: Wake) -> Pulls {
+    pub fn new(
+        client: Client,
+        snapshotter: String,
+        platform: Platform,
+        executor: Executor,
+        wake: Wake,
+    ) -> Pulls {
         let places = Semaphore::new(AT_ONCE);
         let shared = Arc::new(Shared { client, snapshotter, platform, layers: Layers::default(), places });
         Pulls { shared, executor, wake, list: Mutex::default() }

@@ -19,10 +19,20 @@ const LIMIT: u64 = 256 << 10;
 /// Why the file can't be used. It says no more of the file than names: it holds passwords.
 #[derive(Debug)]
 pub enum Error {
-    Read { path: PathBuf, source: io::Error },
-    Parse { path: PathBuf, source: yaml::Error },
+    Read {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Parse {
+        path: PathBuf,
+        source: yaml::Error,
+    },
     /// `what` is wrong at `at`, for instance `mirrors.x.org.endpoint`.
-    Value { path: PathBuf, at: String, what: &'static str },
+    Value {
+        path: PathBuf,
+        at: String,
+        what: &'static str,
+    },
 }
 
 impl fmt::Display for Error {
@@ -95,7 +105,11 @@ impl Registries {
     /// One that is not there says nothing.
     pub fn read(path: &Path) -> Result<Registries, Error> {
         let text = fs::metadata(path).and_then(|metadata| {
-            if metadata.len() > LIMIT { Err(io::Error::other("larger than 256 kB")) } else { fs::read_to_string(path) }
+            if metadata.len() > LIMIT {
+                Err(io::Error::other("larger than 256 kB"))
+            } else {
+                fs::read_to_string(path)
+            }
         });
         match text {
             Ok(text) => Registries::parse(path, &text),
@@ -126,7 +140,8 @@ impl Registries {
     /// Where to ask for `repository` (`docker.io/library/web`), in turn.
     pub fn endpoints(&self, repository: &str) -> Vec<Endpoint> {
         let (registry, path) = repository.split_once('/').unwrap_or((repository, ""));
-        let named = |name: &str| self.mirrors.iter().find(|(known, _)| known == name).map(|(_, mirror)| mirror);
+        let named =
+            |name: &str| self.mirrors.iter().find(|(known, _)| known == name).map(|(_, mirror)| mirror);
         let own = named(registry);
         let mut endpoints = Vec::new();
         if let Some(mirror) = own.or_else(|| named("*")) {
@@ -145,7 +160,8 @@ impl Registries {
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
         let (name, port) = split_port(host);
         // As with containerd and Docker: on this machine a registry needs no TLS.
-        let is_local = name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let is_local =
+            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         let tls = !is_local || port == Some(443) || self.host(host).is_some_and(|host| host.tls);
         let address = Address { tls, host: name.to_owned(), port, prefix: "/v2".into() };
         let mut endpoint = self.endpoint(address, path);
@@ -219,7 +235,9 @@ fn mirror(value: &Yaml, at: &str, path: &Path) -> Result<Mirror, Error> {
                         Yaml::Scalar(text) => address(text),
                         _ => None,
                     };
-                    mirror.endpoints.push(address.ok_or_else(|| wrong(key, "must hold addresses like https://host:5000"))?);
+                    mirror.endpoints.push(
+                        address.ok_or_else(|| wrong(key, "must hold addresses like https://host:5000"))?,
+                    );
                 }
             }
             ("endpoint", Yaml::Scalar(text)) if text.is_empty() => {}
@@ -243,10 +261,12 @@ fn host(value: &Yaml, at: &str, path: &Path) -> Result<Host, Error> {
     let mut host = Host::default();
     for (key, value) in fields(value, at, path)? {
         let inner = fields(value, &format!("{at}.{key}"), path)?;
-        let text = |name: &str| inner.iter().find(|(known, _)| known == name).and_then(|(_, value)| match value {
-            Yaml::Scalar(text) if !text.is_empty() => Some(text.clone()),
-            _ => None,
-        });
+        let text = |name: &str| {
+            inner.iter().find(|(known, _)| known == name).and_then(|(_, value)| match value {
+                Yaml::Scalar(text) if !text.is_empty() => Some(text.clone()),
+                _ => None,
+            })
+        };
         let known: &[&str] = match key.as_str() {
             "auth" => &["username", "password", "auth", "identity_token"],
             "tls" => &["ca_file", "cert_file", "key_file", "insecure_skip_verify"],

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE, USER_AGENT, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE,
+    USER_AGENT, WWW_AUTHENTICATE,
+};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -86,7 +89,8 @@ impl Registry {
         let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
         let digest = header(&response, "docker-content-digest").filter(|digest| reference::is_digest(digest));
         let digest = digest.map(str::to_owned);
-        let bytes = body::read(response.into_body(), document::LIMIT, PATIENCE).await.map_err(Failure::Body)?;
+        let bytes =
+            body::read(response.into_body(), document::LIMIT, PATIENCE).await.map_err(Failure::Body)?;
         let wanted = if reference.contains(':') { Some(reference) } else { digest.as_deref() };
         let wanted = wanted.filter(|_| question != Question::Digest);
         if let Some(wanted) = wanted.filter(|wanted| document::is_other(wanted, &bytes)) {
@@ -129,7 +133,12 @@ impl Registry {
     ) -> Result<Response<Incoming>, Failure> {
         let Endpoint { tls, host, port, prefix, repository, mirror_of, .. } = &self.endpoint;
         let namespace = mirror_of.as_ref().map(|registry| format!("?ns={registry}")).unwrap_or_default();
-        let own = Place { tls: *tls, host: host.clone(), port: *port, path: format!("{prefix}/{repository}/{kind}/{reference}{namespace}") };
+        let own = Place {
+            tls: *tls,
+            host: host.clone(),
+            port: *port,
+            path: format!("{prefix}/{repository}/{kind}/{reference}{namespace}"),
+        };
         let mut place = own.clone();
         let (mut redirects, mut is_fresh) = (0, false);
         loop {
@@ -232,7 +241,11 @@ impl Registry {
     }
 
     /// Asks a token server (distribution's `docs/spec/auth/token.md` and `oauth.md`).
-    async fn token(&mut self, challenge: &Challenge, credentials: Option<&Credentials>) -> Result<String, Failure> {
+    async fn token(
+        &mut self,
+        challenge: &Challenge,
+        credentials: Option<&Credentials>,
+    ) -> Result<String, Failure> {
         let realm = challenge.parameter("realm").unwrap_or_default();
         let bad = || Failure::Realm { registry: self.endpoint.host.clone() };
         let mut place = Place::parse(realm).ok_or_else(bad)?;
@@ -370,7 +383,12 @@ impl Place {
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        Some(Place { tls, host, port, path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned() })
+        Some(Place {
+            tls,
+            host,
+            port,
+            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+        })
     }
 
     fn join(&self, location: &str) -> Option<Place> {

@@ -13,7 +13,11 @@ fn says_what_is_wrong() {
         archive,
     };
     assert_eq!(error(None).reason(), "ErrImagePull");
-    assert!(error(None).to_string().starts_with("failed to pull image \"web:1\": the manifest is of Docker's schema 1"));
+    assert!(
+        error(None)
+            .to_string()
+            .starts_with("failed to pull image \"web:1\": the manifest is of Docker's schema 1")
+    );
     let failed = Some(("web.tar".into(), "cut off".into()));
     assert!(error(failed).to_string().ends_with("(`web.tar` in /d/images was not imported either: cut off)"));
 }

@@ -17,8 +17,13 @@ pub enum Yaml {
 #[derive(Debug)]
 pub enum Error {
     /// `line` counts from 1.
-    Syntax { line: usize, source: ScanError },
-    Shape { line: usize },
+    Syntax {
+        line: usize,
+        source: ScanError,
+    },
+    Shape {
+        line: usize,
+    },
 }
 
 impl fmt::Display for Error {
@@ -43,8 +48,7 @@ pub fn parse(text: &str) -> Result<Yaml, Error> {
     let mut open: Vec<Open> = Vec::new();
     let mut root = None;
     for event in Parser::new_from_str(text) {
-        let (event, span) =
-            event.map_err(|source| Error::Syntax { line: source.marker().line(), source })?;
+        let (event, span) = event.map_err(|source| Error::Syntax { line: source.marker().line(), source })?;
         let shape = || Error::Shape { line: span.start.line() };
         let whole = match event {
             Event::SequenceStart(..) => {
@@ -72,7 +76,9 @@ pub fn parse(text: &str) -> Result<Yaml, Error> {
             (Some(Open::List(list)), whole) => list.push(whole),
             (Some(Open::Map(map, key)), whole) => match (key.take(), whole) {
                 (Some(key), whole) => map.push((key, whole)),
-                (None, Yaml::Scalar(name)) if map.iter().all(|(known, _)| *known != name) => *key = Some(name),
+                (None, Yaml::Scalar(name)) if map.iter().all(|(known, _)| *known != name) => {
+                    *key = Some(name)
+                }
                 _ => return Err(shape()),
             },
             (None, whole) if root.is_none() => root = Some(whole),

@@ -91,7 +91,12 @@ async fn import(
         // Unpacked before, perhaps for another image: this one must hold the layers as well.
         client.hold_snapshot(&image.resolved.image, &options.snapshotter).await?;
         for name in image.named.names {
-            let record = StoredImage { name, target: image.named.target.clone(), labels: Labels::new(), updated_at: None };
+            let record = StoredImage {
+                name,
+                target: image.named.target.clone(),
+                labels: Labels::new(),
+                updated_at: None,
+            };
             client.put_image(&record).await?;
             names.push(record.name);
         }
