@@ -2,6 +2,7 @@
 
 mod archives;
 mod auth;
+mod collect;
 mod credentials;
 mod error;
 mod failure;
@@ -17,10 +18,12 @@ mod tests;
 mod yaml;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ring::digest::{Context, SHA256};
 
 use self::archives::Archives;
+use self::collect::Uses;
 use self::credentials::{Credentials, Keyring};
 pub use self::error::Error;
 use self::failure::Failure;
@@ -60,11 +63,21 @@ pub enum Found {
 pub struct Settings {
     /// `/etc/midge/registries.yaml`; it may be missing, and is read for each pull.
     pub registries: PathBuf,
+    /// Percent of the disk in use above which unused images are removed, and at which that ends.
+    pub gc_high: u8,
+    pub gc_low: u8,
+    /// An image used since then stays.
+    pub gc_age: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { registries: PathBuf::from("/etc/midge/registries.yaml") }
+        Settings {
+            registries: PathBuf::from("/etc/midge/registries.yaml"),
+            gc_high: 85,
+            gc_low: 80,
+            gc_age: Duration::from_secs(120),
+        }
     }
 }
 
@@ -91,6 +104,7 @@ pub struct Images {
     /// One import at a time: they compete for the card, and would do the same work twice.
     archives: smol::lock::Mutex<Archives>,
     pulls: Pulls,
+    uses: Uses,
 }
 
 impl Images {
@@ -99,10 +113,10 @@ impl Images {
         let archives = smol::lock::Mutex::new(Archives::new(folder));
         let snapshotter = snapshotter.to_owned();
         let pulls = Pulls::new(client.clone(), snapshotter.clone(), platform.clone(), executor.clone(), wake);
-        Images { client, snapshotter, platform, settings, executor, archives, pulls }
+        Images { client, snapshotter, platform, settings, executor, archives, pulls, uses: Uses::default() }
     }
 
-    /// Imports the folder's archives (`*.tar`, `*.tar.gz`, `*.tgz`) that are not imported yet. What fails is logged
+    /// Imports the folder's archives (`*.tar`, `*.tar.gz`, `*.tgz`, `*.tar.zst`) that are not imported yet. What fails is logged
     /// and left out. Returns the names of images that are new.
     pub async fn import_folder(&self) -> Vec<String> {
         self.archives.lock().await.import(&self.client, &self.platform, &self.snapshotter).await
@@ -113,6 +127,7 @@ impl Images {
     pub async fn ensure(&self, ask: &Ask<'_>, report: &mut impl Report) -> Result<Found, Error> {
         let image = ask.image;
         let name = normalize(image)?;
+        self.uses.note(&name);
         let asker = Asker { uid: ask.pod.uid().to_owned(), container: ask.container.to_owned() };
         match self.pulls.turn(&asker, &name) {
             Turn::Running { stage, news } => {
@@ -156,6 +171,7 @@ impl Images {
             Ok(registries) => registries,
             Err(error) => return Err(self.failed(image, Failure::Registries(error).into()).await),
         };
+        self.collect_if_full().await;
         report.event(Event::normal("Pulling", format!("Pulling image \"{image}\"")).of(ask.container));
         let endpoints = registries.endpoints(reference::repository(&name)).into_iter();
         let registries =

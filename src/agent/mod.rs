@@ -235,9 +235,10 @@ where
         node.await;
         future::pending().await
     };
-    // So that the first pod finds its image; held, since dropping the task ends the import.
-    let _import = executor.spawn(async move {
+    // So that the first pod finds its image; held, since dropping the task ends it.
+    let _images = executor.spawn(async move {
         images.import_folder().await;
+        images.tend().await;
     });
     if config.node_key_path().exists() {
         // A node that has joined runs its pods whether a server is in reach or not.

@@ -90,7 +90,11 @@ pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
         containerd_socket: containerd_socket(args.container_runtime_endpoint.as_deref()),
         containerd_namespace: own.own.clone(),
         snapshotter: args.snapshotter.unwrap_or_else(|| "overlayfs".to_string()),
-        images: images::Settings::default(),
+        images: image_settings(
+            args.private_registry,
+            args.image_gc_high_threshold,
+            args.image_gc_low_threshold,
+        )?,
         labels: args.node_label.iter().map(|label| self::label(label)).collect::<Result<_, _>>()?,
         taints: args.node_taint.iter().map(|taint| self::taint(taint)).collect::<Result<_, _>>()?,
         node_ip: node_ip.transpose()?,
@@ -103,6 +107,33 @@ pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
         executable: std::env::current_exe()
             .map_err(|source| Error::ReadFile { path: "/proc/self/exe".into(), source })?,
     })
+}
+
+fn image_settings(
+    registries: Option<String>,
+    high: Option<String>,
+    low: Option<String>,
+) -> Result<images::Settings, Error> {
+    let usual = images::Settings::default();
+    let percent = |flag, value: Option<String>, usual: u8| match value {
+        None => Ok(usual),
+        Some(value) => value.parse().ok().filter(|percent| *percent <= 100).ok_or(Error::BadValue {
+            flag,
+            value,
+            expected: "a number from 0 to 100",
+        }),
+    };
+    let gc_high = percent("image-gc-high-threshold", high, usual.gc_high)?;
+    let gc_low = percent("image-gc-low-threshold", low, usual.gc_low.min(gc_high))?;
+    if gc_low > gc_high {
+        return Err(Error::BadValue {
+            flag: "image-gc-low-threshold",
+            value: gc_low.to_string(),
+            expected: "at most --image-gc-high-threshold",
+        });
+    }
+    let registries = registries.map_or(usual.registries, PathBuf::from);
+    Ok(images::Settings { registries, gc_high, gc_low, ..usual })
 }
 
 /// The socket that is named, or the first of the usual ones that is there.

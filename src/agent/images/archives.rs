@@ -13,6 +13,9 @@ use ring::digest::{SHA256, digest};
 use crate::chain;
 use crate::containerd::{Client, Labels, Platform, import};
 
+/// What archives' names end with. How they are packed is told by their contents.
+const ENDS: &[&str] = &[".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"];
+
 pub struct Archives {
     folder: PathBuf,
     /// By file name; forgotten on restart.
@@ -144,7 +147,7 @@ fn list(folder: &Path, suffix: &str) -> io::Result<Vec<Archive>> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') || ![".tar", ".tar.gz", ".tgz"].iter().any(|end| name.ends_with(end)) {
+        if name.starts_with('.') || !ENDS.iter().any(|end| name.ends_with(end)) {
             continue;
         }
         // Through symbolic links: archives may lie elsewhere. Gone meanwhile or a dead link is not there.

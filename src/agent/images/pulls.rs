@@ -165,10 +165,11 @@ impl Pulls {
         Stage::Waiting
     }
 
-    /// Names of what is being pulled.
-    pub fn running(&self) -> Vec<String> {
+    /// Names and keys of what is being pulled.
+    pub fn running(&self) -> Vec<(String, String)> {
         let list = self.list();
-        list.iter().filter(|pull| pull.outcome().is_none()).map(|pull| pull.name.clone()).collect()
+        let running = list.iter().filter(|pull| pull.outcome().is_none());
+        running.map(|pull| (pull.name.clone(), pull.key.clone())).collect()
     }
 }
 

@@ -202,7 +202,9 @@ fn annotated(path: &Path, pointer: &Pointer) -> Result<Vec<String>, Error> {
 /// `/x/Web.tar.gz` → `docker.io/library/web:latest`
 fn stem(path: &Path) -> Result<String, Error> {
     let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let stem =
-        [".tar.gz", ".tgz", ".tar"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
+    let stem = [".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar"]
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .unwrap_or(&name);
     normalize(stem)
 }

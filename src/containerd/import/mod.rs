@@ -1,10 +1,11 @@
-//! Image archives (`docker save`, OCI layout; plain or gzip) into containerd.
+//! Image archives (`docker save`, OCI layout; plain, gzip or zstd) into containerd.
 
 mod error;
 mod layout;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod zstd;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
