@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use common::containerd::Containerd;
+use common::folder::Folder;
 use common::image::{self, Image};
 use common::registry::{Faults, GZIP, PASSWORD, Registry, Relay, USER, ZSTD};
 use hyper::Request;
@@ -210,8 +211,9 @@ fn survives_bad_networks() {
         // Goes on where the connection broke.
         node.pull(&name("cut"), "", "a").await.unwrap();
         let parts = relay.take("/blobs/");
-        let ranges: Vec<&String> = parts.iter().filter(|part| part.contains("bytes=")).collect();
-        assert!(ranges.len() >= 2 && ranges.is_sorted(), "{parts:?}");
+        for range in ["bytes=700000-", "bytes=1400000-"] {
+            assert!(parts.iter().any(|part| part.ends_with(range)), "{parts:?}");
+        }
 
         // Damaged on its way: fetched again, from the beginning.
         relay.set(Faults { corrupt: 1, ..Faults::default() });
@@ -418,6 +420,33 @@ fn makes_room() {
         assert_eq!(left().await, [name("used")]);
         assert!(node.containerd.ctr(&["snapshots", "ls"]).lines().count() == 2);
         node.client.delete_container("c").await.unwrap();
+    });
+}
+
+#[test]
+fn trusts_a_certificate_that_is_its_own_authority() {
+    let folder = Folder::new("own");
+    let registry = Registry::start_self_signed();
+    let stranger = folder.join("other.pem");
+    std::fs::copy(Registry::start_secured().ca(), &stranger).unwrap();
+    run(async |executor| {
+        for (ca_file, name, is_trusted) in [
+            (registry.certificate(), "127.0.0.1", true),
+            (registry.certificate(), "other.name", false),
+            (stranger.clone(), "127.0.0.1", false),
+        ] {
+            let trust = Trust { ca_file: Some(ca_file), ..Trust::default() };
+            let tls = Tls { config: client_config_public(&trust).unwrap(), name: name.into() };
+            let target =
+                Target { host: "127.0.0.1".into(), port: registry.port, tls: Some(tls), proxy: None };
+            let client = http::Client::open(&target, Duration::from_secs(10), &executor).await;
+            match client {
+                Ok(_) => assert!(is_trusted, "{name}"),
+                Err(error) => {
+                    assert!(!is_trusted && matches!(error, http::Error::Untrusted { .. }), "{error}")
+                }
+            }
+        }
     });
 }
 

@@ -43,7 +43,15 @@ impl Client {
             let layer = &image.layers[at];
             // Unique with the lease. What a crash leaves is taken by garbage collection when the lease ends.
             let key = format!("midge-unpack-{}-{}", self.lease().unwrap_or_default(), chain[at]);
-            let mounts = self.prepare_snapshot(snapshotter, &key, parent, &Labels::new()).await?;
+            let prepared = match self.prepare_snapshot(snapshotter, &key, parent, &Labels::new()).await {
+                // Of an earlier attempt under the same lease, which was cut off.
+                Err(error) if error.is_already_exists() => {
+                    self.remove_snapshot(snapshotter, &key).await?;
+                    self.prepare_snapshot(snapshotter, &key, parent, &Labels::new()).await
+                }
+                other => other,
+            };
+            let mounts = prepared?;
             let applied = match self.apply(&layer.blob, &mounts).await {
                 Ok(applied) if applied.digest == layer.diff_id => {
                     self.commit_snapshot(snapshotter, &chain[at], &key, &Labels::new()).await

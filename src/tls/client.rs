@@ -9,12 +9,14 @@ use futures_rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixT
 use futures_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
-use futures_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
+use futures_rustls::rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use futures_rustls::rustls::crypto::ring::default_provider;
 use futures_rustls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use futures_rustls::rustls::server::ParsedCertificate;
 use futures_rustls::rustls::version::{TLS12, TLS13};
 use futures_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error as RustlsError, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as RustlsError, OtherError, RootCertStore,
+    SignatureScheme,
 };
 
 use super::Error;
@@ -73,17 +75,20 @@ pub fn client_config_public(trust: &Trust) -> Result<Arc<ClientConfig>, Error> {
         if let Some(bundle) = bundle {
             add(&mut roots, &bundle)?;
         }
+        let mut named = Vec::new();
         if let Some(path) = &trust.ca_file {
             if add(&mut roots, path)? == 0 {
                 return Err(Error::ParseCertificate { path: path.clone() });
             }
+            named = CertificateDer::pem_slice_iter(&read(path)?).flatten().collect();
         }
         if roots.is_empty() {
             return Err(Error::NoAuthorities);
         }
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
             .build()
-            .map_err(|_| Error::NoAuthorities)?
+            .map_err(|_| Error::NoAuthorities)?;
+        Arc::new(Named { verifier, named })
     };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])
@@ -128,6 +133,60 @@ fn config(
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+/// Trusts authorities, and servers that show one of `named` itself: certificates of one's own are often made as
+/// authorities (`openssl req -x509`), and webpki takes none of these for a server's.
+#[derive(Debug)]
+struct Named {
+    verifier: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Named {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, RustlsError> {
+        let verified =
+            self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            // Found after its dates have been checked.
+            Err(RustlsError::InvalidCertificate(CertificateError::Other(OtherError(inner))))
+                if inner.to_string() == "CaUsedAsEndEntity" && self.named.contains(end_entity) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, RustlsError> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, RustlsError> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
 }
 
 /// Checks that the peer has the key of the certificate that it shows, and not who that is.

@@ -37,15 +37,20 @@ pub struct Registry {
 impl Registry {
     /// Plain HTTP, open to all.
     pub fn start() -> Registry {
-        Registry::start_with(false)
+        Registry::start_with(None)
     }
 
     /// HTTPS with a certificate of [`Registry::ca`], for [`USER`] with [`PASSWORD`].
     pub fn start_secured() -> Registry {
-        Registry::start_with(true)
+        Registry::start_with(Some(certificates))
     }
 
-    fn start_with(secured: bool) -> Registry {
+    /// The same with [`Registry::certificate`], which nobody else has signed.
+    pub fn start_self_signed() -> Registry {
+        Registry::start_with(Some(own_certificate))
+    }
+
+    fn start_with(certificates: Option<fn(&Folder)>) -> Registry {
         let folder = Folder::new("reg");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut config = json!({
@@ -54,8 +59,8 @@ impl Registry {
             "storage": {"filesystem": {"rootdirectory": folder.join("data")}},
             "http": {"addr": format!("127.0.0.1:{port}")},
         });
-        if secured {
-            certificates(&folder);
+        if let Some(make) = certificates {
+            make(&folder);
             fs::write(folder.join("htpasswd"), HTPASSWD).unwrap();
             config["http"]["tls"] =
                 json!({"certificate": folder.join("cert.pem"), "key": folder.join("key.pem")});
@@ -77,6 +82,10 @@ impl Registry {
 
     pub fn ca(&self) -> PathBuf {
         self.folder.join("ca.pem")
+    }
+
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join("cert.pem")
     }
 
     /// Puts `image` into the registry's storage as `name`, with layers of `media_type`, behind an index that offers
@@ -152,17 +161,29 @@ pub fn zstd(path: &Path) {
     assert!(Command::new("zstd").arg("-q").arg(path).status().expect("install zstd").success());
 }
 
+const KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+
 fn certificates(folder: &Folder) {
-    let make = |arguments: &str| {
-        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder.path()).output();
-        let output = output.expect("install openssl");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
     fs::write(folder.join("ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-    make(&format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca"));
-    make(&format!("req {key} -keyout key.pem -out csr.pem -subj /CN=registry"));
-    make("x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 -extfile ext");
+    openssl(folder, &format!("req -x509 {KEY} -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca"));
+    openssl(folder, &format!("req {KEY} -keyout key.pem -out csr.pem -subj /CN=registry"));
+    openssl(
+        folder,
+        "x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 -extfile ext",
+    );
+}
+
+/// As Docker's instructions make it: an authority that is its own server.
+fn own_certificate(folder: &Folder) {
+    let name = "-subj /CN=registry -addext subjectAltName=IP:127.0.0.1";
+    openssl(folder, &format!("req -x509 {KEY} -keyout key.pem -out cert.pem -days 2 {name}"));
+}
+
+fn openssl(folder: &Folder, arguments: &str) {
+    let mut command = Command::new("openssl");
+    let output =
+        command.args(arguments.split(' ')).current_dir(folder.path()).output().expect("install openssl");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// How a [`Relay`] treats what passes; blobs above 64 kB only.
