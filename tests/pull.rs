@@ -136,8 +136,13 @@ fn pulls_once_for_all_that_ask() {
     let relay = Relay::start(&registry, Faults::default());
     let first = Image::busybox("web", &["one"]);
     let digest = registry.push("team/web", "1", &first, GZIP);
-    // Shares its first layer.
-    registry.push("other", "1", &Image::busybox("other", &["other"]), ZSTD);
+    // These share their first layers.
+    for name in ["left", "right"] {
+        let mut image = noisy(name, 1_000_000, 7);
+        image.layers.push(image::file_layer("etc/name", name.as_bytes()));
+        registry.push(name, "1", &image, GZIP);
+    }
+    registry.push("packed", "1", &Image::busybox("packed", &["packed"]), ZSTD);
     run(async |executor| {
         let mut node = Node::new(&containerd, &executor).await;
         let name = format!("{}/team/web:1", relay.host());
@@ -177,6 +182,17 @@ fn pulls_once_for_all_that_ask() {
         // Nothing is left but what is used.
         let left = node.client.contents().await.unwrap();
         assert_eq!(left.len(), 3, "{left:?}");
+        // A layer that two images have is fetched once, by whichever pull is the first.
+        let names = ["left", "right"].map(|name| format!("{}/{name}:1", relay.host()));
+        for name in &names {
+            node.ask(name, "", "g").await.unwrap();
+        }
+        for name in &names {
+            node.pull(name, "", "g").await.unwrap();
+        }
+        let blobs = relay.take("/blobs/");
+        assert_eq!(blobs.len(), 2 + 2 + 1, "{blobs:?}");
+        node.pull(&format!("{}/packed:1", relay.host()), "", "g").await.unwrap();
         assert!(node.client.leases().await.unwrap().is_empty());
     });
 }

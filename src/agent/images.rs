@@ -7,6 +7,7 @@ mod credentials;
 mod error;
 mod failure;
 mod layers;
+mod place;
 mod progress;
 mod proxy;
 mod pull;

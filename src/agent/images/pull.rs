@@ -121,13 +121,18 @@ impl Puller<'_> {
     ) -> Result<(), Failure> {
         let image = &resolved.image;
         let unpacked = client.unpacked(image, self.snapshotter).await?;
-        let missing: Vec<&Descriptor> = image.layers.iter().skip(unpacked).map(|layer| &layer.blob).collect();
-        let total = missing.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.size));
+        let missing = image.layers.get(unpacked..).unwrap_or_default();
+        let total = missing.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.blob.size));
         let mut done = 0;
         self.progress.set(Stage::Fetching { done, total });
-        for layer in missing.iter().copied() {
-            self.layer(client, layer, done, total).await?;
-            done += layer.size;
+        for (at, layer) in missing.iter().enumerate() {
+            // Another pull may be fetching it: then it is here when that is done, or even unpacked.
+            let only = self.layers.lock(&layer.blob.digest).await;
+            if client.unpacked(image, self.snapshotter).await? <= unpacked + at {
+                self.layer(client, &layer.blob, done, total).await?;
+            }
+            drop(only);
+            done += layer.blob.size;
         }
         self.progress.set(Stage::Unpacking { layers: missing.len() });
         client.write_documents(documents, resolved, false).await?;
@@ -146,10 +151,8 @@ impl Puller<'_> {
         before: u64,
         total: u64,
     ) -> Result<(), Failure> {
-        // Another pull may be fetching it: then it is here when that is done.
-        let _only = self.layers.lock(&layer.digest).await;
         let blob = Blob { digest: &layer.digest, size: layer.size };
-        let (mut idle, mut damaged) = (0, 0);
+        let (mut idle, mut refused, mut damaged) = (0, 0, 0);
         loop {
             let stored = match open(client, blob).await {
                 Ok(None) => return Ok(()),
@@ -158,7 +161,9 @@ impl Puller<'_> {
                         let begun = writer.offset();
                         let Err(failure) = self.copy(&mut writer, layer, before, total).await else { break };
                         idle = if writer.offset() > begun { 0 } else { idle + 1 };
-                        if !failure.is_passing() || idle >= ATTEMPTS * self.registries.len() as u32 {
+                        refused += usize::from(!failure.is_passing());
+                        let is_over = idle >= ATTEMPTS || refused >= self.registries.len();
+                        if is_over || matches!(failure, Failure::Containerd(_)) {
                             return Err(failure);
                         }
                         log::info!(

@@ -7,13 +7,14 @@ use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE,
     USER_AGENT, WWW_AUTHENTICATE,
 };
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::auth::{self, Challenge};
 use super::credentials::Credentials;
 use super::failure::Failure;
+use super::place::Place;
 use super::proxy;
 use super::registries::Endpoint;
 use crate::containerd::{document, reference};
@@ -361,51 +362,4 @@ impl Registry {
 
 fn header<'a>(response: &'a Response<Incoming>, name: &str) -> Option<&'a str> {
     response.headers().get(name)?.to_str().ok()
-}
-
-/// What a request is for.
-#[derive(Clone)]
-struct Place {
-    tls: bool,
-    host: String,
-    port: u16,
-    path: String,
-}
-
-impl Place {
-    fn parse(url: &str) -> Option<Place> {
-        let uri: Uri = url.parse().ok()?;
-        let tls = match uri.scheme_str()? {
-            "https" => true,
-            "http" => false,
-            _ => return None,
-        };
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        Some(Place {
-            tls,
-            host,
-            port,
-            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
-        })
-    }
-
-    fn join(&self, location: &str) -> Option<Place> {
-        if let Some(rest) = location.strip_prefix("//") {
-            return Place::parse(&format!("{}://{rest}", if self.tls { "https" } else { "http" }));
-        }
-        if location.starts_with('/') {
-            return Some(Place { path: location.to_owned(), ..self.clone() });
-        }
-        Place::parse(location)
-    }
-
-    fn is_at(&self, other: &Place) -> bool {
-        (self.tls, &self.host, self.port) == (other.tls, &other.host, other.port)
-    }
-
-    fn origin(&self) -> String {
-        format!("{}:{}:{}", self.tls, self.host, self.port)
-    }
 }
