@@ -171,7 +171,7 @@ mod tests {
             "data": {".dockerconfigjson": config}});
         let mut ring = Keyring { keys: Vec::new(), missing: Vec::new() };
         ring.add(&Object::from_value(secret).unwrap()).unwrap();
-        ring.keys.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()));
+        ring.keys.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
         let names = |repository: &str| {
             let found = ring.matching(repository).into_iter().map(|credentials| match credentials {
                 Credentials::Basic { username, password } => format!("{username}:{password}"),

@@ -276,7 +276,7 @@ fn host(value: &Yaml, at: &str, path: &Path) -> Result<Host, Error> {
             return Err(wrong(&format!("{key}.{name}"), "is unknown"));
         }
         if key == "auth" {
-            host.credentials = Credentials::of(&text);
+            host.credentials = Credentials::of(text);
             if host.credentials.is_none() && !inner.is_empty() {
                 return Err(wrong(key, "needs `username` and `password`, `auth` or `identity_token`"));
             }
