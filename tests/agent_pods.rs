@@ -57,6 +57,7 @@ impl Node {
             containerd_socket: containerd.socket(),
             containerd_namespace: containerd.namespace().into(),
             snapshotter: "overlayfs".into(),
+            images: Default::default(),
             labels: vec![],
             taints: vec![],
             node_ip: Some("192.0.2.1".parse().unwrap()),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::images;
 use super::logger::Limits;
 use crate::http::Url;
 use crate::token::JoinToken;
@@ -38,6 +39,7 @@ pub struct Config {
     pub containerd_namespace: String,
     /// `overlayfs`.
     pub snapshotter: String,
+    pub images: images::Settings,
     /// Further labels of the node, as `--node-label` gives them.
     pub labels: Vec<(String, String)>,
     pub taints: Vec<Taint>,

@@ -193,7 +193,15 @@ where
         cgroups: cgroups.clone(),
         executable: config.executable.clone(),
     });
-    let images = Images::new(client.clone(), &config.images_folder(), &config.snapshotter, Platform::host());
+    let images = Images::new(images::Parts {
+        client: client.clone(),
+        folder: &config.images_folder(),
+        snapshotter: &config.snapshotter,
+        platform: Platform::host(),
+        settings: config.images.clone(),
+        executor: executor.clone(),
+        wake: wake.clone(),
+    });
     let images = Arc::new(images);
     let configs = Configs::new(folder.join("configs"));
     let machine = machine(&cgroups, &config);
@@ -262,9 +270,10 @@ where
         node.await;
         future::pending().await
     };
-    // So that the first pod finds its image; held, since dropping the task ends the import.
-    let _import = executor.spawn(async move {
+    // So that the first pod finds its image; held, since dropping the task ends it.
+    let _images = executor.spawn(async move {
         images.import_folder().await;
+        images.tend().await;
     });
     let _limits = executor.spawn(async move { limits.run().await });
     if config.node_key_path().exists() {

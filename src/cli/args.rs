@@ -60,6 +60,15 @@ macro_rules! node_command {
             /// containerd's snapshotter (default overlayfs)
             #[argh(option, arg_name = "name")]
             pub snapshotter: Option<String>,
+            /// registries.yaml: mirrors, credentials and certificates of image registries (default /etc/midge/registries.yaml)
+            #[argh(option, arg_name = "file")]
+            pub private_registry: Option<String>,
+            /// percent of the disk in use above which unused images are removed (default 85; 100: never)
+            #[argh(option, arg_name = "percent")]
+            pub image_gc_high_threshold: Option<String>,
+            /// percent of the disk in use down to which unused images are removed (default 80)
+            #[argh(option, arg_name = "percent")]
+            pub image_gc_low_threshold: Option<String>,
             /// resolv.conf that pods with dnsPolicy Default get (default /etc/resolv.conf)
             #[argh(option, arg_name = "file")]
             pub resolv_conf: Option<String>,
@@ -101,6 +110,9 @@ macro_rules! node_command {
                     node_ip: self.node_ip.take(),
                     container_runtime_endpoint: self.container_runtime_endpoint.take(),
                     snapshotter: self.snapshotter.take(),
+                    private_registry: self.private_registry.take(),
+                    image_gc_high_threshold: self.image_gc_high_threshold.take(),
+                    image_gc_low_threshold: self.image_gc_low_threshold.take(),
                     resolv_conf: self.resolv_conf.take(),
                     cni_conf_dir: self.cni_conf_dir.take(),
                     cni_bin_dir: self.cni_bin_dir.take(),
@@ -125,6 +137,9 @@ pub struct NodeArgs {
     pub node_ip: Option<String>,
     pub container_runtime_endpoint: Option<String>,
     pub snapshotter: Option<String>,
+    pub private_registry: Option<String>,
+    pub image_gc_high_threshold: Option<String>,
+    pub image_gc_low_threshold: Option<String>,
     pub resolv_conf: Option<String>,
     pub cni_conf_dir: Option<String>,
     pub cni_bin_dir: Option<String>,

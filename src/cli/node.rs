@@ -3,6 +3,7 @@
 use super::args::NodeArgs;
 use super::error::Error;
 use crate::agent::config::{Config, Taint};
+use crate::agent::images;
 use crate::agent::logger::Limits;
 use crate::api::names;
 use crate::api::quantity::Quantity;
@@ -91,6 +92,11 @@ pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
         containerd_socket: containerd_socket(args.container_runtime_endpoint.as_deref()),
         containerd_namespace: own.own.clone(),
         snapshotter: args.snapshotter.unwrap_or_else(|| "overlayfs".to_string()),
+        images: image_settings(
+            args.private_registry,
+            args.image_gc_high_threshold,
+            args.image_gc_low_threshold,
+        )?,
         labels: args.node_label.iter().map(|label| self::label(label)).collect::<Result<_, _>>()?,
         taints: args.node_taint.iter().map(|taint| self::taint(taint)).collect::<Result<_, _>>()?,
         node_ip: node_ip.transpose()?,
@@ -120,6 +126,33 @@ fn log_limits(size: Option<String>, files: Option<String>) -> Result<Limits, Err
         files.ok_or_else(|| bad("container-log-max-files", text, "a number from 2 to 1000"))
     });
     Ok(Limits { size: size?, files: files? })
+}
+
+fn image_settings(
+    registries: Option<String>,
+    high: Option<String>,
+    low: Option<String>,
+) -> Result<images::Settings, Error> {
+    let usual = images::Settings::default();
+    let percent = |flag, value: Option<String>, usual: u8| match value {
+        None => Ok(usual),
+        Some(value) => value.parse().ok().filter(|percent| *percent <= 100).ok_or(Error::BadValue {
+            flag,
+            value,
+            expected: "a number from 0 to 100",
+        }),
+    };
+    let gc_high = percent("image-gc-high-threshold", high, usual.gc_high)?;
+    let gc_low = percent("image-gc-low-threshold", low, usual.gc_low.min(gc_high))?;
+    if gc_low > gc_high {
+        return Err(Error::BadValue {
+            flag: "image-gc-low-threshold",
+            value: gc_low.to_string(),
+            expected: "at most --image-gc-high-threshold",
+        });
+    }
+    let registries = registries.map_or(usual.registries, PathBuf::from);
+    Ok(images::Settings { registries, gc_high, gc_low, ..usual })
 }
 
 /// The socket that is named, or the first of the usual ones that is there.

@@ -52,6 +52,6 @@ impl Attached {
             };
             Ok(IpConfig { address, prefix_length: length, gateway })
         });
-        Ok(Attached { interfaces: interfaces.collect(), ips: ips.collect::<Result<_, _>>()? })
+        Ok(Attached { interfaces: interfaces.collect(), ips: ips.collect::<Result<_, &str>>()? })
     }
 }

@@ -1,6 +1,6 @@
 //! The handle that every other module of this room adds its calls to.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,6 +110,14 @@ impl Client {
             .filter(|plugin| plugin.failure.is_none())
             .map(|plugin| plugin.id)
             .collect())
+    }
+
+    /// The folder that a snapshotter keeps its layers in.
+    pub async fn snapshotter_root(&self, name: &str) -> Result<Option<PathBuf>, Error> {
+        let request =
+            wire::PluginsRequest { filters: vec![format!("type==io.containerd.snapshotter.v1,id=={name}")] };
+        let answer: wire::PluginsResponse = self.unary(wire::PLUGINS, &request).await?;
+        Ok(answer.plugins.into_iter().find_map(|mut plugin| plugin.exports.remove("root")).map(PathBuf::from))
     }
 
     /// One request, one answer, in [`QUICK`].
@@ -260,6 +268,8 @@ mod wire {
     pub struct Plugin {
         #[prost(string, tag = "2")]
         pub id: String,
+        #[prost(btree_map = "string, string", tag = "5")]
+        pub exports: Labels,
         /// Why it did not start.
         #[prost(message, optional, tag = "7")]
         pub failure: Option<super::Empty>,

@@ -10,7 +10,7 @@ use super::{Client, Error, Labels};
 
 /// One piece of a blob, of which a few copies are in memory on its way. Ones above 64 KiB, containerd's
 /// window, would not be faster.
-pub(super) const PIECE: usize = 32 * 1024;
+pub const PIECE: usize = 32 * 1024;
 /// For reading a document, for taking one piece, for a commit, which syncs the file.
 const STEP_LIMIT: Duration = Duration::from_secs(120);
 
@@ -104,6 +104,20 @@ impl Client {
         Ok(())
     }
 
+    /// Goes on with the blob, held by this client's lease, where an earlier writer was cut off, and be it of
+    /// another process: see [`Writer::offset`]. `None` when the store has the blob: it is held.
+    pub async fn resume_content(&self, blob: Blob<'_>) -> Result<Option<Writer<'_>>, Error> {
+        let reference = format!("{PARTS}{}", blob.digest);
+        self.open_content(reference, Some(blob), &Labels::new()).await
+    }
+
+    /// Drops what [`Client::resume_content`] would go on with.
+    pub async fn abort_content(&self, digest: &str) -> Result<(), Error> {
+        let request = wire::AbortRequest { reference: format!("{PARTS}{digest}") };
+        found(self.unary::<_, Empty>(wire::ABORT, &request).await)?;
+        Ok(())
+    }
+
     /// Begins to write a blob under `name`, which no other writer may use at the same time; `expected` if
     /// its digest is known before. `None` when the store has the blob: it is labelled, and held by this
     /// client's lease.
@@ -113,9 +127,18 @@ impl Client {
         expected: Option<Blob<'_>>,
         labels: &Labels,
     ) -> Result<Option<Writer<'_>>, Error> {
-        let (requests, answers) = within(wire::WRITE.name(), STEP_LIMIT, self.stream(wire::WRITE)).await?;
         // Unique with the lease: a writer that was cut off leaves its part behind, locked for a while.
         let reference = format!("midge-{}-{name}", self.lease().unwrap_or_default());
+        self.open_content(reference, expected, labels).await
+    }
+
+    async fn open_content(
+        &self,
+        reference: String,
+        expected: Option<Blob<'_>>,
+        labels: &Labels,
+    ) -> Result<Option<Writer<'_>>, Error> {
+        let (requests, answers) = within(wire::WRITE.name(), STEP_LIMIT, self.stream(wire::WRITE)).await?;
         let mut writer = Writer { client: self, requests, answers, reference, offset: 0 };
         let opened = writer.step(wire::Action::Stat, Bytes::new(), expected, &Labels::new(), false).await;
         match (opened, expected) {
@@ -125,7 +148,10 @@ impl Client {
                 writer.commit(blob, labels).await?;
                 Ok(None)
             }
-            (Ok(_), _) => Ok(Some(writer)),
+            (Ok(at), _) => {
+                writer.offset = at;
+                Ok(Some(writer))
+            }
             (Err(error), Some(blob)) if error.is_already_exists() => {
                 self.label_content(blob.digest, labels).await?;
                 Ok(None)
@@ -135,15 +161,18 @@ impl Client {
     }
 }
 
+/// Of references to parts of blobs that are to be gone on with.
+const PARTS: &str = "midge-part-";
+
 /// What a written blob must turn out to be.
 #[derive(Clone, Copy)]
-pub(super) struct Blob<'a> {
+pub struct Blob<'a> {
     pub digest: &'a str,
     pub size: u64,
 }
 
 /// A blob on its way into the store. Dropping it leaves a part that garbage collection takes.
-pub(super) struct Writer<'a> {
+pub struct Writer<'a> {
     client: &'a Client,
     requests: Requests,
     answers: Answers,
@@ -152,6 +181,11 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Bytes that are there.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Appends at most [`PIECE`] bytes.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
         self.offset = self.step(wire::Action::Write, piece, None, &Labels::new(), false).await?;
@@ -211,6 +245,13 @@ mod wire {
     pub const DELETE: Method = Method("/containerd.services.content.v1.Content/Delete");
     pub const UPDATE: Method = Method("/containerd.services.content.v1.Content/Update");
     pub const WRITE: Method = Method("/containerd.services.content.v1.Content/Write");
+    pub const ABORT: Method = Method("/containerd.services.content.v1.Content/Abort");
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct AbortRequest {
+        #[prost(string, tag = "1")]
+        pub reference: String,
+    }
 
     /// Info, Delete and Read take it; Read could take an offset and a size too.
     #[derive(Clone, PartialEq, prost::Message)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
-use ring::digest::{SHA256, digest};
+use ring::digest::{SHA256, SHA512, digest};
 use serde::{Deserialize, Serialize};
 
 use super::{Descriptor, Error, Image, ImageConfig, Layer, Platform, reference};
@@ -12,7 +12,7 @@ use super::{Descriptor, Error, Image, ImageConfig, Layer, Platform, reference};
 pub const LIMIT: usize = 4 << 20;
 
 /// Indexes may name indexes; deeper than this is no honest image.
-const DEPTH: usize = 4;
+pub const DEPTH: usize = 4;
 
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
@@ -152,6 +152,16 @@ pub trait Source {
     fn document(&self, digest: &str) -> impl Future<Output = Result<Document, Error>> + Send;
 }
 
+/// Documents at hand.
+impl Source for BTreeMap<String, Vec<u8>> {
+    async fn document(&self, digest: &str) -> Result<Document, Error> {
+        match self.get(digest) {
+            Some(bytes) => Document::parse(digest, bytes),
+            None => Err(Error::Missing { digest: digest.into() }),
+        }
+    }
+}
+
 /// Where [`resolve`] ended, and how it came there.
 pub struct Resolved {
     pub image: Image,
@@ -240,6 +250,13 @@ fn no_platform<'a>(
 /// `sha256:<hex>` of `bytes`.
 pub fn sha256(bytes: &[u8]) -> String {
     format!("sha256:{}", data_encoding::HEXLOWER.encode(digest(&SHA256, bytes).as_ref()))
+}
+
+/// `bytes` are not those with this digest, which is of a valid form.
+pub fn is_other(wanted: &str, bytes: &[u8]) -> bool {
+    let algorithm = if wanted.starts_with("sha512:") { &SHA512 } else { &SHA256 };
+    let hex = data_encoding::HEXLOWER.encode(digest(algorithm, bytes).as_ref());
+    wanted.split_once(':').is_none_or(|(_, found)| found != hex)
 }
 
 /// The name of each layer's snapshot: a digest over it and all layers below (OCI image specification,

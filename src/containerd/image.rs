@@ -1,8 +1,10 @@
 //! Images: from a name to what a container needs of it.
 
+use std::time::SystemTime;
+
 use super::call::{Method, found};
 use super::document::{self, Document};
-use super::types::{Empty, FieldMask, WireDescriptor};
+use super::types::{Empty, FieldMask, Timestamp, WireDescriptor};
 use super::{Client, Descriptor, Error, Labels, Platform, reference};
 
 /// An image record: a name that points at a manifest or an index.
@@ -11,6 +13,8 @@ pub struct StoredImage {
     pub name: String,
     pub target: Descriptor,
     pub labels: Labels,
+    /// When it was made or last pointed elsewhere; containerd's account, not written.
+    pub updated_at: Option<SystemTime>,
 }
 
 /// An image resolved for one platform.
@@ -66,12 +70,17 @@ impl Client {
     /// The image record called `name` (a full reference, see [`super::reference::normalize`]), resolved for
     /// `platform`; `None` when there is no such record or its contents are incomplete.
     pub async fn image(&self, name: &str, platform: &Platform) -> Result<Option<Image>, Error> {
+        match self.stored_image(name).await? {
+            Some(stored) => self.resolve_image(&stored, platform).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The image record called `name`.
+    pub async fn stored_image(&self, name: &str) -> Result<Option<StoredImage>, Error> {
         let request = wire::NameRequest { name: name.into() };
         let answer: Option<wire::ImageMessage> = found(self.unary(wire::GET, &request).await)?;
-        let Some(stored) = answer.and_then(|answer| answer.image).map(StoredImage::from) else {
-            return Ok(None);
-        };
-        self.resolve_image(&stored, platform).await
+        Ok(answer.and_then(|answer| answer.image).map(StoredImage::from))
     }
 
     /// [`Client::image`] for a record at hand.
@@ -94,15 +103,25 @@ impl Client {
 
     /// Creates the record, or points an existing one at `target`; of that the other labels stay.
     pub async fn put_image(&self, image: &StoredImage) -> Result<(), Error> {
+        let labels = image.labels.keys().map(|key| format!("labels.{key}")).collect();
+        self.write_image(image, labels).await
+    }
+
+    /// [`Client::put_image`], with no other labels.
+    pub async fn replace_image(&self, image: &StoredImage) -> Result<(), Error> {
+        self.write_image(image, vec!["labels".into()]).await
+    }
+
+    async fn write_image(&self, image: &StoredImage, labels: Vec<String>) -> Result<(), Error> {
         let message = wire::Image {
             name: image.name.clone(),
             labels: image.labels.clone(),
             target: Some(WireDescriptor::from(&image.target)),
+            updated_at: None,
         };
         let mut request = wire::ImageMessage { image: Some(message), update_mask: None };
         match self.unary::<_, Empty>(wire::CREATE, &request).await {
             Err(error) if error.is_already_exists() => {
-                let labels = image.labels.keys().map(|key| format!("labels.{key}"));
                 request.update_mask = FieldMask::of(["target".to_string()].into_iter().chain(labels));
                 self.unary::<_, Empty>(wire::UPDATE, &request).await.map(drop)
             }
@@ -114,7 +133,7 @@ impl Client {
     pub async fn label_image(&self, name: &str, labels: &Labels) -> Result<(), Error> {
         // Masked out, and yet it must be there: containerd 1.7 and 2.1 crash without it.
         let target = Some(WireDescriptor::default());
-        let image = wire::Image { name: name.into(), labels: labels.clone(), target };
+        let image = wire::Image { name: name.into(), labels: labels.clone(), target, updated_at: None };
         let request = wire::ImageMessage { image: Some(image), update_mask: FieldMask::labels(labels) };
         self.unary::<_, Empty>(wire::UPDATE, &request).await.map(drop)
     }
@@ -134,12 +153,17 @@ impl document::Source for Client {
 
 impl From<wire::Image> for StoredImage {
     fn from(from: wire::Image) -> StoredImage {
-        StoredImage { name: from.name, target: from.target.unwrap_or_default().into(), labels: from.labels }
+        StoredImage {
+            name: from.name,
+            target: from.target.unwrap_or_default().into(),
+            labels: from.labels,
+            updated_at: from.updated_at.and_then(Timestamp::time),
+        }
     }
 }
 
 mod wire {
-    use super::{FieldMask, Labels, Method, WireDescriptor};
+    use super::{FieldMask, Labels, Method, Timestamp, WireDescriptor};
 
     pub const GET: Method = Method("/containerd.services.images.v1.Images/Get");
     pub const LIST: Method = Method("/containerd.services.images.v1.Images/List");
@@ -155,6 +179,8 @@ mod wire {
         pub labels: Labels,
         #[prost(message, optional, tag = "3")]
         pub target: Option<WireDescriptor>,
+        #[prost(message, optional, tag = "8")]
+        pub updated_at: Option<Timestamp>,
     }
 
     /// Get and Delete take it.

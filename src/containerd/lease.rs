@@ -23,17 +23,23 @@ pub struct Lease {
 impl Client {
     /// A new lease that ends by itself after `expiry`, should nobody delete it.
     pub async fn create_lease(&self, expiry: Duration) -> Result<Lease, Error> {
-        let now = SystemTime::now();
-        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         // Unique among this machine's processes, over restarts too.
-        let id = format!("{}{:x}", own_prefix(), since.as_nanos());
+        self.create_lease_called(format!("{}{:x}", own_prefix(), since.as_nanos()), expiry).await
+    }
+
+    /// [`Client::create_lease`] under a name of the caller's, which an earlier process may have made.
+    pub async fn create_lease_called(&self, id: String, expiry: Duration) -> Result<Lease, Error> {
+        let now = SystemTime::now();
         let mut labels = Labels::new();
         if let Ok(end) = OffsetDateTime::from(now + expiry).format(&Rfc3339) {
             labels.insert("containerd.io/gc.expire".into(), end);
         }
-        let answer: wire::CreateResponse =
-            self.unary(wire::CREATE, &wire::CreateRequest { id: id.clone(), labels }).await?;
-        Ok(Lease { id: answer.lease.map_or(id, |lease| lease.id) })
+        let request = wire::CreateRequest { id: id.clone(), labels };
+        match self.unary::<_, wire::CreateResponse>(wire::CREATE, &request).await {
+            Err(error) if !error.is_already_exists() => Err(error),
+            _ => Ok(Lease { id }),
+        }
     }
 
     /// Deletes the lease; with `collect` containerd collects garbage before it answers.
@@ -59,7 +65,9 @@ impl Client {
     /// them what they hold: no other process of midge may work in the namespace.
     pub async fn delete_abandoned_leases(&self) -> Result<(), Error> {
         for Lease { id } in self.leases().await? {
-            if id.starts_with(PREFIX) && !id.starts_with(&own_prefix()) {
+            let is_import =
+                id.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+            if is_import && !id.starts_with(&own_prefix()) {
                 log::info!("ending lease `{id}` of an import that was cut off");
                 self.delete_lease(&Lease { id }, false).await?;
             }
@@ -96,10 +104,7 @@ mod wire {
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub struct CreateResponse {
-        #[prost(message, optional, tag = "1")]
-        pub lease: Option<Lease>,
-    }
+    pub struct CreateResponse {}
 
     #[derive(Clone, PartialEq, prost::Message)]
     pub struct ListResponse {

@@ -27,7 +27,7 @@ impl Client {
     }
 
     /// How many of `image`'s layers, from the bottom, are unpacked.
-    pub(super) async fn unpacked(&self, image: &Image, snapshotter: &str) -> Result<usize, Error> {
+    pub async fn unpacked(&self, image: &Image, snapshotter: &str) -> Result<usize, Error> {
         for (below, chain_id) in chain(image).iter().enumerate().rev() {
             if self.snapshot(snapshotter, chain_id).await?.is_some() {
                 return Ok(below + 1);
@@ -43,7 +43,15 @@ impl Client {
             let layer = &image.layers[at];
             // Unique with the lease. What a crash leaves is taken by garbage collection when the lease ends.
             let key = format!("midge-unpack-{}-{}", self.lease().unwrap_or_default(), chain[at]);
-            let mounts = self.prepare_snapshot(snapshotter, &key, parent, &Labels::new()).await?;
+            let prepared = match self.prepare_snapshot(snapshotter, &key, parent, &Labels::new()).await {
+                // Of an earlier attempt under the same lease, which was cut off.
+                Err(error) if error.is_already_exists() => {
+                    self.remove_snapshot(snapshotter, &key).await?;
+                    self.prepare_snapshot(snapshotter, &key, parent, &Labels::new()).await
+                }
+                other => other,
+            };
+            let mounts = prepared?;
             let applied = match self.apply(&layer.blob, &mounts).await {
                 Ok(applied) if applied.digest == layer.diff_id => {
                     self.commit_snapshot(snapshotter, &chain[at], &key, &Labels::new()).await
@@ -68,7 +76,7 @@ impl Client {
     }
 
     /// Ties the unpacked layers to the image's config, so that they live as long as the image.
-    pub(super) async fn hold_snapshot(&self, image: &Image, snapshotter: &str) -> Result<(), Error> {
+    pub async fn hold_snapshot(&self, image: &Image, snapshotter: &str) -> Result<(), Error> {
         if image.chain_id.is_empty() {
             return Ok(());
         }

@@ -44,6 +44,12 @@ pub enum Error {
     },
     /// A CA that a client is given is not PEM with one usable certificate.
     ParseAuthority,
+    /// There is nobody to trust.
+    NoAuthorities,
+    /// A client's key can't be read, or is not that of its certificate.
+    UnusableKey {
+        path: PathBuf,
+    },
     Configure {
         source: futures_rustls::rustls::Error,
     },
@@ -70,6 +76,13 @@ impl fmt::Display for Error {
             Self::SignCertificate { name, .. } => write!(f, "failed to make the certificate of {name}"),
             Self::Name { name } => write!(f, "`{name}` is neither a DNS name nor an IP address"),
             Self::ParseAuthority => f.write_str("the CA is not one PEM certificate"),
+            Self::NoAuthorities => f.write_str(
+                "this machine has no certificates of public authorities: install them (Debian, Alpine and \
+                 OpenWrt: the package ca-certificates, or ca-bundle), or name the registry's CA in registries.yaml",
+            ),
+            Self::UnusableKey { path } => {
+                write!(f, "`{}` holds no private key for the certificate beside it", path.display())
+            }
             Self::Configure { .. } => f.write_str("failed to configure TLS"),
         }
     }

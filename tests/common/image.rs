@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 const BUSYBOX: &str = "/bin/busybox";
 
 /// One image.
+#[derive(Clone)]
 pub struct Image {
     pub name: String,
     pub cmd: Vec<String>,
@@ -37,7 +38,7 @@ impl Image {
         self
     }
 
-    fn config(&self) -> Vec<u8> {
+    pub fn config(&self) -> Vec<u8> {
         let diff_ids: Vec<String> = self.layers.iter().map(|layer| digest(layer)).collect();
         let config = json!({
             "architecture": architecture(),
@@ -136,7 +137,7 @@ fn busybox_layer() -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-fn file_layer(path: &str, contents: &[u8]) -> Vec<u8> {
+pub fn file_layer(path: &str, contents: &[u8]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     append(&mut tar, path, contents);
     tar.into_inner().unwrap()
@@ -163,7 +164,7 @@ fn header(size: usize) -> tar::Header {
     header
 }
 
-fn architecture() -> &'static str {
+pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -9,3 +9,4 @@ pub mod folder;
 pub mod image;
 pub mod network;
 pub mod process;
+pub mod registry;

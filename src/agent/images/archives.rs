@@ -13,6 +13,9 @@ use ring::digest::{SHA256, digest};
 use crate::chain;
 use crate::containerd::{Client, Labels, Platform, import};
 
+/// What archives' names end with. How they are packed is told by their contents.
+const ENDS: &[&str] = &[".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"];
+
 pub struct Archives {
     folder: PathBuf,
     /// By file name; forgotten on restart.
@@ -47,6 +50,11 @@ impl Archives {
     /// File names of archives that could not be imported, and why.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
         self.known.iter().filter_map(|(name, known)| Some((name.as_str(), known.failure.as_deref()?)))
+    }
+
+    /// Whether an image with these labels came from an archive that is in the folder still.
+    pub fn hold(&self, labels: &Labels) -> bool {
+        self.known.iter().any(|(name, known)| known.failure.is_none() && labels.contains_key(&label(name)))
     }
 
     /// Imports what is new or changed. Returns the names of these images.
@@ -101,9 +109,7 @@ async fn one(
     snapshotter: &str,
     archive: &Archive,
 ) -> Result<Vec<String>, import::Error> {
-    // Two archives may hold the same image: each has a label of its own on it.
-    let hash = data_encoding::HEXLOWER.encode(&digest(&SHA256, archive.name.as_bytes()).as_ref()[..8]);
-    let label = format!("midge/archive.{hash}");
+    let label = label(&archive.name);
     let filter = format!("labels.\"{label}\"~=\"^{} \"", archive.stamp);
     let there = client.images(&[&filter]).await?;
     let count = there.first().and_then(|image| image.labels.get(&label)?.rsplit(' ').next()?.parse().ok());
@@ -129,13 +135,19 @@ async fn one(
     Ok(distinct)
 }
 
+/// Two archives may hold the same image: each has a label of its own on it.
+fn label(name: &str) -> String {
+    let hash = data_encoding::HEXLOWER.encode(&digest(&SHA256, name.as_bytes()).as_ref()[..8]);
+    format!("midge/archive.{hash}")
+}
+
 /// The folder's archives in the order of their names.
 fn list(folder: &Path, suffix: &str) -> io::Result<Vec<Archive>> {
     let mut archives = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') || ![".tar", ".tar.gz", ".tgz"].iter().any(|end| name.ends_with(end)) {
+        if name.starts_with('.') || !ENDS.iter().any(|end| name.ends_with(end)) {
             continue;
         }
         // Through symbolic links: archives may lie elsewhere. Gone meanwhile or a dead link is not there.

@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::failure::Failure;
+use crate::chain;
 use crate::containerd::{self, reference};
 
 /// Texts follow the kubelet's; they end up in the container's status.
@@ -12,9 +15,9 @@ pub enum Error {
     InvalidName { image: String, source: reference::Invalid },
     /// Not here, and the policy forbids pulling.
     NeverPull { image: String },
-    /// Not here, and pulling is not supported yet. `failed` is an archive in `folder` that could not be
-    /// imported, and why: perhaps the one meant.
-    NoPull { image: String, folder: PathBuf, failed: Option<(String, String)> },
+    /// Not to be had from its registry. `archive` is one in `folder` that could not be imported, and why:
+    /// perhaps the one meant.
+    Pull { image: String, source: Arc<Failure>, folder: PathBuf, archive: Option<(String, String)> },
     /// containerd can't say, or the image is damaged or for another platform.
     Inspect { image: String, source: containerd::Error },
 }
@@ -25,7 +28,7 @@ impl Error {
         match self {
             Error::InvalidName { .. } => "InvalidImageName",
             Error::NeverPull { .. } => "ErrImageNeverPull",
-            Error::NoPull { .. } => "ErrImagePull",
+            Error::Pull { .. } => "ErrImagePull",
             Error::Inspect { .. } => "ImageInspectError",
         }
     }
@@ -38,15 +41,12 @@ impl fmt::Display for Error {
             Error::NeverPull { image } => {
                 write!(f, "container image \"{image}\" is not present with pull policy of Never")
             }
-            Error::NoPull { image, folder, failed } => {
-                write!(
-                    f,
-                    "failed to pull image \"{image}\": pulling from registries is not supported yet: put the \
-                     image's tar into {}",
-                    folder.display()
-                )?;
-                match failed {
-                    Some((name, text)) => write!(f, " (`{name}` there was not imported: {text})"),
+            Error::Pull { image, source, folder, archive } => {
+                write!(f, "failed to pull image \"{image}\": {}", chain(source))?;
+                match archive {
+                    Some((name, text)) => {
+                        write!(f, " (`{name}` in {} was not imported either: {text})", folder.display())
+                    }
                     None => Ok(()),
                 }
             }

@@ -1,17 +1,23 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Error;
+use super::failure::Failure;
 
 #[test]
-fn says_what_to_do() {
-    let error = Error::NoPull { image: "web:1".into(), folder: PathBuf::from("/d/images"), failed: None };
-    assert_eq!(error.reason(), "ErrImagePull");
-    assert_eq!(
-        error.to_string(),
-        "failed to pull image \"web:1\": pulling from registries is not supported yet: put the image's tar \
-         into /d/images"
+fn says_what_is_wrong() {
+    let error = |archive| Error::Pull {
+        image: "web:1".into(),
+        source: Arc::new(Failure::Schema1),
+        folder: PathBuf::from("/d/images"),
+        archive,
+    };
+    assert_eq!(error(None).reason(), "ErrImagePull");
+    assert!(
+        error(None)
+            .to_string()
+            .starts_with("failed to pull image \"web:1\": the manifest is of Docker's schema 1")
     );
     let failed = Some(("web.tar".into(), "cut off".into()));
-    let error = Error::NoPull { image: "web:1".into(), folder: PathBuf::from("/d/images"), failed };
-    assert!(error.to_string().ends_with("(`web.tar` there was not imported: cut off)"));
+    assert!(error(failed).to_string().ends_with("(`web.tar` in /d/images was not imported either: cut off)"));
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::super::document::{
-    DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Document, Pointer, Source, sha256,
+    DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Document, Pointer, sha256,
 };
 use super::super::{Descriptor, Error as ContainerdError, reference};
 use super::Error;
@@ -144,15 +144,6 @@ impl Layout {
     }
 }
 
-impl Source for Layout {
-    async fn document(&self, digest: &str) -> Result<Document, ContainerdError> {
-        match self.documents.get(digest) {
-            Some(bytes) => Document::parse(digest, bytes),
-            None => Err(ContainerdError::Missing { digest: digest.into() }),
-        }
-    }
-}
-
 fn pointer(media_type: &str, digest: String, size: u64) -> Pointer {
     Pointer { media_type: media_type.into(), digest, size, platform: None, annotations: None }
 }
@@ -211,7 +202,9 @@ fn annotated(path: &Path, pointer: &Pointer) -> Result<Vec<String>, Error> {
 /// `/x/Web.tar.gz` → `docker.io/library/web:latest`
 fn stem(path: &Path) -> Result<String, Error> {
     let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let stem =
-        [".tar.gz", ".tgz", ".tar"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
+    let stem = [".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar"]
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .unwrap_or(&name);
     normalize(stem)
 }

@@ -1,10 +1,11 @@
-//! Image archives (`docker save`, OCI layout; plain or gzip) into containerd.
+//! Image archives (`docker save`, OCI layout; plain, gzip or zstd) into containerd.
 
 mod error;
 mod layout;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod zstd;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,7 +16,7 @@ pub use self::error::Error;
 use self::layout::{Layout, Named};
 use self::scan::Piece;
 use super::content::{Blob, PIECE};
-use super::document::{self, Document, Resolved};
+use super::document::{self, Resolved};
 use super::lease::EXPIRY;
 use super::{Client, Labels, Platform, StoredImage};
 
@@ -70,7 +71,7 @@ async fn import(
     let mut other_platform = None;
     for named in std::mem::take(&mut layout.images) {
         let name = named.names.first().map(String::as_str).unwrap_or_default();
-        match document::resolve(name, &named.target, &options.platform, &layout).await {
+        match document::resolve(name, &named.target, &options.platform, &layout.documents).await {
             Ok(resolved) => {
                 let unpacked = client.unpacked(&resolved.image, &options.snapshotter).await?;
                 images.push(Wanted { named, resolved, unpacked });
@@ -86,12 +87,17 @@ async fn import(
     write_layers(client, path, &layout, &images, options).await?;
     let mut names = Vec::new();
     for image in images {
-        write_documents(client, &layout, &image, options).await?;
+        client.write_documents(&layout.documents, &image.resolved, options.keep_layers).await?;
         client.ensure_unpacked(&image.resolved.image, &options.snapshotter).await?;
         // Unpacked before, perhaps for another image: this one must hold the layers as well.
         client.hold_snapshot(&image.resolved.image, &options.snapshotter).await?;
         for name in image.named.names {
-            let record = StoredImage { name, target: image.named.target.clone(), labels: Labels::new() };
+            let record = StoredImage {
+                name,
+                target: image.named.target.clone(),
+                labels: Labels::new(),
+                updated_at: None,
+            };
             client.put_image(&record).await?;
             names.push(record.name);
         }
@@ -156,39 +162,4 @@ async fn write_layer(client: &Client, blob: Blob<'_>, pieces: &Receiver<Piece>) 
         Some(writer) => Ok(writer.commit(blob, &Labels::new()).await?),
         None => Ok(()),
     }
-}
-
-/// Writes config, manifest and indexes, each with labels that hold what it refers to.
-async fn write_documents(
-    client: &Client,
-    layout: &Layout,
-    image: &Wanted,
-    options: &Options,
-) -> Result<(), Error> {
-    let Resolved { image, indexes } = &image.resolved;
-    for digest in [&image.config_digest, &image.manifest_digest].into_iter().chain(indexes.iter().rev()) {
-        let bytes =
-            layout.documents.get(digest).ok_or_else(|| super::Error::Missing { digest: digest.clone() })?;
-        let labels = match Document::parse(digest, bytes)? {
-            Document::Config(_) => Labels::new(),
-            Document::Manifest { config, layers } => {
-                let layers = layers.iter().enumerate().filter(|_| options.keep_layers);
-                let layers = layers.map(|(at, layer)| (format!("l.{at}"), &layer.digest));
-                references(layers.chain([("config".into(), &config.digest)]))
-            }
-            // What is for other platforms is not here.
-            Document::Index(manifests) => {
-                let here = |digest: &String| *digest == image.manifest_digest || indexes.contains(digest);
-                let manifests = manifests.iter().enumerate().filter(|(_, manifest)| here(&manifest.digest));
-                references(manifests.map(|(at, manifest)| (format!("m.{at}"), &manifest.digest)))
-            }
-        };
-        client.write_content(digest, bytes, &labels).await?;
-    }
-    Ok(())
-}
-
-/// Labels that garbage collection follows (containerd, `docs/garbage-collection.md`).
-fn references<'a>(to: impl Iterator<Item = (String, &'a String)>) -> Labels {
-    to.map(|(name, digest)| (format!("containerd.io/gc.ref.content.{name}"), digest.clone())).collect()
 }

@@ -13,6 +13,7 @@ use tar::{Archive, Entries, EntryType};
 
 use super::super::content::PIECE;
 use super::Error;
+use super::zstd::Zstd;
 
 /// Largest JSON document that is kept, bytes, and all together.
 const DOCUMENT_LIMIT: u64 = 1 << 20;
@@ -126,6 +127,7 @@ pub fn stream(path: &Path, wanted: &BTreeSet<String>, pieces: &Sender<Piece>) ->
 }
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 type Visit<'a> = dyn FnMut(String, EntryType, &str, u64, &mut dyn Read) -> Result<(), Error> + 'a;
 
@@ -134,17 +136,21 @@ fn walk(path: &Path, visit: &mut Visit<'_>) -> Result<(), Error> {
     let open = |source| Error::Open { path: path.into(), source };
     let read = |source| Error::Read { path: path.into(), source };
     let mut file = File::open(path).map_err(open)?;
-    let mut head = [0; 2];
+    let mut head = [0; 4];
     let length = read_up_to(&mut file, &mut head).map_err(read)?;
+    let head = &head[..length];
     file.seek(SeekFrom::Start(0)).map_err(read)?;
     // By contents: names lie.
-    if &head[..length] == GZIP {
-        let mut archive = Archive::new(MultiGzDecoder::new(BufReader::with_capacity(PIECE, file)));
-        visit_all(archive.entries().map_err(read)?, path, visit)
+    let compressed: Box<dyn Read> = if head.starts_with(GZIP) {
+        Box::new(MultiGzDecoder::new(BufReader::with_capacity(PIECE, file)))
+    } else if head == ZSTD {
+        Box::new(Zstd::new(BufReader::with_capacity(PIECE, file)))
     } else {
         let mut archive = Archive::new(file);
-        visit_all(archive.entries_with_seek().map_err(read)?, path, visit)
-    }
+        return visit_all(archive.entries_with_seek().map_err(read)?, path, visit);
+    };
+    let mut archive = Archive::new(compressed);
+    visit_all(archive.entries().map_err(read)?, path, visit)
 }
 
 fn visit_all<R: Read>(entries: Entries<'_, R>, path: &Path, visit: &mut Visit<'_>) -> Result<(), Error> {

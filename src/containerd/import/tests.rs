@@ -41,7 +41,7 @@ fn read(path: &Path) -> Result<Layout, Error> {
 fn image(layout: &Layout, at: usize) -> Image {
     let platform = Platform { os: "linux".into(), architecture: "arm64".into(), variant: String::new() };
     let target = &layout.images[at].target;
-    smol::block_on(document::resolve("x", target, &platform, layout)).unwrap().image
+    smol::block_on(document::resolve("x", target, &platform, &layout.documents)).unwrap().image
 }
 
 fn config(layers: &[&[u8]]) -> Vec<u8> {
