@@ -26,6 +26,7 @@ pub mod node;
 pub mod outbox;
 pub mod pod;
 pub mod pods;
+pub mod pressure;
 pub mod probes;
 pub mod record;
 pub mod reset;
@@ -33,6 +34,7 @@ pub mod sandbox;
 pub mod session;
 pub mod spec;
 pub mod standing;
+pub mod stats;
 pub mod status;
 pub mod streams;
 pub mod volumes;
@@ -56,9 +58,11 @@ use self::images::Images;
 use self::network::Network;
 use self::outbox::{Cluster, Outbox};
 use self::pods::{Health, Parts, Pods};
+use self::pressure::Pressure;
 use self::sandbox::Sandboxes;
 use self::spec::Machine;
 use self::standing::Standing;
+use self::stats::Stats;
 use self::streams::Streams;
 use self::volumes::Volumes;
 use self::wake::Wake;
@@ -163,8 +167,21 @@ where
     let cluster = pods::load_cluster(&folder);
     let network = Arc::new(Network::choose(&config).map_err(Error::Network)?);
     let wake = Wake::default();
+    let pressure = Pressure::default();
+    let stats = Arc::new(Stats::new(
+        stats::Options {
+            client: client.clone(),
+            snapshotter: config.snapshotter.clone(),
+            cgroups: cgroups.clone(),
+            cgroup_parent: config.cgroup_parent.clone(),
+            pods_folder: config.pods_folder(),
+            node_name: config.node_name.clone(),
+        },
+        pressure.clone(),
+    ));
     let streams = Streams {
         client: client.clone(),
+        stats: Arc::clone(&stats),
         pods_folder: config.pods_folder(),
         run_dir: config.run_dir.clone(),
     };

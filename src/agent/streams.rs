@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_lite::future;
 
 use super::logs;
+use super::stats::Stats;
 use crate::api::Status;
 use crate::containerd::Client;
 use crate::link::{Stream, StreamError, StreamRequest};
@@ -16,6 +17,7 @@ pub type Serve = Arc<dyn Fn(StreamRequest, Stream) -> future::Boxed<Result<(), S
 /// What serving needs.
 pub struct Streams {
     pub client: Client,
+    pub stats: Arc<Stats>,
     /// `<data>/agent/pods`.
     pub pods_folder: PathBuf,
     /// `/run/midge`: pinned namespaces, FIFOs.
@@ -36,10 +38,8 @@ impl Streams {
     pub async fn serve(&self, request: StreamRequest, stream: Stream) -> Result<(), StreamError> {
         match request {
             StreamRequest::Log(request) => logs::serve(&self.pods_folder, &request, stream).await,
-            StreamRequest::Exec(_)
-            | StreamRequest::Attach(_)
-            | StreamRequest::PortForward(_)
-            | StreamRequest::Read(_) => {
+            StreamRequest::Read(request) => self.stats.serve(&request, stream).await,
+            StreamRequest::Exec(_) | StreamRequest::Attach(_) | StreamRequest::PortForward(_) => {
                 stream.end(&Status::internal("this node can't do that yet").to_vec()).await
             }
         }

@@ -24,6 +24,7 @@ mod snapshot;
 mod task;
 mod types;
 mod unpack;
+mod usage;
 
 /// Labels of a resource: keys as `midge/pod`, sorted.
 pub type Labels = std::collections::BTreeMap<String, String>;
@@ -38,3 +39,4 @@ pub use lease::Lease;
 pub use platform::Platform;
 pub use snapshot::{Mount, Snapshot, SnapshotKind};
 pub use task::{Exit, Stdio, Task, TaskStatus};
+pub use usage::SnapshotUsage;

@@ -1,5 +1,7 @@
 //! Control groups, versions 1 and 2 (cgroups(7)).
 
+pub mod usage;
+
 use rustix::process::{Pid, Signal};
 use std::collections::BTreeSet;
 use std::fmt;

@@ -9,5 +9,8 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod notify;
+pub mod process;
 pub mod run_file;
 pub mod signal;
+pub mod traffic;
+pub mod tree;
