@@ -7,10 +7,12 @@ use serde_json::{Map, Value, json};
 use super::{Kind, Object};
 
 mod columns;
+mod metrics;
 mod node;
 mod pod;
 
 pub use columns::{CONFIG_MAP, EVENT, LEASE, NAME_AND_AGE, NAMESPACE, SECRET, SERVICE_ACCOUNT};
+pub use metrics::METRICS;
 pub use node::NODE;
 pub use pod::POD;
 

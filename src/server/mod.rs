@@ -21,6 +21,7 @@ mod handlers;
 pub mod kubeconfig;
 pub mod links;
 mod logs;
+mod metrics;
 pub mod namespaces;
 mod options;
 pub mod orphans;
@@ -34,6 +35,7 @@ mod run;
 pub mod scheduler;
 mod token_api;
 pub mod tokens;
+mod top;
 mod watch;
 
 use std::convert::Infallible;
@@ -57,6 +59,8 @@ pub struct State {
     /// The CA's certificate, as `/cacerts` serves it.
     pub certificate_pem: String,
     pub watchers: watch::Watchers,
+    pub top: top::Top,
+    pub requests: metrics::Requests,
     /// Closed when the server ends: what would go on without an end (watches, followed logs) listens.
     pub closing: smol::channel::Receiver<Infallible>,
 }

@@ -18,6 +18,8 @@ use super::State;
 use super::path::Target;
 use super::query::Query;
 use super::reply::Reply;
+use super::top;
+use crate::api::kinds::COMPUTED;
 use crate::api::status::Status;
 
 /// One request for objects.
@@ -64,6 +66,13 @@ pub async fn handle(
     let query = Query::parse(parts.uri.query().unwrap_or(""));
     let call = Call { state, target, query, headers: &parts.headers };
     let named = call.target.name.is_some();
+    if COMPUTED.contains(&call.target.kind) {
+        return if parts.method == Method::GET {
+            top::serve(&call).await
+        } else {
+            Err(Status::method_not_allowed())
+        };
+    }
     match call.target.subresource {
         None | Some("status") => {}
         Some(subresource) => return pods::handle(&call, subresource, &parts.method, body).await,
