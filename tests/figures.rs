@@ -15,7 +15,9 @@ fn raw(cluster: &Cluster, path: &str) -> Value {
 
 /// A quantity as `kubectl top` prints it: `12m`, `34Mi`.
 fn number(cell: &str) -> u64 {
-    cell.trim_end_matches(|c: char| c.is_ascii_alphabetic()).parse().unwrap_or_else(|_| panic!("{cell:?} is no amount"))
+    cell.trim_end_matches(|c: char| c.is_ascii_alphabetic())
+        .parse()
+        .unwrap_or_else(|_| panic!("{cell:?} is no amount"))
 }
 
 #[test]
@@ -66,7 +68,10 @@ spec:
 
     // As clients other than kubectl read it.
     let list = raw(&cluster, "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods");
-    assert_eq!((&list["kind"], &list["items"][0]["metadata"]["name"]), (&"PodMetricsList".into(), &"busy".into()));
+    assert_eq!(
+        (&list["kind"], &list["items"][0]["metadata"]["name"]),
+        (&"PodMetricsList".into(), &"busy".into())
+    );
     let one = raw(&cluster, "/apis/metrics.k8s.io/v1beta1/nodes/pi-1");
     assert!(one["usage"]["cpu"].as_str().unwrap().ends_with('n'), "{one}");
 

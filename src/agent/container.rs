@@ -178,10 +178,11 @@ pub fn id(uid: &str, name: &str, attempt: u32) -> String {
     })
 }
 
-/// What the pod's specification says of the container `name`.
+/// What the pod's specification says of the container `name`, of whichever kind.
 pub fn declared<'a>(pod: &'a Object, name: &str) -> Option<&'a Value> {
     let named = |container: &&Value| container.get("name").and_then(Value::as_str) == Some(name);
-    pod.array_at("/spec/containers").iter().find(named)
+    let lists = ["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"];
+    lists.iter().find_map(|list| pod.array_at(list).iter().find(named))
 }
 
 /// Whether the kernel killed something in a container's cgroup for want of memory. Asked before the

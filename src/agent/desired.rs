@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::api::{Object, ObjectError};
 use crate::link::PodRef;
-use crate::plan::pod::RestartPolicy;
+use crate::plan::pod::{RestartPolicy, Role, Wanted};
 use crate::sys::file;
 
 /// One pod as the server last put it.
@@ -17,12 +17,15 @@ pub struct Pod {
     pub reference: PodRef,
     /// The resourceVersion of the object.
     pub revision: u64,
-    /// The object as JSON, without its status.
+    /// The object as JSON, its status without all but the conditions of its readiness gates.
     pub text: Box<[u8]>,
-    pub restart_policy: RestartPolicy,
-    /// Names, in the pod's order.
-    pub containers: Vec<String>,
+    /// Init containers, containers, ephemeral ones.
+    pub containers: Vec<Wanted>,
     pub host_network: bool,
+    /// What its containers get that end while it goes on; seconds.
+    pub grace_of_containers: u64,
+    /// `activeDeadlineSeconds`.
+    pub deadline_seconds: Option<u64>,
     /// Of a pod that is being deleted.
     pub grace_seconds: Option<u64>,
 }
@@ -52,23 +55,19 @@ impl Pod {
             return Err(Error::Uid { uid });
         }
         let revision = object.resource_version().unwrap_or(revision);
-        // The status comes from here: with it, each report would come back as a change.
-        object.remove("/status");
+        keep_gates(&mut object);
         object.remove("/metadata/resourceVersion");
         object.remove("/metadata/managedFields");
-        let name_of = |container: &serde_json::Value| {
-            container.get("name").and_then(|name| name.as_str()).unwrap_or("").to_owned()
-        };
-        let containers: Vec<String> = object.array_at("/spec/containers").iter().map(name_of).collect();
-        if let Some(name) = containers.iter().find(|name| crate::api::names::is_dns_label(name).is_err()) {
-            return Err(Error::ContainerName { uid, name: name.clone() });
+        let containers = containers(&object);
+        let unusable = |wanted: &&Wanted| crate::api::names::is_dns_label(&wanted.name).is_err();
+        if let Some(wanted) = containers.iter().find(unusable) {
+            return Err(Error::ContainerName { uid, name: wanted.name.clone() });
         }
-        let grace = |pointer| object.i64_at(pointer).and_then(|seconds| u64::try_from(seconds).ok());
-        let grace_seconds = object.at("/metadata/deletionTimestamp").map(|_| {
-            grace("/metadata/deletionGracePeriodSeconds")
-                .or_else(|| grace("/spec/terminationGracePeriodSeconds"))
-                .unwrap_or(DEFAULT_GRACE)
-        });
+        let seconds = |pointer| object.i64_at(pointer).and_then(|seconds| u64::try_from(seconds).ok());
+        let grace = seconds("/spec/terminationGracePeriodSeconds").unwrap_or(DEFAULT_GRACE);
+        let grace_seconds = object
+            .at("/metadata/deletionTimestamp")
+            .map(|_| seconds("/metadata/deletionGracePeriodSeconds").unwrap_or(grace));
         Ok(Pod {
             reference: PodRef {
                 uid,
@@ -76,12 +75,18 @@ impl Pod {
                 name: object.name().to_owned(),
             },
             revision,
-            restart_policy: RestartPolicy::parse(object.str_at("/spec/restartPolicy")),
             containers,
             host_network: object.bool_at("/spec/hostNetwork"),
+            grace_of_containers: grace,
+            deadline_seconds: seconds("/spec/activeDeadlineSeconds"),
             grace_seconds,
             text: object.to_vec().into_boxed_slice(),
         })
+    }
+
+    /// The container called so.
+    pub fn container(&self, name: &str) -> Option<&Wanted> {
+        self.containers.iter().find(|wanted| wanted.name == name)
     }
 
     /// The whole object.
@@ -103,6 +108,49 @@ impl Pod {
         let text = crate::api::object::with_resource_version(&self.text, self.revision);
         let written = file::write_atomic(&path, &text, 0o600).and_then(|()| file::sync_folder(pods_folder));
         written.map_err(|source| Error::Write { path, source })
+    }
+}
+
+/// Every container with what it is in its pod.
+fn containers(pod: &Object) -> Vec<Wanted> {
+    let pods = RestartPolicy::parse(pod.str_at("/spec/restartPolicy"));
+    let mut all = Vec::new();
+    for (list, kind) in [
+        ("/spec/initContainers", Role::Init),
+        ("/spec/containers", Role::Main),
+        ("/spec/ephemeralContainers", Role::Ephemeral),
+    ] {
+        for container in pod.array_at(list) {
+            let text = |key: &str| container.get(key).and_then(serde_json::Value::as_str);
+            let own = text("restartPolicy").filter(|own| !own.is_empty()).map(RestartPolicy::parse);
+            let (role, policy) = match (kind, own) {
+                (Role::Init, Some(RestartPolicy::Always)) => (Role::Sidecar, RestartPolicy::Always),
+                // One that succeeded is never run again in its sandbox.
+                (Role::Init, None) if pods == RestartPolicy::Always => (kind, RestartPolicy::OnFailure),
+                (Role::Ephemeral, _) => (kind, RestartPolicy::Never),
+                (_, own) => (kind, own.unwrap_or(pods)),
+            };
+            let has_post_start =
+                container.pointer("/lifecycle/postStart").is_some_and(|hook| !hook.is_null());
+            let name = text("name").unwrap_or("").to_owned();
+            all.push(Wanted { name, role, policy, has_post_start });
+        }
+    }
+    all
+}
+
+/// Takes the status off, which comes from here: with it, each report would come back as a change. What others
+/// say of the pod's readiness stays.
+fn keep_gates(pod: &mut Object) {
+    let is_gate = |condition: &&serde_json::Value| {
+        let gates = pod.array_at("/spec/readinessGates").iter();
+        let mut kinds = gates.filter_map(|gate| gate.get("conditionType"));
+        kinds.any(|kind| condition.get("type") == Some(kind))
+    };
+    let gates: Vec<_> = pod.array_at("/status/conditions").iter().filter(is_gate).cloned().collect();
+    pod.remove("/status");
+    if !gates.is_empty() {
+        pod.set("/status/conditions", gates);
     }
 }
 
@@ -216,6 +264,41 @@ mod tests {
         remove(&folder, "a-1").unwrap();
         assert_eq!(load(&folder).unwrap().left, ["a-1"]);
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn containers_are_what_their_lists_and_policies_say() {
+        let pod = |policy: &str| {
+            let text = format!(
+                r#"{{"metadata":{{"uid":"a-1"}},"spec":{{"restartPolicy":"{policy}",
+                "initContainers":[{{"name":"init"}},{{"name":"side","restartPolicy":"Always"}},{{"name":"once","restartPolicy":"Never"}}],
+                "containers":[{{"name":"web","lifecycle":{{"postStart":{{"sleep":{{"seconds":1}}}}}}}},{{"name":"job","restartPolicy":"OnFailure"}}],
+                "ephemeralContainers":[{{"name":"debug"}}]}}}}"#
+            );
+            let containers = Pod::parse(text.as_bytes(), 0).unwrap().containers;
+            containers.into_iter().map(|one| format!("{:?} {:?}", one.role, one.policy)).collect::<Vec<_>>()
+        };
+        let own = ["Sidecar Always", "Init Never"];
+        let rest = ["Main OnFailure", "Ephemeral Never"];
+        for (policy, init, web) in [
+            ("Always", "Init OnFailure", "Main Always"),
+            ("OnFailure", "Init OnFailure", "Main OnFailure"),
+            ("Never", "Init Never", "Main Never"),
+        ] {
+            assert_eq!(pod(policy), [&[init], &own[..], &[web], &rest[..]].concat(), "{policy}");
+        }
+    }
+
+    #[test]
+    fn what_others_say_of_readiness_is_kept() {
+        let said = |status: &str| {
+            let text = format!(
+                r#"{{"metadata":{{"uid":"a-1"}},"spec":{{"readinessGates":[{{"conditionType":"lb"}}],"containers":[]}},
+                "status":{{"phase":"Running","conditions":[{{"type":"Ready","status":"{status}"}},{{"type":"lb","status":"{status}"}}]}}}}"#
+            );
+            Pod::parse(text.as_bytes(), 0).unwrap().object().unwrap().at("/status").cloned().unwrap()
+        };
+        assert_eq!(said("True"), serde_json::json!({"conditions": [{"type": "lb", "status": "True"}]}));
     }
 
     #[test]

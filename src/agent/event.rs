@@ -31,8 +31,8 @@ impl Event {
         Event { container: Some(container.to_owned()), ..self }
     }
 
-    /// The Event object, JSON. Alike ones are counted by the server.
-    pub fn object(&self, pod: &PodRef, node: &str, now: SystemTime) -> Vec<u8> {
+    /// The Event object, JSON. Alike ones are counted by the server. `list` of the specification has its container.
+    pub fn object(&self, pod: &PodRef, list: &str, node: &str, now: SystemTime) -> Vec<u8> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let nanos = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
@@ -43,7 +43,7 @@ impl Event {
             "apiVersion": "v1", "kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid,
         });
         if let Some(container) = &self.container {
-            involved["fieldPath"] = format!("spec.containers{{{container}}}").into();
+            involved["fieldPath"] = format!("spec.{list}{{{container}}}").into();
         }
         let stamp = time::format(now);
         event.set("/involvedObject", involved);

@@ -38,9 +38,9 @@ fn attempt(folder: &Path, request: &LogRequest) -> Result<u32, Status> {
     let gone = || Status::not_found(kinds::POD, pod);
     let text = std::fs::read(folder.join("pod.json")).map_err(|_| gone())?;
     let desired = Pod::parse(&text, 0).map_err(|_| gone())?;
-    if !desired.containers.contains(name) {
+    let Some(wanted) = desired.container(name) else {
         return Err(Status::bad_request(format!("container {name} is not valid for pod {pod}")));
-    }
+    };
     let record = Record::load(folder).map_err(Status::internal)?;
     let terminating = record.termination.is_some();
     let container = record.containers.get(name);
@@ -48,7 +48,7 @@ fn attempt(folder: &Path, request: &LogRequest) -> Result<u32, Status> {
     // One that ended and waits to be started again is the previous one already.
     let restarts = |attempt: &&Attempt| {
         let exit = attempt.exit.as_ref();
-        exit.is_some_and(|exit| !terminating && desired.restart_policy.restarts(exit.code))
+        exit.is_some_and(|exit| !terminating && wanted.policy.restarts(exit.code))
     };
     let previous = || current.filter(restarts).or(container?.last.as_ref());
     match if request.previous { previous() } else { current } {

@@ -54,11 +54,14 @@ use futures_lite::{future, stream};
 pub use self::config::Config;
 use self::configs::Configs;
 use self::container::Runtime;
+use self::evictions::Evictions;
+use self::handler::Handlers;
 use self::images::Images;
 use self::network::Network;
 use self::outbox::{Cluster, Outbox};
 use self::pods::{Health, Parts, Pods};
 use self::pressure::Pressure;
+use self::probes::Probes;
 use self::sandbox::Sandboxes;
 use self::spec::Machine;
 use self::standing::Standing;
@@ -76,6 +79,8 @@ use crate::{Executor, chain};
 /// How often the node is described anew; it is told only when it differs.
 const NODE_PERIOD: Duration = Duration::from_secs(60);
 const MAX_PODS: u32 = 110;
+/// What probes said that the pod loop has not taken yet.
+const MAX_PROBE_EVENTS: usize = 64;
 /// Waits for a containerd that is not there yet.
 const CONTAINERD_RETRY: Duration = Duration::from_secs(2);
 
@@ -179,6 +184,11 @@ where
         },
         pressure.clone(),
     ));
+    let arrivals = Wake::default();
+    let evictions = Evictions::new(wake.clone());
+    let handlers = Handlers { client: client.clone(), run_dir: config.run_dir.clone() };
+    let (events, probe_events) = smol::channel::bounded(MAX_PROBE_EVENTS);
+    let probes = Probes::new(executor.clone(), handlers.clone(), wake.clone(), events);
     let streams = Streams {
         client: client.clone(),
         stats: Arc::clone(&stats),
@@ -197,12 +207,15 @@ where
     });
     let images = Images::new(client.clone(), &config.images_folder(), &config.snapshotter, Platform::host());
     let images = Arc::new(images);
+    let configs = Configs::new(folder.join("configs"));
+    let volumes = Volumes::new(configs, config.pods_folder(), evictions.clone());
+    let limits = Arc::clone(&volumes.limits);
     let runtime = Runtime {
         client,
         images: Arc::clone(&images),
         snapshotter: config.snapshotter.clone(),
         machine: machine(&cgroups),
-        volumes: Volumes { configs: Configs::new(folder.join("configs")), pods_folder: config.pods_folder() },
+        volumes,
         pods_folder: config.pods_folder(),
         executable: config.executable.clone(),
     };
@@ -216,7 +229,8 @@ where
         }
     };
     let (resolv_conf, loop_wake) = (config.resolv_conf.clone(), wake.clone());
-    let context = move |outcomes| Context { runtime, sandboxes, resolv_conf, outcomes, wake: loop_wake };
+    let context =
+        move |outcomes| Context { runtime, sandboxes, handlers, resolv_conf, outcomes, wake: loop_wake };
     let mut pods = Pods::load(
         Parts {
             outbox: outbox.clone(),
@@ -229,6 +243,10 @@ where
             on_network: Box::new(on_network),
             context: Box::new(context),
             wake: wake.clone(),
+            arrivals,
+            probes,
+            probe_events,
+            evictions,
         },
         SystemTime::now(),
     )
@@ -248,6 +266,7 @@ where
     let _import = executor.spawn(async move {
         images.import_folder().await;
     });
+    let _limits = executor.spawn(async move { limits.run().await });
     if config.node_key_path().exists() {
         // A node that has joined runs its pods whether a server is in reach or not.
         notify::ready();

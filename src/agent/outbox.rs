@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::configs::{self, Pending};
 use super::session::Core;
 use super::standing::Standing;
 use super::streams::Serve;
@@ -11,14 +12,12 @@ use super::wake::Wake;
 use crate::Executor;
 use crate::api::Status;
 use crate::http::Url;
-use crate::link::{HelloPod, PodRef, Put, Stream, StreamRequest, ToAgent, ToServer};
+use crate::link::{HelloPod, MAX_STREAMS, PodRef, Put, Stream, StreamRequest, ToAgent, ToServer};
 
 /// Events that wait for a link; the oldest go first.
 const MAX_EVENTS: usize = 128;
 /// Pods that may wait to be taken by the loop: far more than a node holds.
 const MAX_CHANGES: usize = 1024;
-/// Streams served at a time.
-const MAX_STREAMS: usize = 64;
 
 /// Shared by the pod loop and the session.
 #[derive(Clone)]
@@ -43,6 +42,7 @@ struct State {
     pods: BTreeMap<String, Pod>,
     events: VecDeque<Vec<u8>>,
     changes: BTreeMap<String, Change>,
+    configs: Pending,
     cluster: Option<Cluster>,
 }
 
@@ -97,6 +97,12 @@ impl Outbox {
     pub fn take(&self) -> (BTreeMap<String, Change>, Option<Cluster>) {
         let mut state = self.state();
         (std::mem::take(&mut state.changes), state.cluster.take())
+    }
+
+    /// The ConfigMaps and Secrets that were received since the last call. Asked for after [`Outbox::take`], it has
+    /// all that its pods name.
+    pub fn take_configs(&self) -> Pending {
+        self.state().configs.take()
     }
 
     /// The Node object, said when it differs from the last.
@@ -237,11 +243,30 @@ impl Core for Outbox {
                     dns: welcome.cluster_dns,
                     domain: welcome.cluster_domain,
                 });
+                state.configs.begin();
                 self.0.incoming.wake();
                 return;
             }
-            // Other kinds are for a later agent; Synced needs nothing: Removes came before it.
-            ToAgent::Put(..) | ToAgent::Remove(_) | ToAgent::Synced => return,
+            ToAgent::Put(put, payload) => {
+                // Other kinds are for a later agent.
+                let Some(kind) = configs::Kind::parse(&put.kind) else { return };
+                state.configs.put(kind, &put.namespace, &put.name, payload);
+                self.0.incoming.wake();
+                return;
+            }
+            ToAgent::Remove(remove) => {
+                if configs::Kind::parse(&remove.kind).is_some() {
+                    state.configs.remove(remove.uid);
+                    self.0.incoming.wake();
+                }
+                return;
+            }
+            // Of pods, Removes came before it.
+            ToAgent::Synced => {
+                state.configs.end();
+                self.0.incoming.wake();
+                return;
+            }
         };
         if state.changes.len() < MAX_CHANGES || state.changes.contains_key(&uid) {
             state.changes.insert(uid, change);

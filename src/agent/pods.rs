@@ -10,18 +10,23 @@ use std::time::{Duration, SystemTime};
 use futures_lite::future;
 use smol::channel::{self, Receiver};
 
-use super::container::{self, Live};
+use super::container;
 use super::desired;
 use super::event::Event;
+use super::evictions::Evictions;
 use super::outbox::{Change, Cluster, Outbox};
 use super::pod::Pod;
-use super::record::{Exit, Record};
+use super::probes::Probes;
+use super::record::Record;
 use super::wake::Wake;
-use super::work::{Context, Outcome, Work, remove_folder, sandbox_spec};
+use super::work::{Context, Outcome, remove_folder, sandbox_spec};
 use crate::containerd::{self, Client};
 use crate::link::PodRef;
-use crate::plan::pod::{self as plan, Signalled};
+use crate::plan::pod::Role;
 use crate::{Executor, chain};
+
+mod outcome;
+mod reconcile;
 
 /// Everything is looked at again after this long, whatever woke the loop or not.
 const RESYNC: Duration = Duration::from_secs(120);
@@ -70,7 +75,10 @@ pub struct Pods {
     observe_delay: Duration,
     on_network: OnNetwork,
     oom: Arc<Mutex<Vec<String>>>,
-    _events: smol::Task<()>,
+    probes: Probes,
+    evictions: Evictions,
+    arrivals: Wake,
+    _events: [smol::Task<()>; 2],
 }
 
 /// Takes what the server says of the cluster into use.
@@ -91,6 +99,12 @@ pub struct Parts {
     pub on_network: OnNetwork,
     pub context: MakeContext,
     pub wake: Wake,
+    /// Woken when there is news of an image that containers wait for.
+    pub arrivals: Wake,
+    pub probes: Probes,
+    /// What probes say, by pod uid.
+    pub probe_events: Receiver<(String, Event)>,
+    pub evictions: Evictions,
 }
 
 impl Pods {
@@ -100,9 +114,10 @@ impl Pods {
         let context = Arc::new((parts.context)(sender));
         let loaded = desired::load(&context.runtime.pods_folder)?;
         let oom = Arc::default();
-        let watch = watch(context.runtime.client.clone(), parts.wake, Arc::clone(&oom));
+        let watch = watch(context.runtime.client.clone(), parts.wake.clone(), Arc::clone(&oom));
+        let forward = forward(parts.probe_events, Arc::clone(&context), parts.wake);
         let mut pods = Pods {
-            _events: parts.executor.spawn(watch),
+            _events: [parts.executor.spawn(watch), parts.executor.spawn(forward)],
             context,
             outcomes,
             outbox: parts.outbox,
@@ -118,6 +133,9 @@ impl Pods {
             observe_delay: Duration::ZERO,
             on_network: parts.on_network,
             oom,
+            probes: parts.probes,
+            evictions: parts.evictions,
+            arrivals: parts.arrivals,
         };
         (pods.on_network)(&pods.cluster, &pods.context);
         for pod in loaded.pods {
@@ -148,6 +166,7 @@ impl Pods {
         loop {
             self.take_changes().await;
             self.take_outcomes().await;
+            self.take_evictions();
             let retry_at = match self.observe().await {
                 Ok(()) => {
                     self.observe_delay = Duration::ZERO;
@@ -166,14 +185,29 @@ impl Pods {
                 // A clock that is set must not make it wait for ever.
                 smol::Timer::after(pause.min(RESYNC)).await;
             };
+            let arrivals = self.arrivals.clone();
+            let arrived = async {
+                arrivals.wait().await;
+                true
+            };
+            let woken = async {
+                future::or(wake.wait(), timer).await;
+                false
+            };
             // Cancel-safe: a timer holds nothing, a wake that is not taken is kept.
-            future::or(wake.wait(), timer).await;
+            if future::or(arrived, woken).await {
+                let now = SystemTime::now();
+                self.pods.values_mut().for_each(|pod| pod.take_news(now));
+            }
         }
     }
 
     /// Applies what the server wants to the disk and to the loop's pods.
     async fn take_changes(&mut self) {
         let (changes, cluster) = self.outbox.take();
+        // What the pods name, before the pods.
+        let configs = self.outbox.take_configs();
+        let changed = self.context.runtime.volumes.configs.apply(configs).await;
         if let Some(cluster) = cluster.filter(|cluster| *cluster != self.cluster) {
             if let Err(error) = save_cluster(&self.folder, &cluster) {
                 log::error!("{}: {error}", self.folder.display());
@@ -194,6 +228,10 @@ impl Pods {
                 },
                 Change::Remove => self.remove(&uid).await,
             }
+        }
+        if changed {
+            let now = SystemTime::now();
+            self.pods.values_mut().for_each(|pod| pod.take_news(now));
         }
     }
 
@@ -222,6 +260,9 @@ impl Pods {
     async fn remove(&mut self, uid: &str) {
         self.outbox.forget(uid);
         let Some(pod) = self.pods.get_mut(uid) else { return };
+        if let Some(object) = pod.desired.as_ref().and_then(|desired| desired.object().ok()) {
+            self.probes.sync(&object, &[], None);
+        }
         pod.orphan();
         let (folder, uid) = (self.context.runtime.pods_folder.clone(), uid.to_owned());
         if let Err(error) = smol::unblock(move || desired::remove(&folder, &uid)).await {
@@ -232,7 +273,19 @@ impl Pods {
     fn event(&self, uid: &str, event: &Event) {
         let pod = self.pods.get(uid).and_then(|pod| pod.desired.as_ref());
         if let Some(pod) = pod {
-            say(&self.outbox, &self.node_name, &pod.reference, event);
+            say(&self.outbox, &self.node_name, pod, event);
+        }
+    }
+
+    fn take_evictions(&mut self) {
+        let now = SystemTime::now();
+        for eviction in self.evictions.take() {
+            let Some(pod) = self.pods.get_mut(&eviction.uid) else { continue };
+            let Some(desired) = &pod.desired else { continue };
+            let grace = eviction.grace_seconds.min(desired.grace_of_containers);
+            if pod.fail(eviction.reason, eviction.message.clone(), grace, now) {
+                self.event(&eviction.uid, &Event::warning(eviction.reason, eviction.message));
+            }
         }
     }
 
@@ -267,49 +320,6 @@ impl Pods {
         if let Err(error) = smol::unblock(move || pod.save(&folder, None)).await {
             log::error!("{}", chain(&error));
         }
-    }
-
-    /// Returns whether the pod is gone.
-    fn settle_outcome(&mut self, uid: &str, outcome: Outcome) -> bool {
-        let now = SystemTime::now();
-        let Some(pod) = self.pods.get_mut(uid) else { return false };
-        match outcome {
-            Outcome::Event(_) => {}
-            Outcome::Signalled { id, kill } => {
-                pod.signalled.insert(id, Signalled { kill, at: now });
-            }
-            Outcome::SandboxReady(sandbox) => {
-                pod.sandbox_wait = None;
-                (pod.sandbox, pod.sandbox_removed) = (Some(sandbox), false);
-            }
-            Outcome::SandboxFailed { message } => {
-                pod.wait_for_sandbox(message, now);
-                // The whole node may lack a network.
-                self.health.1.wake();
-            }
-            Outcome::SandboxRemoved => (pod.sandbox, pod.sandbox_removed) = (None, true),
-            Outcome::Started { name, attempt, back_off } => {
-                pod.waits.remove(&name);
-                pod.live.push(Live::started(&name, &attempt));
-                pod.record.containers.entry(name).or_default().started(attempt, back_off);
-            }
-            Outcome::NotStarted { name, mut attempt, message, back_off } => {
-                attempt.exit = Some(Exit::not_started(message, now));
-                pod.waits.remove(&name);
-                pod.record.containers.entry(name).or_default().started(attempt, back_off);
-            }
-            Outcome::Waits { name, reason, message } => pod.wait_for_container(&name, reason, message, now),
-            Outcome::Failed { message } => pod.wait_for_removal(message, now),
-            Outcome::TornDown if pod.is_wanted() => pod.begin_anew(),
-            Outcome::TornDown => return true,
-            Outcome::Done { failed } => {
-                pod.work = None;
-                if !failed {
-                    pod.removal_wait = None;
-                }
-            }
-        }
-        false
     }
 
     /// Looks at all containers and sandboxes. Pods with work under way are left as they are: what was
@@ -350,81 +360,25 @@ impl Pods {
         }
         Ok(())
     }
-
-    /// Decides for each pod, has it done, and reports. Returns when to look again.
-    async fn reconcile(&mut self) -> SystemTime {
-        let now = SystemTime::now();
-        let mut retry_at = now + RESYNC;
-        let host_ips: Vec<IpAddr> =
-            self.node_ip.or_else(crate::sys::host::default_address).into_iter().collect();
-        let uids: Vec<String> = self.pods.keys().cloned().collect();
-        for uid in uids {
-            let folder = self.context.runtime.pod_folder(&uid);
-            let Some(pod) = self.pods.get_mut(&uid) else { continue };
-            let object = pod.desired.as_ref().and_then(|desired| desired.object().ok());
-            let mut events = Vec::new();
-            if pod.work.is_none() {
-                events = pod.settle(&folder, now);
-                let plan = plan::plan(pod.desired_plan().as_ref(), &pod.observed(), now);
-                retry_at = plan.retry_at.into_iter().fold(retry_at, SystemTime::min);
-                if !plan.actions.is_empty() {
-                    log::debug!("pod {uid}: {:?}", plan.actions);
-                    pod.is_torn_down = plan.actions.contains(&plan::Action::TearDown);
-                    if plan.actions.iter().any(|action| matches!(action, plan::Action::Clear { .. })) {
-                        // On disk before it is acted upon: what is cleared can't be asked how it ended.
-                        save(pod, &folder).await;
-                    }
-                    let work = Work {
-                        context: Arc::clone(&self.context),
-                        uid: uid.clone(),
-                        actions: plan.actions,
-                        pod: object.clone(),
-                        sandbox: pod.sandbox.clone(),
-                        containers: pod
-                            .live
-                            .iter()
-                            .map(|live| (live.id.clone(), live.stop_signal, live.name.clone()))
-                            .collect(),
-                        signalled: pod.signalled.keys().cloned().collect(),
-                        host_ips: host_ips.clone(),
-                        cluster: self.cluster.clone(),
-                        has_failed: false,
-                    };
-                    pod.work = Some(self.executor.spawn(work.run()));
-                }
-            }
-            let reference = pod.desired.as_ref().map(|desired| desired.reference.clone());
-            // Before the status: whoever sees that finds its reason.
-            for (event, reference) in events.iter().zip(reference.iter().cycle()) {
-                say(&self.outbox, &self.node_name, reference, event);
-            }
-            if let (Some(object), Some(reference)) = (object, reference) {
-                let (status, changes_at) = pod.status(&object, &host_ips, now);
-                retry_at = changes_at.into_iter().fold(retry_at, SystemTime::min);
-                save(pod, &folder).await;
-                self.outbox.set_status(&reference, status);
-            }
-        }
-        retry_at
-    }
 }
 
-fn say(outbox: &Outbox, node_name: &str, pod: &PodRef, event: &Event) {
-    log::debug!("pod {}/{}: {}", pod.namespace, pod.name, event.message);
-    outbox.event(event.object(pod, node_name, SystemTime::now()));
+fn say(outbox: &Outbox, node_name: &str, pod: &desired::Pod, event: &Event) {
+    let reference = &pod.reference;
+    log::debug!("pod {}/{}: {}", reference.namespace, reference.name, event.message);
+    let wanted = event.container.as_ref().and_then(|name| pod.container(name));
+    let list = match wanted.map(|wanted| wanted.role) {
+        Some(Role::Init | Role::Sidecar) => "initContainers",
+        Some(Role::Ephemeral) => "ephemeralContainers",
+        Some(Role::Main) | None => "containers",
+    };
+    outbox.event(event.object(reference, list, node_name, SystemTime::now()));
 }
 
-/// Writes the pod's record if it has changed.
-async fn save(pod: &mut Pod, folder: &Path) {
-    // Its folder is just being removed, and would be there again.
-    let is_torn_down = pod.work.is_some() && pod.is_torn_down;
-    if pod.record == pod.saved || pod.desired.is_none() || is_torn_down {
-        return;
-    }
-    let (record, path) = (pod.record.clone(), folder.to_path_buf());
-    match smol::unblock(move || record.save(&path).map(|()| record)).await {
-        Ok(record) => pod.saved = record,
-        Err(error) => log::error!("{}", chain(&error)),
+/// Takes what probes say to where the rest of a pod's events comes from.
+async fn forward(events: Receiver<(String, Event)>, context: Arc<Context>, wake: Wake) {
+    while let Ok((uid, event)) = events.recv().await {
+        let _ = context.outcomes.try_send((uid, Outcome::Event(event)));
+        wake.wake();
     }
 }
 

@@ -45,6 +45,10 @@ pub struct Record {
     /// When the node took the pod.
     pub start_time: Option<Stamp>,
     pub termination: Option<Termination>,
+    /// The node has ended the pod by itself.
+    pub failure: Option<Failure>,
+    /// Which of its sandboxes the pod has: one more each time that an earlier one has been used.
+    pub sandbox: u32,
     /// The pod's addresses; kept after the sandbox of an ended pod is gone.
     pub ips: Vec<IpAddr>,
     pub containers: BTreeMap<String, Container>,
@@ -52,12 +56,22 @@ pub struct Record {
     pub conditions: BTreeMap<String, Condition>,
 }
 
-/// The pod is being deleted. The node's own clock counts: the server's may be another.
+/// The pod's end. The node's own clock counts: the server's may be another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Termination {
     pub since: Stamp,
     pub grace_seconds: u64,
+}
+
+/// Why a pod has failed whatever its containers say, and until when these have time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// `Evicted`, `DeadlineExceeded`.
+    pub reason: String,
+    pub message: String,
+    pub termination: Termination,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +89,18 @@ pub struct Container {
     pub last: Option<Attempt>,
     /// Seconds that the next restart waits.
     pub back_off: u64,
+    /// The sandbox that `current` was started in: [`Record::sandbox`] at that time.
+    pub sandbox: u32,
+    /// What the probes of `current` said last; None until they were asked.
+    pub seen: Option<Seen>,
+    /// The image of `current` as the specification had it.
+    pub asked: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    pub started: bool,
+    pub ready: bool,
 }
 
 /// One run of a container.
@@ -163,6 +189,14 @@ impl Container {
         }
         self.current = Some(attempt);
         self.back_off = back_off.as_secs();
+        self.seen = None;
+    }
+}
+
+impl Termination {
+    fn kill_at(self) -> SystemTime {
+        // A grace that no clock can hold is as good as ten years.
+        self.since.0 + Duration::from_secs(self.grace_seconds.min(10 * 365 * 86_400))
     }
 }
 
@@ -179,12 +213,31 @@ impl Record {
         termination.grace_seconds = termination.grace_seconds.min(passed.saturating_add(grace_seconds));
     }
 
-    /// When what still runs is killed.
+    /// Whether the pod is deleted or has failed: nothing is started any more.
+    pub fn is_ending(&self) -> bool {
+        self.termination.is_some() || self.failure.is_some()
+    }
+
+    /// When what still runs is killed, of a pod that is deleted or has failed.
     pub fn kill_at(&self) -> Option<SystemTime> {
-        let termination = self.termination?;
-        // A grace that no clock can hold is as good as ten years.
-        let grace = Duration::from_secs(termination.grace_seconds.min(10 * 365 * 86_400));
-        Some(termination.since.0 + grace)
+        let failure = self.failure.as_ref().map(|failure| failure.termination);
+        self.termination.into_iter().chain(failure).map(Termination::kill_at).min()
+    }
+
+    /// The pod is to have a new sandbox. Returns whether the record has changed.
+    pub fn renew_sandbox(&mut self) -> bool {
+        let mut attempts = self.containers.values().filter(|container| container.current.is_some());
+        let is_used = attempts.any(|container| container.sandbox == self.sandbox);
+        self.sandbox = self.sandbox.wrapping_add(u32::from(is_used));
+        is_used
+    }
+
+    /// An attempt of the container `name` has started in the pod's sandbox.
+    pub fn started(&mut self, name: &str, attempt: Attempt, back_off: Duration, asked: &str) {
+        let container = self.containers.entry(name.to_owned()).or_default();
+        container.started(attempt, back_off);
+        container.sandbox = self.sandbox;
+        asked.clone_into(&mut container.asked);
     }
 
     /// Reads the record in a pod's folder; a new one when there is none.

@@ -21,7 +21,7 @@ use crate::containerd::Client;
 use crate::link::{ReadRequest, Stream, StreamError};
 use crate::sys::cgroup::Cgroups;
 use crate::sys::cgroup::usage::Usage;
-use crate::sys::tree::{self, Used};
+use crate::sys::usage::{self, Used};
 use crate::sys::{host, traffic};
 
 /// The channel of the link's stream that the document is sent on.
@@ -167,7 +167,8 @@ impl Stats {
                     inodes: u64::try_from(usage.inodes).unwrap_or(0),
                 });
                 let logs = folder.join("logs").join(&live.name);
-                container.logs = Some(smol::unblock(move || tree::used(&logs)).await);
+                container.logs =
+                    Some(smol::unblock(move || usage::measure(&logs, u64::MAX).unwrap_or_default()).await);
             }
             containers.push(container);
         }

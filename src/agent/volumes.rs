@@ -1,13 +1,38 @@
 //! A pod's volumes on the node: set up before its first container, bound into containers, kept up to date,
 //! taken down with the pod.
+//!
+//! ```text
+//! pods/<uid>/volumes/<name>                        emptyDir, configMap; with a tmpfs on it: secret, downwardAPI, projected,
+//!                                                  emptyDir in memory
+//! pods/<uid>/volume-subpaths/<name>/<container>/N  a subPath of mount N, bound
+//! ```
+//! A volume that is there is set up: its folder appears by a rename, its tmpfs by one mount, its files by the rename
+//! of a link ([`files`]).
 
-use std::fmt;
-use std::path::PathBuf;
+mod downward;
+mod error;
+mod files;
+mod host_path;
+pub mod limit;
+mod mounts;
+mod payload;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
+pub use self::error::{Error, Problem};
+use self::limit::Limits;
 use super::configs::Configs;
+use super::evictions::Evictions;
 use crate::api::Object;
+use crate::api::quantity::Quantity;
+use crate::chain;
+use crate::sys::{file, host, mount};
 
 /// One bind mount of a container (`mounts` of the runtime-spec).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,49 +44,265 @@ pub struct Mount {
 }
 
 /// The volumes of all pods of this node.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Volumes {
     pub configs: Configs,
     /// `<data>/agent/pods`: volumes are in `<uid>/volumes/<name>`.
     pub pods_folder: PathBuf,
+    /// What emptyDirs may hold.
+    pub limits: Arc<Limits>,
+    /// One writes at a time: a pod's work and the loop that keeps it up to date.
+    writing: Arc<smol::lock::Mutex<()>>,
 }
 
-/// Why a pod can't have its volumes, or a container can't be given one. Tried again later.
-#[derive(Debug)]
-pub enum Error {}
-
 impl Volumes {
+    pub fn new(configs: Configs, pods_folder: PathBuf, evictions: Evictions) -> Volumes {
+        let limits = Arc::new(Limits::new(evictions));
+        Volumes { configs, pods_folder, limits, writing: Arc::default() }
+    }
+
     /// Makes all of the pod's volumes. Idempotent, and cheap when it is done. An error is the event FailedMount; the
     /// pod's containers stay ContainerCreating.
-    pub async fn set_up(&self, _pod: &Object) -> Result<(), Error> {
-        Ok(())
+    pub async fn set_up(&self, pod: &Object) -> Result<(), Error> {
+        self.each(pod, |maker, volume| maker.set_up(volume)).await
     }
 
     /// What to bind into one container. `env` is what `subPathExpr` is expanded by. An error is the waiting
     /// reason CreateContainerConfigError.
     pub async fn mounts(
         &self,
-        _pod: &Object,
-        _container: &Value,
-        _env: &[(String, String)],
+        pod: &Object,
+        container: &Value,
+        env: &[(String, String)],
     ) -> Result<Vec<Mount>, Error> {
-        Ok(Vec::new())
+        if list(container, "volumeMounts").is_empty() {
+            return Ok(Vec::new());
+        }
+        let (folder, pod, container, env) =
+            (self.pods_folder.join(pod.uid()), pod.clone(), container.clone(), env.to_vec());
+        smol::unblock(move || mounts::mounts(&folder, &pod, &container, &env)).await
     }
 
-    /// Brings the files of a running pod up to date with its ConfigMaps, Secrets and own metadata.
-    pub async fn refresh(&self, _pod: &Object) {}
+    /// Brings the files of a running pod up to date with its ConfigMaps, Secrets and own metadata. What fails is
+    /// left as it was: the pod runs on with it.
+    pub async fn refresh(&self, pod: &Object) {
+        let refreshed = self.each(pod, |maker, volume| {
+            maker.refresh(volume);
+            Ok(())
+        });
+        let _never_fails = refreshed.await;
+    }
 
     /// Unmounts all that is mounted for the pod. Goes on past failures and returns all of them. Its folder is
     /// removed afterwards by [`super::work::remove_folder`].
-    pub async fn tear_down(&self, _uid: &str) -> Result<(), Vec<Error>> {
-        Ok(())
+    pub async fn tear_down(&self, uid: &str) -> Result<(), Vec<Error>> {
+        self.limits.forget(uid);
+        let folder = self.pods_folder.join(uid);
+        let errors = smol::unblock(move || unmount_all(&folder)).await;
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    async fn each(
+        &self,
+        pod: &Object,
+        make: impl Fn(&Maker, &Value) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        if pod.array_at("/spec/volumes").is_empty() {
+            return Ok(());
+        }
+        let _alone = self.writing.lock().await;
+        let maker = Maker {
+            configs: self.configs.clone(),
+            limits: Arc::clone(&self.limits),
+            folder: self.pods_folder.join(pod.uid()).join("volumes"),
+            fs_group: fs_group(pod),
+            pod: pod.clone(),
+        };
+        smol::unblock(move || {
+            maker.pod.array_at("/spec/volumes").iter().try_for_each(|volume| make(&maker, volume))
+        })
+        .await
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {}
+/// Unmounts all below a pod's folder, innermost first.
+pub fn unmount_all(folder: &Path) -> Vec<Error> {
+    let failed = |problem| Error { volume: String::new(), problem };
+    let points = match folder.canonicalize().and_then(|folder| mount::below(&folder)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(source) => return vec![failed(Problem::io("look for mounts in", folder, source))],
+        Ok(points) => points,
+    };
+    let unmount = |point: PathBuf| {
+        mount::unmount(&point).err().map(|source| failed(Problem::io("unmount", &point, source)))
+    };
+    points.into_iter().filter_map(unmount).collect()
+}
+
+/// One pod's volumes being made; blocking.
+struct Maker {
+    configs: Configs,
+    limits: Arc<Limits>,
+    pod: Object,
+    /// `pods/<uid>/volumes`.
+    folder: PathBuf,
+    fs_group: Option<u32>,
+}
+
+impl Maker {
+    fn set_up(&self, volume: &Value) -> Result<(), Error> {
+        let name = text(volume, "name");
+        self.make(name, volume).map_err(|problem| Error { volume: name.to_owned(), problem })
+    }
+
+    fn make(&self, name: &str, volume: &Value) -> Result<(), Problem> {
+        // The server has checked it; here it becomes a part of a path.
+        if crate::api::names::is_dns_label(name).is_err() {
+            return Err(Problem::Name);
+        }
+        let path = self.folder.join(name);
+        if let Some(source) = volume.get("hostPath").filter(|source| !source.is_null()) {
+            return host_path::check(source);
+        }
+        if let Some(source) = volume.get("emptyDir").filter(|source| !source.is_null()) {
+            return self.empty_dir(name, &path, source);
+        }
+        let Some(keeps_in_memory) = payload::keeps_in_memory(volume) else {
+            let map = volume.as_object().into_iter().flatten();
+            let source = map.map(|(key, _)| key).find(|key| *key != "name");
+            return Err(Problem::Unsupported(source.cloned().unwrap_or_default()));
+        };
+        let is_there = path.join(files::CURRENT).exists();
+        let payload = match payload::payload(&self.pod, volume, &self.configs) {
+            Ok(payload) => payload,
+            // The containers that run have it; the others get the same.
+            Err(problem) if is_there => {
+                log::warn!("volume {name} of pod {} is not brought up to date: {problem}", self.pod.uid());
+                return Ok(());
+            }
+            Err(problem) => return Err(problem),
+        };
+        if keeps_in_memory {
+            self.tmpfs(&path, 0o777, None)?;
+        } else {
+            self.folder(&path)?;
+        }
+        self.write(&path, &payload)
+    }
+
+    fn write(&self, path: &Path, payload: &payload::Payload) -> Result<(), Problem> {
+        files::write(path, payload, self.fs_group).map_err(|source| Problem::io("write", path, source))
+    }
+
+    /// Only what was set up, and is still mounted: the rest is the next set-up's.
+    fn refresh(&self, volume: &Value) {
+        let name = text(volume, "name");
+        if let Some(limit) = volume.get("emptyDir").and_then(size_limit) {
+            self.limits.watch(self.pod.uid(), name, &self.folder.join(name), limit);
+        }
+        let path = self.folder.join(name);
+        if payload::keeps_in_memory(volume).is_none() || !path.join(files::CURRENT).exists() {
+            return;
+        }
+        let written = payload::payload(&self.pod, volume, &self.configs)
+            .and_then(|payload| self.write(&path, &payload));
+        if let Err(problem) = written {
+            log::warn!(
+                "volume {name} of pod {} is not brought up to date: {}",
+                self.pod.uid(),
+                chain(&problem)
+            );
+        }
+    }
+
+    fn empty_dir(&self, name: &str, path: &Path, source: &Value) -> Result<(), Problem> {
+        let limit = size_limit(source);
+        match text(source, "medium") {
+            "" => {
+                self.folder(path)?;
+                if let Some(limit) = limit {
+                    self.limits.watch(self.pod.uid(), name, path, limit);
+                }
+                Ok(())
+            }
+            "Memory" => {
+                let most = [limit, memory_limit(&self.pod), host::memory_total().ok()];
+                self.tmpfs(path, 0o777, most.into_iter().flatten().min())
+            }
+            other => Err(Problem::Unsupported(format!("emptyDir.medium {other}"))),
+        }
+    }
+
+    /// A folder that any user may write, and that belongs to the pod's group if it has one.
+    fn folder(&self, path: &Path) -> Result<(), Problem> {
+        if path.exists() {
+            return Ok(()); // a container may have changed its mode since
+        }
+        let new = self.folder.join(format!(".{}", file_name(path)));
+        let made = || {
+            file::create_private_folder(&new)?;
+            if let Some(group) = self.fs_group {
+                std::os::unix::fs::chown(&new, None, Some(group))?;
+            }
+            fs::set_permissions(&new, fs::Permissions::from_mode(self.mode(0o777)))?;
+            fs::rename(&new, path)
+        };
+        made().map_err(|source| Problem::io("create", path, source))
+    }
+
+    fn mode(&self, mode: u32) -> u32 {
+        if self.fs_group.is_some() { mode | 0o2000 } else { mode }
+    }
+
+    fn tmpfs(&self, path: &Path, mode: u32, size: Option<u64>) -> Result<(), Problem> {
+        let failed = |source| Problem::io("mount a tmpfs on", path, source);
+        file::create_private_folder(path).map_err(failed)?;
+        if is_mounted(path).map_err(failed)? {
+            return Ok(());
+        }
+        mount::tmpfs_of(path, self.mode(mode), size, self.fs_group).map_err(failed)
     }
 }
 
-impl std::error::Error for Error {}
+/// Whether a file system of its own is mounted there.
+fn is_mounted(path: &Path) -> io::Result<bool> {
+    let parent = path.parent().unwrap_or(path);
+    Ok(path.symlink_metadata()?.dev() != parent.metadata()?.dev())
+}
+
+fn fs_group(pod: &Object) -> Option<u32> {
+    pod.i64_at("/spec/securityContext/fsGroup").and_then(|group| u32::try_from(group).ok())
+}
+
+/// Bytes; 0 is no limit.
+fn size_limit(empty_dir: &Value) -> Option<u64> {
+    let limit = empty_dir.get("sizeLimit").and_then(|limit| Quantity::from_json(limit).ok())?;
+    u64::try_from(limit.value()).ok().filter(|bytes| *bytes > 0)
+}
+
+/// What all containers of the pod may use together, if each has a limit.
+fn memory_limit(pod: &Object) -> Option<u64> {
+    let containers = pod.array_at("/spec/containers").iter();
+    let limits = containers.map(|container| {
+        let limit = Quantity::from_json(container.pointer("/resources/limits/memory")?).ok()?;
+        u64::try_from(limit.value()).ok().filter(|bytes| *bytes > 0)
+    });
+    limits.sum::<Option<u64>>().filter(|bytes| *bytes > 0)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A member of a map as text; "" when absent.
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or("")
+}
+
+/// A member of a map as a list; empty when absent.
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! Applies a pod's plan. It runs as a task of its own, so that a slow pod holds up no other; what it did
 //! comes back to the loop as outcomes, one by one.
 
+pub mod hooks;
+
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -12,7 +14,9 @@ use smol::channel::Sender;
 
 use super::container::{self, Failure, Report, Runtime, Start};
 use super::event::Event;
+use super::handler::Handlers;
 use super::outbox::Cluster;
+use super::pod::image_of;
 use super::record::Attempt;
 use super::sandbox::{Sandbox, SandboxSpec, Sandboxes};
 use super::wake::Wake;
@@ -26,9 +30,18 @@ use crate::sys::{file, mount};
 #[derive(Debug)]
 pub enum Outcome {
     Event(Event),
-    Signalled {
+    Killed {
         id: String,
-        kill: bool,
+    },
+    /// The stop signal was sent, after the container's preStop hook; or could not be.
+    Stopped {
+        id: String,
+        error: Option<String>,
+    },
+    /// The container's postStart hook has ended.
+    PostStart {
+        id: String,
+        failed: bool,
     },
     SandboxReady(Sandbox),
     SandboxFailed {
@@ -38,17 +51,25 @@ pub enum Outcome {
     Started {
         name: String,
         attempt: Attempt,
+        /// Its image as the specification has it.
+        asked: String,
         back_off: Duration,
     },
     NotStarted {
         name: String,
         attempt: Attempt,
+        asked: String,
         message: String,
         back_off: Duration,
     },
     Waits {
         name: String,
         reason: &'static str,
+        message: String,
+    },
+    /// Its image is on its way.
+    Pulling {
+        name: String,
         message: String,
     },
     /// A removal failed, or containerd can't be reached.
@@ -66,6 +87,7 @@ pub enum Outcome {
 pub struct Context {
     pub runtime: Runtime,
     pub sandboxes: Sandboxes,
+    pub handlers: Handlers,
     pub resolv_conf: PathBuf,
     pub outcomes: Sender<(String, Outcome)>,
     pub wake: Wake,
@@ -79,10 +101,10 @@ pub struct Work {
     /// None: nobody wants the pod; only removals are planned.
     pub pod: Option<Object>,
     pub sandbox: Option<Sandbox>,
-    /// Stop signal and name of each container by id.
-    pub containers: Vec<(String, u32, String)>,
-    /// Containers that were signalled before: their end is no news.
-    pub signalled: Vec<String>,
+    /// Id and name of containers that nothing was said of yet: their end is news.
+    pub containers: Vec<(String, String)>,
+    /// The pod's files are to be brought up to date.
+    pub refresh: bool,
     pub host_ips: Vec<IpAddr>,
     pub cluster: Cluster,
     pub has_failed: bool,
@@ -124,8 +146,9 @@ impl Work {
         let mut actions = std::mem::take(&mut self.actions).into_iter().peekable();
         while let Some(action) = actions.next() {
             match action {
-                Action::Terminate { id } => removed &= self.signal(&id, false).await,
-                Action::Kill { id } => removed &= self.signal(&id, true).await,
+                // The loop does it: a hook may take long.
+                Action::Terminate { .. } => {}
+                Action::Kill { id } => removed &= self.kill(&id).await,
                 Action::Clear { id } => {
                     for error in self.context.runtime.clear(&id).await.err().unwrap_or_default() {
                         self.failed(chain(&error));
@@ -157,6 +180,9 @@ impl Work {
                 }
             }
         }
+        if let Some(pod) = self.pod.as_ref().filter(|_| self.refresh) {
+            self.context.runtime.volumes.refresh(pod).await;
+        }
         self.say(Outcome::Done { failed: self.has_failed });
     }
 
@@ -166,16 +192,12 @@ impl Work {
         self.say(Outcome::Failed { message });
     }
 
-    async fn signal(&mut self, id: &str, kill: bool) -> bool {
-        let known = self.containers.iter().find(|(known, ..)| known == id).cloned();
-        let (_, signal, name) = known.unwrap_or((String::new(), 15, String::new()));
-        if !name.is_empty() && !self.signalled.iter().any(|signalled| signalled == id) {
+    async fn kill(&mut self, id: &str) -> bool {
+        if let Some((_, name)) = self.containers.iter().find(|(known, _)| known == id).cloned() {
             self.event(Event::normal("Killing", format!("Stopping container {name}")).of(&name));
         }
-        let runtime = &self.context.runtime;
-        let sent = if kill { runtime.kill(id).await } else { runtime.terminate(id, signal).await };
-        match sent {
-            Ok(()) => self.say(Outcome::Signalled { id: id.to_owned(), kill }),
+        match self.context.runtime.kill(id).await {
+            Ok(()) => self.say(Outcome::Killed { id: id.to_owned() }),
             Err(error) => {
                 self.failed(chain(&error));
                 return false;
@@ -281,17 +303,15 @@ impl Work {
         let Action::Start { name, attempt, back_off } = action else { return None };
         let context = Arc::clone(&self.context);
         let host_ips = self.host_ips.clone();
+        let asked = image_of(pod, &name).to_owned();
         let start = Start { pod, name: &name, attempt, sandbox, host_ips: &host_ips };
         Some(match context.runtime.start(&start, connected, self).await {
-            Ok(attempt) => Outcome::Started { name, attempt, back_off },
+            Ok(attempt) => Outcome::Started { name, attempt, asked, back_off },
             Err(Failure::NotStarted { attempt, message }) => {
-                Outcome::NotStarted { name, attempt: *attempt, message, back_off }
+                Outcome::NotStarted { name, attempt: *attempt, asked, message, back_off }
             }
             Err(Failure::Waits { reason, message }) => Outcome::Waits { name, reason, message },
-            // It asks again when it is woken: a wait without back-off.
-            Err(Failure::Pulling { message }) => {
-                Outcome::Waits { name, reason: "ContainerCreating", message }
-            }
+            Err(Failure::Pulling { message }) => Outcome::Pulling { name, message },
             Err(Failure::NoNetwork) => return None,
             Err(Failure::Unavailable(error)) => {
                 self.has_failed = true;

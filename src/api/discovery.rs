@@ -6,7 +6,7 @@ use super::Kind;
 use super::kinds::served;
 
 /// The Kubernetes version that the schema comes from.
-const KUBERNETES: (&str, &str, &str) = ("1", "37", "0");
+pub const KUBERNETES: (&str, &str, &str) = ("1", "37", "0");
 
 /// The content type that goes with [`aggregated`].
 pub const AGGREGATED_CONTENT_TYPE: &str =

@@ -89,6 +89,7 @@ pub struct Answers {
     call: &'static str,
     state: State,
     frames: Frames,
+    limit: usize,
 }
 
 enum State {
@@ -101,7 +102,12 @@ enum State {
 
 impl Answers {
     pub fn new(call: &'static str, response: ResponseFuture) -> Answers {
-        Answers { call, state: State::Headers(response), frames: Frames::new(MESSAGE_LIMIT) }
+        Answers::bounded(call, response, MESSAGE_LIMIT)
+    }
+
+    /// For a server whose answers are `limit` bytes at most.
+    pub fn bounded(call: &'static str, response: ResponseFuture, limit: usize) -> Answers {
+        Answers { call, state: State::Headers(response), frames: Frames::new(limit), limit }
     }
 
     /// The next message; `None` after the last, when the call has succeeded. Cancel-safe: all progress is
@@ -114,7 +120,7 @@ impl Answers {
                     return M::decode(bytes).map(Some).map_err(|source| Error::Decode { call, source });
                 }
                 Ok(None) => {}
-                Err(BadFrame::TooLarge) => return Err(Error::TooLarge { call, limit: MESSAGE_LIMIT }),
+                Err(BadFrame::TooLarge) => return Err(Error::TooLarge { call, limit: self.limit }),
                 Err(BadFrame::Compressed) => return Err(Error::Protocol { call, problem: "is compressed" }),
             }
             match &mut self.state {

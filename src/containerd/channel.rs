@@ -37,6 +37,10 @@ impl Channel {
         Channel { socket, executor, live: Mutex::new(None) }
     }
 
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
     /// Begins a call. A connection that turns out to be lost before the request is on its way is replaced
     /// once; after that the error is the caller's, since containerd may have acted on the request.
     pub async fn open(
@@ -89,7 +93,7 @@ impl Channel {
         let (requests, connection) = h2::client::Builder::new()
             .enable_push(false)
             .max_header_list_size(16 * 1024)
-            .handshake::<_, Bytes>(Socket(stream))
+            .handshake::<_, Bytes>(Socket(Box::new(stream)))
             .await
             .map_err(|source| Error::Transport { call, source })?;
         let over = Arc::new(AtomicBool::new(false));

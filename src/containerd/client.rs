@@ -81,6 +81,11 @@ impl Client {
         &self.namespace
     }
 
+    /// Does `work` to its end, whatever becomes of the caller.
+    pub fn detach(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.channel.executor().spawn(work).detach();
+    }
+
     /// The same connection, with every resource created through it held by `lease`.
     pub fn with_lease(&self, lease: &str) -> Client {
         Client { lease: Some(lease.into()), ..self.clone() }

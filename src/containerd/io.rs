@@ -1,15 +1,17 @@
-//! A Unix socket behind the I/O traits that h2 takes.
+//! A socket behind the I/O traits that h2 takes.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_lite::{AsyncRead as _, AsyncWrite as _};
-use smol::net::unix::UnixStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Only tokio's traits are used: no runtime of it is linked.
-pub struct Socket(pub UnixStream);
+/// Only tokio's traits are used: no runtime of it is linked. Boxed, so that h2 is built once for all kinds of sockets.
+pub struct Socket(pub Box<dyn Transport>);
+
+pub trait Transport: futures_lite::AsyncRead + futures_lite::AsyncWrite + Send + Unpin {}
+impl<T: futures_lite::AsyncRead + futures_lite::AsyncWrite + Send + Unpin> Transport for T {}
 
 impl AsyncRead for Socket {
     fn poll_read(

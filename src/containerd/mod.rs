@@ -13,6 +13,7 @@ mod content;
 mod document;
 mod error;
 mod event;
+mod exec;
 mod frame;
 mod image;
 pub mod import;
@@ -26,6 +27,12 @@ mod types;
 mod unpack;
 mod usage;
 
+/// gRPC itself, for other servers than containerd.
+pub mod grpc {
+    pub use super::call::{Answers, Requests};
+    pub use super::io::Socket;
+}
+
 /// Labels of a resource: keys as `midge/pod`, sorted.
 pub type Labels = std::collections::BTreeMap<String, String>;
 
@@ -34,6 +41,7 @@ pub use container::{Container, ContainerSpec, RuncOptions};
 pub use content::{ContentInfo, Descriptor};
 pub use error::{Code, Error};
 pub use event::{Event, Events};
+pub use exec::ExecSpec;
 pub use image::{Image, ImageConfig, Layer, StoredImage};
 pub use lease::Lease;
 pub use platform::Platform;

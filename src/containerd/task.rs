@@ -7,7 +7,7 @@ use super::types::{Empty, Timestamp, WireMount};
 use super::{Client, Error, Mount};
 
 /// Starting a shim and runc takes long on a loaded board; a logger must come up as well.
-const CREATE_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const CREATE_LIMIT: Duration = Duration::from_secs(120);
 
 /// Where a task's output goes; its input is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,20 +125,26 @@ impl Client {
 }
 
 /// A process that never started has no time of its end.
-fn time_or_now(at: Option<Timestamp>) -> SystemTime {
+pub(super) fn time_or_now(at: Option<Timestamp>) -> SystemTime {
     at.and_then(Timestamp::time).unwrap_or_else(SystemTime::now)
 }
 
-impl From<wire::Process> for Task {
-    fn from(from: wire::Process) -> Task {
-        let status = match from.status {
+impl wire::Process {
+    pub(super) fn status(&self) -> TaskStatus {
+        match self.status {
             1 => TaskStatus::Created,
             2 => TaskStatus::Running,
             3 => TaskStatus::Stopped,
             4 => TaskStatus::Paused,
             5 => TaskStatus::Pausing,
             _ => TaskStatus::Unknown,
-        };
+        }
+    }
+}
+
+impl From<wire::Process> for Task {
+    fn from(from: wire::Process) -> Task {
+        let status = from.status();
         Task {
             // Which of the two is filled depends on containerd's version.
             id: if from.id.is_empty() { from.container_id } else { from.id },
@@ -150,7 +156,7 @@ impl From<wire::Process> for Task {
     }
 }
 
-mod wire {
+pub(super) mod wire {
     use super::{Method, Timestamp, WireMount};
 
     pub const CREATE: Method = Method("/containerd.services.tasks.v1.Tasks/Create");

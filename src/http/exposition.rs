@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 use std::time::SystemTime;
 
-use crate::sys::process::Process;
+use crate::sys::this_process::Process;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 

@@ -17,7 +17,7 @@ pub(super) const MAX_DATA: usize = 16 << 10;
 /// What a data frame costs of the window besides its bytes, so that tiny ones fill no memory.
 pub(super) const FRAME_COST: u32 = 32;
 /// Streams at once on one link.
-pub const MAX_STREAMS: usize = 64;
+pub const MAX_STREAMS: usize = 256;
 /// Data frames of one stream that wait for the socket.
 const MAX_QUEUED: usize = 2;
 /// Bytes of messages that wait for the socket before [`State::may_send`] is false.

@@ -4,16 +4,14 @@
 //! something has changed or `retry_at` has passed. Nothing is remembered here: what was done before
 //! is seen in what is observed.
 
+mod back_off;
+mod end;
+mod run;
+
 use std::time::{Duration, SystemTime};
 
-/// The wait before the second restart in a row; each further one doubles it.
-pub const BACK_OFF_FIRST: Duration = Duration::from_secs(10);
-/// The longest wait before a restart.
-pub const BACK_OFF_MAX: Duration = Duration::from_secs(300);
-/// A container that ran this long has its back-off forgotten.
-pub const BACK_OFF_RESET: Duration = Duration::from_secs(600);
-/// How long a SIGKILL may take before it is sent again.
-const KILL_AGAIN: Duration = Duration::from_secs(5);
+pub use self::back_off::{BACK_OFF_FIRST, BACK_OFF_MAX, BACK_OFF_RESET, next_back_off, restart_at};
+pub use self::run::{is_initialized, is_terminal};
 
 /// `spec.restartPolicy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,21 +42,54 @@ impl RestartPolicy {
     }
 }
 
+/// What a container is in its pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Runs to its end before the next one starts.
+    Init,
+    /// An init container with `restartPolicy: Always`: the next one starts once it has started, and it runs
+    /// as long as the pod.
+    Sidecar,
+    Main,
+    /// Started once, whatever the others do.
+    Ephemeral,
+}
+
+/// One container of the specification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub name: String,
+    pub role: Role,
+    /// Its own, or what follows from the pod's.
+    pub policy: RestartPolicy,
+    /// It has a postStart hook: those after it start when that is done.
+    pub has_post_start: bool,
+}
+
 /// What a pod is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Desired {
-    pub restart_policy: RestartPolicy,
-    /// Names, in the order in which they start.
-    pub containers: Vec<String>,
-    /// Set once the pod is being deleted: when what still runs is killed.
-    pub kill_at: Option<SystemTime>,
+    /// Init containers, containers, ephemeral ones: each in the order in which they start.
+    pub containers: Vec<Wanted>,
+    /// What a container gets that ends while its pod goes on.
+    pub grace: Duration,
+    /// Set once the pod has to end.
+    pub end: Option<End>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// When what still runs is killed.
+    pub kill_at: SystemTime,
+    /// It is deleted, and leaves nothing; otherwise it has failed, and is kept to be looked at.
+    pub is_deleted: bool,
 }
 
 /// What a pod is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Observed {
     pub sandbox: Sandbox,
-    /// At most one for each name of [`Desired::containers`].
+    /// One for each of [`Desired::containers`], in their order.
     pub containers: Vec<Container>,
     /// What else of this pod is in the runtime: earlier attempts, names that it does not have.
     pub strays: Vec<Stray>,
@@ -88,6 +119,21 @@ pub struct Container {
     pub back_off: Duration,
     /// An image or a configuration was missing: no start before this.
     pub not_before: Option<SystemTime>,
+    /// Its latest attempt was started in the sandbox that is there.
+    pub in_sandbox: bool,
+    /// Of one that runs.
+    pub health: Health,
+}
+
+/// What is known of a container that runs, beyond that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Its postStart hook is under way.
+    pub is_in_hook: bool,
+    /// Its postStart hook and its startup probe have succeeded.
+    pub is_started: bool,
+    /// A probe or its hook has failed, or it is another by now: it ends with this grace, and starts again by its policy.
+    pub ends: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,11 +149,15 @@ pub enum State {
     Exited { id: Option<String>, attempt: u32, exit: Exit },
 }
 
-/// The last signal that this agent process sent.
+/// How this agent process ends a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signalled {
+    /// SIGKILL, otherwise the stop signal.
     pub kill: bool,
+    /// When it began.
     pub at: SystemTime,
+    /// When the signal was sent; None while the preStop hook runs.
+    pub sent: Option<SystemTime>,
 }
 
 /// How a container ended, as far as a decision needs it.
@@ -131,8 +181,8 @@ pub struct Stray {
 /// a failed addition does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Send the container its stop signal.
-    Terminate { id: String },
+    /// Run the container's preStop hook for `grace` at most, then send its stop signal.
+    Terminate { id: String, grace: Duration },
     /// Send SIGKILL to all of its processes.
     Kill { id: String },
     /// Delete the ended task, the container and its snapshot.
@@ -168,149 +218,39 @@ pub fn plan(desired: Option<&Desired>, observed: &Observed, now: SystemTime) -> 
         plan.wait_until(hold);
         return plan;
     }
-    clear_strays(observed, now, &mut plan);
-    match desired {
-        None => remove(None, observed, now, &mut plan),
-        Some(Desired { kill_at: Some(kill_at), .. }) => remove(Some(*kill_at), observed, now, &mut plan),
-        Some(desired) => run(desired, observed, now, &mut plan),
+    end::clear_strays(observed, now, &mut plan);
+    let Some(desired) = desired else {
+        end::remove(observed, now, &mut plan);
+        return plan;
+    };
+    let steps = Steps { desired, observed, now };
+    match desired.end {
+        Some(end) => {
+            // Clearing comes before in the same plan; what follows waits for the last process to end.
+            if steps.end(Some(end.kill_at), &mut plan) {
+                // Something still runs.
+            } else if end.is_deleted {
+                plan.actions.push(Action::TearDown);
+            } else if observed.sandbox == Sandbox::Ready {
+                plan.actions.push(Action::RemoveSandbox);
+            }
+        }
+        None => steps.run(&mut plan),
     }
     plan
 }
 
-/// Whether all containers have ended for good: the pod's phase is Succeeded or Failed.
-pub fn is_terminal(desired: &Desired, observed: &Observed) -> bool {
-    !desired.containers.is_empty()
-        && observed.containers.len() == desired.containers.len()
-        && observed.containers.iter().all(|container| match &container.state {
-            State::Exited { exit, .. } => !desired.restart_policy.restarts(exit.code),
-            _ => false,
-        })
+/// What the steps for a wanted pod come from.
+struct Steps<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    now: SystemTime,
 }
 
-/// When a container that ended so may start again; `now` or earlier means at once.
-pub fn restart_at(exit: &Exit, back_off: Duration, now: SystemTime) -> SystemTime {
-    let ran = exit.started.and_then(|started| exit.finished.duration_since(started).ok());
-    // An exit in the future: the clock was set back, and waiting for it could take for ever.
-    if exit.lost || exit.finished > now || ran.is_some_and(|ran| ran > BACK_OFF_RESET) {
-        return now;
+impl<'a> Steps<'a> {
+    fn containers(&self) -> impl DoubleEndedIterator<Item = (&'a Wanted, &'a Container)> + use<'a> {
+        self.desired.containers.iter().zip(&self.observed.containers)
     }
-    exit.finished + back_off
-}
-
-/// The wait after the restart that follows `exit`, when the one before it was `back_off`.
-pub fn next_back_off(exit: &Exit, back_off: Duration) -> Duration {
-    let ran = exit.started.and_then(|started| exit.finished.duration_since(started).ok());
-    if exit.lost {
-        Duration::ZERO
-    } else if back_off.is_zero() || ran.is_some_and(|ran| ran > BACK_OFF_RESET) {
-        BACK_OFF_FIRST
-    } else {
-        (back_off * 2).min(BACK_OFF_MAX)
-    }
-}
-
-fn clear_strays(observed: &Observed, now: SystemTime, plan: &mut Plan) {
-    for stray in &observed.strays {
-        if stray.running {
-            kill(&stray.id, stray.signalled, now, plan);
-        } else {
-            plan.actions.push(Action::Clear { id: stray.id.clone() });
-        }
-    }
-}
-
-fn kill(id: &str, signalled: Option<Signalled>, now: SystemTime, plan: &mut Plan) {
-    match signalled.filter(|sent| sent.kill && sent.at <= now).map(|sent| sent.at + KILL_AGAIN) {
-        Some(again) if again > now => plan.wait_until(again),
-        _ => plan.actions.push(Action::Kill { id: id.into() }),
-    }
-}
-
-/// Ends everything, with grace until `kill_at`, and removes what has ended.
-fn remove(kill_at: Option<SystemTime>, observed: &Observed, now: SystemTime, plan: &mut Plan) {
-    let mut running = observed.strays.iter().any(|stray| stray.running);
-    for container in &observed.containers {
-        match &container.state {
-            State::Absent { .. } | State::Exited { id: None, .. } => {}
-            State::Created { id, .. } | State::Exited { id: Some(id), .. } => {
-                plan.actions.push(Action::Clear { id: id.clone() });
-            }
-            State::Running { id, signalled, .. } => {
-                running = true;
-                match kill_at.filter(|kill_at| *kill_at > now) {
-                    None => kill(id, *signalled, now, plan),
-                    Some(kill_at) => {
-                        if signalled.is_none() {
-                            plan.actions.push(Action::Terminate { id: id.clone() });
-                        }
-                        plan.wait_until(kill_at);
-                    }
-                }
-            }
-        }
-    }
-    // Clearing comes before in the same plan; tearing down waits for the last process to end.
-    if !running {
-        plan.actions.push(Action::TearDown);
-    }
-}
-
-fn run(desired: &Desired, observed: &Observed, now: SystemTime, plan: &mut Plan) {
-    let sandbox_gone = observed.sandbox != Sandbox::Ready;
-    let mut starts = Vec::new();
-    for container in &observed.containers {
-        let (attempt, at, back_off) = match &container.state {
-            State::Absent { attempt } => (*attempt, now, container.back_off),
-            State::Created { id, attempt } => {
-                plan.actions.push(Action::Clear { id: id.clone() });
-                (*attempt, now, container.back_off)
-            }
-            State::Running { id, signalled, .. } => {
-                if sandbox_gone {
-                    // Its network is not the pod's any more; it starts again in the new sandbox.
-                    kill(id, *signalled, now, plan);
-                }
-                continue;
-            }
-            State::Exited { id, attempt, exit } => {
-                if let Some(id) = id {
-                    plan.actions.push(Action::Clear { id: id.clone() });
-                }
-                if !desired.restart_policy.restarts(exit.code) {
-                    continue;
-                }
-                let at = restart_at(exit, container.back_off, now);
-                (attempt.saturating_add(1), at, next_back_off(exit, container.back_off))
-            }
-        };
-        let at = container.not_before.map_or(at, |not_before| at.max(not_before));
-        if at > now {
-            plan.wait_until(at);
-        } else {
-            starts.push(Action::Start { name: container.name.clone(), attempt, back_off });
-        }
-    }
-    if is_terminal(desired, observed) {
-        if !sandbox_gone {
-            plan.actions.push(Action::RemoveSandbox);
-        }
-        return;
-    }
-    if starts.is_empty() {
-        return;
-    }
-    if let Sandbox::Absent { not_before } = observed.sandbox {
-        let running = observed.containers.iter().any(|c| matches!(c.state, State::Running { .. }));
-        if running {
-            return;
-        }
-        if let Some(not_before) = not_before.filter(|not_before| *not_before > now) {
-            plan.wait_until(not_before);
-            return;
-        }
-        plan.actions.push(Action::CreateSandbox);
-    }
-    plan.actions.append(&mut starts);
 }
 
 #[cfg(test)]

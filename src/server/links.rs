@@ -3,11 +3,13 @@
 //! ```text
 //! GET /v1-midge/connect → admit (who is it?) → 101 → session (one task a link)
 //! registry watch: pods → dirty set of the node's link → session → Put, Remove
+//!                 ConfigMaps, Secrets → dirty set of each link → session, if its pods name it → Put, Remove
 //!                 nodes → a deleted one's key is revoked, its link closed
 //! link lost → away, with a deadline → Ready becomes Unknown
 //! ```
 
 mod admit;
+mod configs;
 mod keys;
 mod node;
 mod pods;
@@ -31,8 +33,8 @@ use super::config::Cidr;
 use super::registry::{From, Registry, Selectors, WatchEvent};
 use super::tokens::Tokens;
 use crate::Executor;
-use crate::api::Status;
-use crate::api::kinds::{NODE, POD};
+use crate::api::kinds::{CONFIG_MAP, NODE, POD, SECRET};
+use crate::api::{Kind, Status};
 use crate::http::server::Peer;
 use crate::http::{Body, body, unwrap_upgraded};
 use crate::link::{Closed, Connection, End, Link, Patience, SUBPROTOCOL, Stream, StreamRequest, close};
@@ -84,11 +86,19 @@ struct Entry {
     task: Option<Task<()>>,
 }
 
-/// Pods that changed since the session looked; bounded by the number of pods.
+/// What changed since the session looked; bounded by the number of objects.
 #[derive(Debug)]
 struct News {
-    dirty: Mutex<BTreeSet<pods::Name>>,
+    dirty: Mutex<BTreeSet<Dirty>>,
     wake: Sender<()>,
+}
+
+/// What a session is to compare anew. All comes first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Dirty {
+    All,
+    Config(configs::Reference),
+    Pod(pods::Name),
 }
 
 impl Links {
@@ -119,7 +129,9 @@ impl Links {
 
     /// Keeps the nodes told and their conditions true; runs for as long as the server does.
     pub async fn run(self: Arc<Self>) {
-        future::or(self.watch_pods(), future::or(self.watch_nodes(), self.watch_away())).await;
+        let configs = future::or(self.watch_configs(CONFIG_MAP), self.watch_configs(SECRET));
+        let nodes = future::or(self.watch_nodes(), self.watch_away());
+        future::or(self.watch_pods(), future::or(configs, nodes)).await;
     }
 
     /// Answers `GET /v1-midge/connect`: `101` and a link, or a Status that says why not.
@@ -172,6 +184,7 @@ impl Links {
             admitted,
             news: news.clone(),
             known: pods::Known::default(),
+            configs: configs::Told::default(),
             renewed: None,
         };
         let links = self.clone();
@@ -257,7 +270,7 @@ impl Links {
                 }
             };
             // A watch that fell behind may have missed deletions: every link compares anew.
-            self.state().links.values().for_each(|entry| entry.news.everything());
+            self.state().links.values().for_each(|entry| entry.news.changed(Dirty::All));
             while let Ok(event) = watch.next().await {
                 if self.state().links.is_empty() {
                     continue;
@@ -265,8 +278,35 @@ impl Links {
                 let Ok(pod) = event.item().object() else { continue };
                 let node = pod.str_at("/spec/nodeName");
                 if let Some(entry) = self.state().links.get(node) {
-                    entry.news.changed(pods::Name::of(&pod));
+                    entry.news.changed(Dirty::Pod(pods::Name::of(&pod)));
                 }
+            }
+        }
+    }
+
+    /// Tells the links which ConfigMaps or Secrets changed. Each session knows whether its pods name them.
+    async fn watch_configs(&self, kind: &'static Kind) {
+        loop {
+            let mut watch = match self.registry.watch(kind, None, Selectors::default(), From::Now) {
+                Ok(watch) => watch,
+                Err(error) => {
+                    log::error!("failed to watch {}: {error}", kind.plural);
+                    Timer::after(Duration::from_secs(1)).await;
+                    continue;
+                }
+            };
+            self.state().links.values().for_each(|entry| entry.news.changed(Dirty::All));
+            while let Ok(event) = watch.next().await {
+                if self.state().links.is_empty() {
+                    continue;
+                }
+                let Ok(object) = event.item().object() else { continue };
+                let changed = Dirty::Config(configs::Reference {
+                    is_secret: kind.kind == SECRET.kind,
+                    namespace: object.namespace().to_owned(),
+                    name: object.name().to_owned(),
+                });
+                self.state().links.values().for_each(|entry| entry.news.changed(changed.clone()));
             }
         }
     }
@@ -354,17 +394,12 @@ impl Links {
 }
 
 impl News {
-    fn changed(&self, pod: pods::Name) {
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(pod);
+    fn changed(&self, what: Dirty) {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(what);
         let _ = self.wake.try_send(());
     }
 
-    /// The mark for "compare all".
-    fn everything(&self) {
-        self.changed(pods::Name::default());
-    }
-
-    fn take(&self) -> BTreeSet<pods::Name> {
+    fn take(&self) -> BTreeSet<Dirty> {
         std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -10,7 +10,7 @@ use super::reply::{self, Reply};
 use crate::api::kinds::NODE;
 use crate::api::{KINDS, discovery};
 use crate::http::exposition::{CONTENT_TYPE, Exposition};
-use crate::sys::process;
+use crate::sys::this_process;
 
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "other"];
 const CODES: usize = 6;
@@ -58,7 +58,7 @@ pub fn serve(state: &State) -> Result<Reply, crate::api::Status> {
         let node = item.object()?;
         text.sample(&[("node", node.name())], u8::from(state.links.connected(node.name())));
     }
-    Ok(reply::full(StatusCode::OK, CONTENT_TYPE, text.process(&process::this()).finish()))
+    Ok(reply::full(StatusCode::OK, CONTENT_TYPE, text.process(&this_process::read()).finish()))
 }
 
 #[cfg(test)]

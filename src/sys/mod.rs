@@ -1,6 +1,8 @@
 //! Floor 0: one small module per Linux interface, so that nothing above names a system call.
 
+pub mod beneath;
 pub mod cgroup;
+pub mod fifo;
 pub mod file;
 pub mod host;
 pub mod inherited;
@@ -12,5 +14,7 @@ pub mod notify;
 pub mod process;
 pub mod run_file;
 pub mod signal;
+pub mod socket;
+pub mod this_process;
 pub mod traffic;
-pub mod tree;
+pub mod usage;

@@ -14,10 +14,55 @@ pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
 
 /// Mounts a tmpfs with the given mode and size in bytes onto the folder `target`.
 pub fn tmpfs(target: &Path, mode: u32, size: Option<u64>) -> io::Result<()> {
+    mount_tmpfs(target, &tmpfs_options(mode, size, None))
+}
+
+/// [`tmpfs`] that belongs to `group` and, since Linux 6.4, is never written to swap.
+pub fn tmpfs_of(target: &Path, mode: u32, size: Option<u64>, group: Option<u32>) -> io::Result<()> {
+    let options = tmpfs_options(mode, size, group);
+    mount_tmpfs(target, &format!("{options},noswap")).or_else(|_| mount_tmpfs(target, &options))
+}
+
+fn tmpfs_options(mode: u32, size: Option<u64>, group: Option<u32>) -> String {
     let size = size.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
-    let data = CString::new(format!("mode={mode:o}{size}"))?;
+    let group = group.map(|group| format!(",gid={group}")).unwrap_or_default();
+    format!("mode={mode:o}{size}{group}")
+}
+
+fn mount_tmpfs(target: &Path, options: &str) -> io::Result<()> {
+    let data = CString::new(options)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     Ok(rustix::mount::mount("tmpfs", target, "tmpfs", flags, data.as_c_str())?)
+}
+
+/// Whether mounts on one side of a mount appear on the other (mount_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    Shared,
+    Slave,
+    Private,
+}
+
+/// The mount that `path`, which has no symbolic links, is on, and how that propagates.
+pub fn propagation(path: &Path) -> io::Result<(PathBuf, Propagation)> {
+    let text = std::fs::read("/proc/self/mountinfo")?;
+    let mut found = (PathBuf::from("/"), Propagation::Private);
+    for line in text.split(|byte| *byte == b'\n') {
+        let mut fields = line.split(|byte| *byte == b' ').skip(4);
+        let Some(point) = fields.next().map(unescape) else { continue };
+        // Of several on one point the last is the one that is seen.
+        if !path.starts_with(&point) || point.as_os_str().len() < found.0.as_os_str().len() {
+            continue;
+        }
+        let mut optional = fields.skip(1).take_while(|field| *field != b"-");
+        let kind = optional.find_map(|field| match field {
+            field if field.starts_with(b"shared:") => Some(Propagation::Shared),
+            field if field.starts_with(b"master:") => Some(Propagation::Slave),
+            _ => None,
+        });
+        found = (point, kind.unwrap_or(Propagation::Private));
+    }
+    Ok(found)
 }
 
 /// Unmounts whatever is mounted on `target`, all layers of it; fine if nothing is. A busy mount is

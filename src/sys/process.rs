@@ -1,68 +1,84 @@
-//! What this process takes (proc_pid_stat(5)).
+//! Processes as /proc shows them, and their end.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::time::{Duration, SystemTime};
 
-/// This process, so far. What can't be read is 0.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Process {
-    pub cpu: Duration,
-    /// Bytes.
-    pub resident: u64,
-    pub virtual_memory: u64,
-    pub threads: u64,
-    pub open_files: u64,
-    pub started: Option<SystemTime>,
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Kills the session that `leader` leads and all that descends from it, but only what is in a control group
+/// with `group` in its path: a number that another process has got meanwhile harms nobody. Returns how many there were.
+pub fn kill_tree(leader: u32, group: &str) -> usize {
+    let Ok(leader) = i32::try_from(leader) else { return 0 };
+    let mut tree = BTreeSet::from([leader]);
+    let all = processes();
+    loop {
+        let before = tree.len();
+        for process in &all {
+            if process.session == leader || tree.contains(&process.parent) {
+                tree.insert(process.id);
+            }
+        }
+        if tree.len() == before {
+            break;
+        }
+    }
+    let is_inside = |id: &i32| {
+        let groups = fs::read_to_string(format!("/proc/{id}/cgroup"));
+        *id > 1 && groups.is_ok_and(|groups| groups.contains(group))
+    };
+    tree.retain(is_inside);
+    for id in &tree {
+        if let Some(pid) = Pid::from_raw(*id) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    tree.len()
 }
 
-/// Ticks of proc_pid_stat(5) a second: the same on every architecture that midge is built for.
-const TICKS: u64 = 100;
-
-/// Reads a few files and a folder of /proc.
-pub fn this() -> Process {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let open_files = fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let process = parse(&stat, &status, super::host::boot_time());
-    // One of them is the folder that was just read.
-    Process { open_files: open_files.saturating_sub(1), ..process.unwrap_or_default() }
+struct Process {
+    id: i32,
+    parent: i32,
+    session: i32,
 }
 
-fn parse(stat: &str, status: &str, boot: Option<SystemTime>) -> Option<Process> {
-    // The second field, in brackets, may hold anything; what follows it is the third.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let number = |field: usize| fields.get(field.checked_sub(3)?)?.parse::<u64>().ok();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    let since_boot = Duration::from_millis(number(22)?.saturating_mul(1000 / TICKS));
-    Some(Process {
-        cpu: Duration::from_millis((number(14)? + number(15)?).saturating_mul(1000 / TICKS)),
-        resident: resident?.trim().parse::<u64>().ok()?.saturating_mul(1024),
-        virtual_memory: number(23)?,
-        threads: number(20)?,
-        open_files: 0,
-        started: boot.and_then(|boot| boot.checked_add(since_boot)),
-    })
+fn processes() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    ids.filter_map(|id| process(id, &fs::read_to_string(format!("/proc/{id}/stat")).ok()?)).collect()
+}
+
+/// From `/proc/<id>/stat`: `1 (name) S parent group session …`, whose name may hold anything. None for one
+/// that has ended.
+fn process(id: i32, stat: &str) -> Option<Process> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some(Process { id, parent, session })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
 
     #[test]
-    fn reads_a_line_of_the_kernels() {
-        let stat =
-            "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 3 0 300 8192 2 18446744073709551615";
-        let process = parse(stat, "Name:\tb\nVmRSS:\t       8 kB\n", Some(SystemTime::UNIX_EPOCH)).unwrap();
-        let expected = Process {
-            cpu: Duration::from_secs(2),
-            resident: 8192,
-            virtual_memory: 8192,
-            threads: 3,
-            open_files: 0,
-            started: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(3)),
-        };
-        assert_eq!(process, expected);
-        assert_eq!(parse("strange", "", None), None);
-        assert!(this().resident > 0 && this().open_files > 0);
+    fn reads_stat_whatever_the_name() {
+        let found = process(7, "7 (a) S 9 9 9 (b)) S 3 7 5 34816 7").unwrap();
+        assert_eq!((found.parent, found.session), (3, 5));
+        assert!(process(7, "7 (a) Z 3 7 5 34816").is_none());
+        assert!(process(7, "7 (a) S 3").is_none());
+    }
+
+    #[test]
+    fn kills_a_tree_in_its_group_only() {
+        let mut child = Command::new("sh").args(["-c", "sleep 100 & wait"]).spawn().unwrap();
+        assert_eq!(kill_tree(child.id(), "no group has this in its path"), 0);
+        assert!(child.try_wait().unwrap().is_none());
+        assert!(kill_tree(child.id(), "/") >= 1);
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
     }
 }

@@ -12,7 +12,7 @@ use futures_rustls::rustls::crypto::ring::default_provider;
 use futures_rustls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use futures_rustls::rustls::version::TLS13;
 use futures_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error as RustlsError, RootCertStore, SignatureScheme,
+    ALL_VERSIONS, ClientConfig, DigitallySignedStruct, Error as RustlsError, RootCertStore, SignatureScheme,
 };
 
 use super::Error;
@@ -37,6 +37,21 @@ pub fn client_config_pinned(ca_pem: &str) -> Result<Arc<ClientConfig>, Error> {
 pub fn client_config_unverified() -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(default_provider());
     config(provider.clone(), Arc::new(Unverified(provider)))
+}
+
+/// Trusts anything, and does not even check that the peer has the key of its certificate: for probes, which ask only
+/// whether somebody answers. Old certificates and, where they are built in, old versions of TLS will do.
+pub fn client_config_anyone() -> Result<Arc<ClientConfig>, Error> {
+    let provider = Arc::new(default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(ALL_VERSIONS)
+        .map_err(|source| Error::Configure { source })?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
 }
 
 fn config(
@@ -86,6 +101,45 @@ impl ServerCertVerifier for Unverified {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, RustlsError> {
         verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Checks nothing.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, RustlsError> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, RustlsError> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, RustlsError> {
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -8,7 +8,7 @@ mod identity;
 mod tests;
 
 pub use authority::{Authority, Names};
-pub use client::{client_config_pinned, client_config_unverified};
+pub use client::{client_config_anyone, client_config_pinned, client_config_unverified};
 pub use error::Error;
 pub use identity::ServerIdentity;
 

@@ -94,10 +94,78 @@ fn earlier_attempts_are_strays() {
 
 #[test]
 fn a_failed_pull_is_shown_then_its_back_off() {
-    let wait = Wait { since: at(100), delay: BACK_OFF_FIRST, reason: "ErrImagePull", message: "no".into() };
+    let times = (BACK_OFF_FIRST, BACK_OFF_MAX);
+    let wait = Wait::after(None, times, "ErrImagePull", "no".into(), at(100));
     assert_eq!(shown(&wait, "web:1", at(101)).1, Some(at(105)));
     assert_eq!(
         shown(&wait, "web:1", at(105)).0.message,
         "Back-off pulling image \"web:1\": ErrImagePull: no"
     );
+}
+
+#[test]
+fn a_pull_is_waited_for_until_there_is_news_and_keeps_the_back_off() {
+    let mut pod = pod(vec![]);
+    let until = |pod: &Pod| pod.waits["web"].until;
+    pod.wait_for_pull("web", "12 of 30 MiB".into(), at(100));
+    assert_eq!(planned(&mut pod), []);
+    pod.take_news(at(100));
+    assert_eq!(planned(&mut pod), [start(0, 0)]);
+    pod.wait_for_container("web", "ErrImagePull", "no".into(), at(100));
+    assert_eq!(until(&pod), at(110));
+    pod.take_news(at(100));
+    pod.wait_for_pull("web", String::new(), at(110));
+    assert_eq!(until(&pod), at(112));
+    pod.wait_for_container("web", "ErrImagePull", "no".into(), at(111));
+    assert_eq!(until(&pod), at(131));
+    // A pod that is deleted meanwhile goes at once.
+    pod.wait_for_pull("web", String::new(), at(140));
+    pod.record.terminate(30, at(140));
+    pod.desired.as_mut().unwrap().grace_seconds = Some(30);
+    assert_eq!(planned(&mut pod), [Action::TearDown]);
+}
+
+#[test]
+fn a_deadline_and_an_eviction_fail_the_pod_once() {
+    let mut pod = pod(vec![live(0, Some((TaskStatus::Running, 0)))]);
+    pod.desired.as_mut().unwrap().deadline_seconds = Some(60);
+    let end = Action::Terminate { id: "c0".into(), grace: Duration::from_secs(30) };
+    assert_eq!(planned(&mut pod), [end]);
+    assert_eq!(pod.record.failure.as_ref().unwrap().reason, "DeadlineExceeded");
+    assert!(!pod.fail("Evicted", "no memory".into(), 0, at(100)));
+    pod.live = vec![live(0, Some((TaskStatus::Stopped, 143)))];
+    assert_eq!(planned(&mut pod), [Action::Clear { id: "c0".into() }, Action::RemoveSandbox]);
+    // It is known after a restart of the agent, and never starts again.
+    let mut again = Pod { record: pod.record.clone(), desired: pod.desired.clone(), ..Pod::default() };
+    assert_eq!(planned(&mut again), []);
+}
+
+#[test]
+fn a_new_sandbox_is_counted_if_the_last_one_was_used() {
+    let mut pod = pod(vec![live(0, Some((TaskStatus::Running, 0)))]);
+    assert!(!pod.record.renew_sandbox());
+    planned(&mut pod);
+    assert!(pod.observed().containers[0].in_sandbox);
+    assert!(pod.record.renew_sandbox() && !pod.record.renew_sandbox());
+    assert!(!pod.observed().containers[0].in_sandbox);
+}
+
+#[test]
+fn why_a_container_ends_while_its_pod_goes_on() {
+    let mut pod = pod(vec![live(0, Some((TaskStatus::Running, 0)))]);
+    planned(&mut pod);
+    let text =
+        |pod: &Pod| pod.why_ends("web", "c0").map(|(text, grace)| format!("{text} {}", grace.as_secs()));
+    assert_eq!(text(&pod), None);
+    pod.outdated.insert("c0".into());
+    assert_eq!(text(&pod).unwrap(), "Container web definition changed, will be restarted 30");
+    let failed = Some(crate::agent::probes::Failed { probe: "liveness", grace_seconds: Some(3) });
+    pod.verdicts.insert("c0".into(), Verdict { failed, ..Verdict::default() });
+    assert_eq!(text(&pod).unwrap(), "Container web failed liveness probe, will be restarted 3");
+    pod.desired.as_mut().unwrap().containers[0].policy = plan::RestartPolicy::Never;
+    assert_eq!(text(&pod).unwrap(), "Container web failed liveness probe 3");
+    pod.hook_failed.insert("c0".into());
+    assert_eq!(text(&pod).unwrap(), "FailedPostStartHook 30");
+    let end = Action::Terminate { id: "c0".into(), grace: Duration::from_secs(30) };
+    assert_eq!(planned(&mut pod), [end]);
 }

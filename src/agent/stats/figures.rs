@@ -9,7 +9,7 @@ use crate::sys::cgroup::Cgroups;
 use crate::sys::cgroup::usage::{Memory, Usage};
 use crate::sys::host;
 use crate::sys::traffic::Interface;
-use crate::sys::tree::{self, Used};
+use crate::sys::usage::{self, Used};
 
 /// One reading.
 pub struct Figures {
@@ -143,7 +143,7 @@ pub async fn volumes(pod: &Object, folder: PathBuf) -> Vec<Volume> {
     for volume in pod.array_at("/spec/volumes") {
         let (Some(name), Some(empty)) = (volume["name"].as_str(), volume.get("emptyDir")) else { continue };
         let path = folder.join(name);
-        let used = smol::unblock(move || tree::used(&path)).await;
+        let used = smol::unblock(move || usage::measure(&path, u64::MAX).unwrap_or_default()).await;
         let is_memory = empty["medium"] == "Memory";
         volumes.push(Volume { name: name.to_owned(), used, is_memory });
     }

@@ -5,7 +5,7 @@ use crate::agent::pressure::Pressure;
 use crate::api::discovery;
 use crate::http::exposition::{Exposition, seconds};
 use crate::sys::cgroup::usage::Usage;
-use crate::sys::process;
+use crate::sys::this_process;
 
 /// The agent's own figures and the node's.
 pub fn all(figures: &Figures, pressure: &Pressure, node_name: &str) -> String {
@@ -27,7 +27,7 @@ pub fn all(figures: &Figures, pressure: &Pressure, node_name: &str) -> String {
     for (signal, count) in pressure.counts() {
         text.sample(&[("eviction_signal", signal)], count);
     }
-    text.process(&process::this());
+    text.process(&this_process::read());
     text.finish() + &resource(figures)
 }
 

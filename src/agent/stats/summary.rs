@@ -9,7 +9,7 @@ use crate::api::time;
 use crate::sys::cgroup::usage::Usage;
 use crate::sys::host;
 use crate::sys::traffic::Interface;
-use crate::sys::tree::Used;
+use crate::sys::usage::Used;
 
 pub fn summary(figures: &Figures, node_name: &str) -> Value {
     let now = time::format(figures.time);

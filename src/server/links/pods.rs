@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Links;
+use super::configs::{self, Reference};
 use super::node::check_shape;
 use crate::api::kinds::POD;
 use crate::api::selector::FieldSelector;
@@ -15,8 +16,8 @@ use crate::server::registry::{Change, DeleteOptions, Item, Page, Selectors, Subr
 use crate::store::Durability;
 use crate::token::sha256;
 
-/// A pod's key. The default one stands for all pods.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// A pod's key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
     pub(super) namespace: String,
     pub(super) name: String,
@@ -36,13 +37,21 @@ pub(super) struct Known(BTreeMap<String, Told>);
 #[derive(Debug)]
 struct Told {
     revision: u64,
-    /// Of all but the status, which the node itself says.
+    /// Of all but the status, which the node itself says; of that, only the conditions of readiness gates.
     digest: u64,
+    /// The ConfigMaps and Secrets that the pod names.
+    configs: Vec<Reference>,
 }
 
 fn digest(pod: &Object) -> u64 {
     let mut rest = pod.clone();
+    let is_gate = |condition: &&Value| {
+        let gates = pod.array_at("/spec/readinessGates").iter();
+        gates.map(|gate| &gate["conditionType"]).any(|kind| *kind == condition["type"])
+    };
+    let gates: Vec<Value> = pod.array_at("/status/conditions").iter().filter(is_gate).cloned().collect();
     rest.remove("/status");
+    rest.set("/status", gates);
     rest.remove("/metadata/resourceVersion");
     let mut first = [0; 8];
     first.copy_from_slice(&sha256(&rest.to_vec())[..8]);
@@ -54,7 +63,11 @@ impl Known {
     pub(super) fn retain(&mut self, pods: &[HelloPod]) {
         self.0.retain(|uid, told| pods.iter().any(|pod| pod.uid == *uid && pod.revision == told.revision));
         for pod in pods {
-            self.0.entry(pod.uid.clone()).or_insert(Told { revision: pod.revision, digest: 0 });
+            self.0.entry(pod.uid.clone()).or_insert_with(|| Told {
+                revision: pod.revision,
+                digest: 0,
+                configs: Vec::new(),
+            });
         }
     }
 
@@ -68,12 +81,15 @@ impl Known {
         if let Some(told) = self.0.get_mut(pod.uid()) {
             if told.revision == item.revision {
                 told.digest = digest;
+                // Nothing is known of them after a reconnect.
+                told.configs = configs::named_by(pod);
             }
             if told.digest == digest {
                 return None;
             }
         }
-        self.0.insert(pod.uid().to_owned(), Told { revision: item.revision, digest });
+        let told = Told { revision: item.revision, digest, configs: configs::named_by(pod) };
+        self.0.insert(pod.uid().to_owned(), told);
         let put = Put {
             kind: String::from("Pod"),
             namespace: pod.namespace().to_owned(),
@@ -89,6 +105,11 @@ impl Known {
     pub(super) fn remove(&mut self, uid: &str) -> ToAgent {
         self.0.remove(uid);
         ToAgent::Remove(Remove { kind: String::from("Pod"), uid: uid.to_owned() })
+    }
+
+    /// What the node's pods name.
+    pub(super) fn configs(&self) -> impl Iterator<Item = &Reference> {
+        self.0.values().flat_map(|told| &told.configs)
     }
 
     fn has(&self, uid: &str) -> bool {
@@ -224,20 +245,25 @@ impl Links {
     }
 }
 
-/// The agent says the whole status, but for what is the server's: the QoS class and the scheduler's condition.
+/// The agent says the whole status, but for what is the server's: the QoS class, the scheduler's condition and
+/// those of which it says nothing (readiness gates).
 fn keep_servers_part(current: &Object, status: &mut Value) {
     if let Some(class) = current.at("/status/qosClass") {
         status["qosClass"] = class.clone();
     }
-    let scheduled = |conditions: &[Value]| {
-        conditions.iter().find(|condition| condition["type"] == "PodScheduled").cloned()
-    };
-    let Some(own) = scheduled(current.array_at("/status/conditions")) else { return };
     if !status["conditions"].is_array() {
         status["conditions"] = Value::Array(Vec::new());
     }
-    if let Some(conditions) = status["conditions"].as_array_mut() {
-        conditions.retain(|condition| condition["type"] != "PodScheduled");
-        conditions.push(own);
+    let Some(conditions) = status["conditions"].as_array_mut() else { return };
+    for own in current.array_at("/status/conditions") {
+        let said = conditions.iter().position(|condition| condition["type"] == own["type"]);
+        match said {
+            Some(at) if own["type"] == "PodScheduled" => {
+                conditions.remove(at);
+                conditions.push(own.clone());
+            }
+            Some(_) => {}
+            None => conditions.push(own.clone()),
+        }
     }
 }

@@ -8,8 +8,9 @@ use smol::Timer;
 use smol::channel::Receiver;
 
 use super::admit::Admitted;
-use super::pods::{Known, Name};
-use super::{Links, News};
+use super::configs::{Reference, Told};
+use super::pods::Known;
+use super::{Dirty, Links, News};
 use crate::api::kinds::NODE;
 use crate::api::{Object, Status};
 use crate::link::{
@@ -34,6 +35,7 @@ pub(super) struct Session {
     pub(super) admitted: Admitted,
     pub(super) news: Arc<News>,
     pub(super) known: Known,
+    pub(super) configs: Told,
     /// When the lease was renewed last.
     pub(super) renewed: Option<Instant>,
 }
@@ -171,7 +173,37 @@ impl Session {
     async fn compare_all(&mut self) -> Result<(), Closed> {
         let node = self.admitted.node.clone();
         let messages = self.links.compare_all(&node, &mut self.known);
-        for message in self.logged("compare its pods", messages).unwrap_or_default() {
+        let messages = self.logged("compare its pods", messages).unwrap_or_default();
+        self.send_pods(&messages).await?;
+        let needed: Vec<Reference> = self.known.configs().cloned().collect();
+        for reference in needed {
+            self.send_config(&reference).await?;
+        }
+        Ok(())
+    }
+
+    /// What pods name goes before them, and what none names any more after them.
+    async fn send_pods(&mut self, messages: &[ToAgent]) -> Result<(), Closed> {
+        let new = |reference: &&Reference| !self.configs.has(reference);
+        let missing: Vec<Reference> = self.known.configs().filter(new).cloned().collect();
+        for reference in missing {
+            self.send_config(&reference).await?;
+        }
+        for message in messages {
+            self.send(message).await?;
+        }
+        let known = &self.known;
+        let left = self.configs.release(|reference| known.configs().any(|needed| needed == reference));
+        for message in left {
+            self.send(&message).await?;
+        }
+        Ok(())
+    }
+
+    /// One at a time: each may be large.
+    async fn send_config(&mut self, reference: &Reference) -> Result<(), Closed> {
+        let messages = self.links.compare_config(&mut self.configs, reference);
+        for message in self.logged("compare a ConfigMap or Secret", messages).unwrap_or_default() {
             self.send(&message).await?;
         }
         Ok(())
@@ -180,14 +212,19 @@ impl Session {
     /// Tells what changed.
     async fn tell(&mut self) -> Result<(), Closed> {
         let node = self.admitted.node.clone();
-        for name in self.news.take() {
-            if name == Name::default() {
-                self.compare_all().await?;
-                continue;
-            }
-            let message = self.links.compare(&node, &mut self.known, &name);
-            if let Some(message) = self.logged("compare a pod", message).flatten() {
-                self.send(&message).await?;
+        for changed in self.news.take() {
+            match changed {
+                Dirty::All => self.compare_all().await?,
+                Dirty::Config(reference) => {
+                    if self.known.configs().any(|needed| *needed == reference) {
+                        self.send_config(&reference).await?;
+                    }
+                }
+                Dirty::Pod(name) => {
+                    let message = self.links.compare(&node, &mut self.known, &name);
+                    let message = self.logged("compare a pod", message).flatten();
+                    self.send_pods(message.as_slice()).await?;
+                }
             }
         }
         Ok(())
@@ -254,7 +291,7 @@ impl Session {
         let applied = self.links.apply_gone(self.node(), pod).await;
         if self.logged("remove a pod", applied) == Some(true) {
             let message = self.known.remove(&pod.uid);
-            self.send(&message).await?;
+            self.send_pods(&[message]).await?;
         }
         Ok(())
     }

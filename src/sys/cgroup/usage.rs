@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn both_versions_say_the_same() {
-        let root = std::env::temp_dir().join(format!("midge-usage-{}", std::process::id()));
+        let root = std::env::temp_dir().join(format!("midge-cgroup-usage-{}", std::process::id()));
         write(
             &root.join("memory/midge/pod1"),
             &[
