@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::pressure;
 use crate::http::Url;
 use crate::token::JoinToken;
 
@@ -52,6 +53,8 @@ pub struct Config {
     pub cgroup_parent: String,
     /// The bridge of our own network configuration: `midge0`, at most 15 bytes.
     pub bridge: String,
+    /// When the node counts as short of something, and ends pods for it.
+    pub eviction: pressure::Options,
     /// The program that containerd starts as a container's logger: midge's own. It is found in
     /// `/proc/self/exe` by the command line; tests name their build's.
     pub executable: PathBuf,

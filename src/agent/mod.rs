@@ -205,6 +205,17 @@ where
         cgroup_parent: config.cgroup_parent.clone(),
         cgroups: cgroups.clone(),
     });
+    let watch = pressure::Watch {
+        pressure: pressure.clone(),
+        stats,
+        evictions: evictions.clone(),
+        outbox: outbox.clone(),
+        node_name: config.node_name.clone(),
+        data_dir: config.data_dir.clone(),
+        cgroups: cgroups.clone(),
+        options: config.eviction.clone(),
+        changed: health.1.clone(),
+    };
     let images = Images::new(client.clone(), &config.images_folder(), &config.snapshotter, Platform::host());
     let images = Arc::new(images);
     let configs = Configs::new(folder.join("configs"));
@@ -252,7 +263,8 @@ where
     )
     .map_err(Error::Desired)?;
 
-    let node = describe(&config, cgroups, containerd_version, &health, &network, &outbox, standing);
+    let node =
+        describe(&config, cgroups, containerd_version, &health, &network, &pressure, &outbox, standing);
     let link = link(outbox.clone());
     let pod_loop = async {
         pods.run(&wake).await;
@@ -266,6 +278,7 @@ where
     let _import = executor.spawn(async move {
         images.import_folder().await;
     });
+    let _pressure = executor.spawn(watch.run());
     let _limits = executor.spawn(async move { limits.run().await });
     if config.node_key_path().exists() {
         // A node that has joined runs its pods whether a server is in reach or not.
@@ -327,6 +340,7 @@ async fn describe(
     containerd_version: String,
     health: &Health,
     network: &Network,
+    pressure: &Pressure,
     outbox: &Outbox,
     standing: &Standing,
 ) -> Infallible {
@@ -339,11 +353,13 @@ async fn describe(
         data_dir: config.data_dir.clone(),
         max_pods: MAX_PODS,
         cgroups,
+        lack: pressure.lack(),
         not_ready: None,
         now: SystemTime::UNIX_EPOCH,
     };
     let mut told = None;
     loop {
+        options.lack = pressure.lack();
         options.not_ready = health.trouble().or_else(|| network.trouble());
         options.now = SystemTime::UNIX_EPOCH;
         let timeless = node::describe(&options).to_vec();

@@ -6,6 +6,7 @@ mod summary;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use smol::lock::Mutex;
@@ -46,6 +47,8 @@ pub struct Stats {
     options: Options,
     pressure: Pressure,
     last: Mutex<Option<Sample>>,
+    /// Where containerd keeps the layers of images, once a container told.
+    images: OnceLock<PathBuf>,
 }
 
 /// Processor times by what they are of: a container's id, a pod's uid, "" for the node.
@@ -67,7 +70,7 @@ pub enum Depth {
 
 impl Stats {
     pub fn new(options: Options, pressure: Pressure) -> Stats {
-        Stats { options, pressure, last: Mutex::default() }
+        Stats { options, pressure, last: Mutex::default(), images: OnceLock::new() }
     }
 
     /// Answers a Read stream and ends it.
@@ -137,7 +140,7 @@ impl Stats {
         }
         let node = figures::node(&self.options.cgroups, &self.options.cgroup_parent);
         let storage = match depth {
-            Depth::Disks => self.storage(pods.first()).await,
+            Depth::Disks => self.storage().await,
             _ => None,
         };
         Ok(Figures { at, time: SystemTime::now(), node, pods, storage })
@@ -199,19 +202,49 @@ impl Stats {
         groups.into_iter().nth(found).unwrap_or_default()
     }
 
-    /// The file systems of the node and of its images. containerd does not say where it keeps those: a container's
-    /// mount does.
-    async fn storage(&self, pod: Option<&Pod>) -> Option<Storage> {
+    /// The file systems of the node and of its images.
+    async fn storage(&self) -> Option<Storage> {
+        self.find_images().await;
         let node = figures::disk(&self.options.pods_folder)?;
-        let mut images = None;
-        if let Some(container) = pod.and_then(|pod| pod.containers.first()) {
-            let mounts = self.options.client.snapshot_mounts(&self.options.snapshotter, &container.id).await;
-            let mounts = mounts.unwrap_or_default();
-            let options = mounts.iter().flat_map(|mount| &mount.options);
-            let upper = options.filter_map(|option| option.strip_prefix("upperdir=")).next();
-            images = upper.and_then(|path| figures::disk(path.as_ref()));
-        }
+        let images = self.images().and_then(|path| figures::disk(&path));
         Some(Storage { node, images: images.unwrap_or(node) })
+    }
+
+    /// A folder on the images' file system; None until it is known.
+    pub fn images(&self) -> Option<PathBuf> {
+        self.images.get().cloned()
+    }
+
+    /// Looks for it. containerd does not say where it keeps images: a container's mount does.
+    pub async fn find_images(&self) {
+        if self.images.get().is_some() {
+            return;
+        }
+        let Options { client, snapshotter, .. } = &self.options;
+        let active = client.snapshots(snapshotter, &["kind==active"]).await.unwrap_or_default();
+        let Some(container) = active.first() else { return };
+        let mounts = client.snapshot_mounts(snapshotter, &container.name).await.unwrap_or_default();
+        let mut options = mounts.iter().flat_map(|mount| &mount.options);
+        // `…/snapshots/7/fs`: that one goes with its container.
+        let upper = options.find_map(|option| {
+            PathBuf::from(option.strip_prefix("upperdir=")?).parent()?.parent().map(PathBuf::from)
+        });
+        if let Some(path) = upper {
+            let _ = self.images.set(path);
+        }
+    }
+
+    /// Whether any pod says anything of ephemeral storage: a limit, perhaps.
+    pub async fn limits_storage(&self) -> bool {
+        const WORD: &[u8] = b"ephemeral-storage";
+        let folder = self.options.pods_folder.clone();
+        smol::unblock(move || {
+            std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
+                let text = std::fs::read(entry.path().join("pod.json")).unwrap_or_default();
+                text.windows(WORD.len()).any(|window| window == WORD)
+            })
+        })
+        .await
     }
 }
 

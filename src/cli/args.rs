@@ -72,6 +72,13 @@ macro_rules! node_command {
             /// folder for sockets and namespaces, gone after a reboot (default /run/midge, or one named after the data folder)
             #[argh(option, arg_name = "folder")]
             pub run_dir: Option<String>,
+            /// when pods are evicted (default memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,
+            /// imagefs.available<15%,imagefs.inodesFree<5%,pid.available<10%)
+            #[argh(option, arg_name = "thresholds")]
+            pub eviction_hard: Option<String>,
+            /// how long the node's pressure conditions stay after their cause has gone (default 5m)
+            #[argh(option, arg_name = "time")]
+            pub eviction_pressure_transition_period: Option<String>,
             /// configuration file (default /etc/midge/config.yaml)
             // Taken by `layers` before argh sees it; it is here for the help.
             #[argh(option, short = 'c', arg_name = "file")]
@@ -99,6 +106,8 @@ macro_rules! node_command {
                     cni_conf_dir: self.cni_conf_dir.take(),
                     cni_bin_dir: self.cni_bin_dir.take(),
                     run_dir: self.run_dir.take(),
+                    eviction_hard: self.eviction_hard.take(),
+                    eviction_pressure_transition_period: self.eviction_pressure_transition_period.take(),
                 }
             }
         }
@@ -121,6 +130,8 @@ pub struct NodeArgs {
     pub cni_conf_dir: Option<String>,
     pub cni_bin_dir: Option<String>,
     pub run_dir: Option<String>,
+    pub eviction_hard: Option<String>,
+    pub eviction_pressure_transition_period: Option<String>,
 }
 
 node_command! {

@@ -1,4 +1,5 @@
 //! Floor 1: pure decisions. No I/O, no clock, no async: `now` is an argument.
 
+pub mod eviction;
 pub mod pod;
 pub mod schedule;
