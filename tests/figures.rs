@@ -6,6 +6,7 @@ mod common;
 
 use common::cluster::{Cluster, IMAGE};
 use common::command::eventually;
+use common::process::Process;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -83,5 +84,109 @@ spec:
         "process_resident_memory_bytes ",
     ] {
         assert!(metrics.contains(line), "no {line} in {metrics}");
+    }
+}
+
+/// Starts the only agent, with these flags.
+fn start(cluster: &mut Cluster, flags: &[&str]) {
+    let (url, token) = (cluster.url(), cluster.token());
+    let machine = &mut cluster.agents[0];
+    machine.midge = None;
+    let mut command = machine.command(&["agent"]);
+    command.args(flags).env("MIDGE_URL", url).env("MIDGE_TOKEN", token);
+    machine.midge = Some(Process::start(command, &machine.folder.join("midge.log")));
+}
+
+fn pod(name: &str, script: &str, resources: &str) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: {IMAGE}
+    command: [sh, -c, '{script}']
+    resources: {resources}
+"#
+    )
+}
+
+#[test]
+fn a_node_that_runs_short_ends_the_pod_that_is_furthest_over_its_requests() {
+    let mut cluster = Cluster::new("short");
+    let machine = cluster.machine("pi-1", true);
+    cluster.agents.push(machine);
+    start(&mut cluster, &[]);
+    let mut cluster = cluster.up();
+
+    let writer = "dd if=/dev/zero of=/big bs=1M count=3; exec sleep 1000";
+    cluster.apply(&pod("writer", writer, "{limits: {ephemeral-storage: 1Mi}}")).success();
+    let hold = "dd if=/dev/zero of=/dev/shm/x bs=1M count=20; exec sleep 1000";
+    cluster.apply(&pod("greedy", hold, "{}")).success();
+    cluster.apply(&pod("modest", hold, "{requests: {memory: 64Mi}}")).success();
+    for name in ["greedy", "modest"] {
+        cluster.phase(name, "Running");
+    }
+
+    // Over its limit of the disk.
+    let writer = cluster.phase("writer", "Failed");
+    let said = writer["status"]["message"].as_str().unwrap();
+    assert_eq!(writer["status"]["reason"], "Evicted");
+    assert!(
+        said.contains("ephemeral local storage usage exceeds the total limit of containers 1Mi"),
+        "{said}"
+    );
+
+    start(&mut cluster, &["--eviction-hard=memory.available<100%"]);
+    let greedy = cluster.phase("greedy", "Failed");
+    assert_eq!(cluster.object("pod modest").unwrap()["status"]["phase"], "Running");
+    let said = greedy["status"]["message"].as_str().unwrap();
+    assert_eq!(greedy["status"]["reason"], "Evicted");
+    for words in [
+        "The node was low on resource: memory. Threshold quantity: ",
+        "Container main was using ",
+        "request is 0, has larger consumption of memory.",
+    ] {
+        assert!(said.contains(words), "no {words} in {said}");
+    }
+    cluster
+        .kubectl("describe pod greedy")
+        .success()
+        .says(&["Evicted", "The node was low on resource: memory"]);
+    let node = cluster.object("node pi-1").unwrap();
+    assert_eq!(node["status"]["conditions"][0]["reason"], "KubeletHasInsufficientMemory");
+    assert_eq!(node["spec"]["taints"][0]["key"], "node.kubernetes.io/memory-pressure");
+    cluster
+        .kubectl("describe node pi-1")
+        .success()
+        .says(&["EvictionThresholdMet", "NodeHasInsufficientMemory"]);
+
+    // New pods stay away until it is over.
+    cluster.apply(&pod("late", "exec sleep 1000", "{}")).success();
+    eventually("it can't be scheduled", Duration::from_secs(10), || {
+        let late = cluster.kubectl("describe pod late").stdout;
+        late.contains("untolerated taint {node.kubernetes.io/memory-pressure: }").then_some(())
+    });
+    start(&mut cluster, &[]);
+    cluster.phase("late", "Running");
+    assert!(cluster.object("node pi-1").unwrap()["spec"]["taints"].is_null());
+    // What was evicted stays so after a restart of the agent.
+    assert_eq!(cluster.object("pod greedy").unwrap()["status"]["reason"], "Evicted");
+}
+
+#[test]
+fn flags_that_make_no_sense_are_refused() {
+    for (flag, value) in [
+        ("--eviction-hard", "memory.available<a lot"),
+        ("--eviction-hard", "memory<5%"),
+        ("--eviction-pressure-transition-period", "soon"),
+    ] {
+        let mut command = std::process::Command::new(common::cluster::midge());
+        command.args(["agent", "--server", "https://127.0.0.1:1", flag, value]);
+        command.env("MIDGE_CONFIG", "/dev/null");
+        common::command::Answer::of(&mut command).refused(2, &[flag, value]);
     }
 }
