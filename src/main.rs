@@ -8,7 +8,8 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
     // containerd starts this program as each container's logger, which must read its pipes at once.
-    match midge::agent::logger::main(std::env::args_os()) {
+    let started_for = midge::agent::logger::main(std::env::args_os());
+    match started_for.or_else(|| midge::agent::pause::main(std::env::args_os())) {
         Some(code) => code,
         None => midge::cli::run(std::env::args_os().skip(1)),
     }

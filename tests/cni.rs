@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use midge::agent::sandbox::{Error, Options, Sandbox, SandboxSpec, Sandboxes};
+use midge::api::Object;
 use midge::cni::{BridgeOptions, Config, Plugins};
 use midge::sys::{cgroup, mount, netlink};
 use std::collections::BTreeSet;
@@ -57,6 +58,7 @@ impl Host {
             plugins: Plugins::new(Plugins::default_folders()),
             cgroup_parent: self.cgroup(),
             cgroups: cgroup::detect().unwrap(),
+            executable: env!("CARGO_BIN_EXE_midge").into(),
         })
     }
 
@@ -70,7 +72,7 @@ impl Host {
         left.extend(
             mount::below(&self.folder).unwrap().iter().map(|path| format!("mount {}", path.display())),
         );
-        for folder in ["run/netns", "run/ipc", "run/uts", "cache"] {
+        for folder in ["run/netns", "run/ipc", "run/uts", "run/shm", "run/pid", "cache"] {
             left.extend(
                 files(&self.folder.join(folder)).into_iter().map(|name| format!("file {folder}/{name}")),
             );
@@ -82,7 +84,11 @@ impl Host {
         let links = run(&["ip", "-o", "link"]);
         left.extend(links.lines().filter(|line| line.contains("veth")).map(|line| format!("link {line}")));
         let chains = run(&["iptables", "-w", "-t", "nat", "-S"]);
-        left.extend(chains.lines().filter(|line| line.contains("CNI-")).map(|line| format!("rule {line}")));
+        // The plugin's own chains for host ports stay; a pod's is CNI-DN-….
+        let is_pods = |line: &&str| {
+            line.contains("CNI-") && (!line.contains("CNI-HOSTPORT") || line.contains("CNI-DN-"))
+        };
+        left.extend(chains.lines().filter(is_pods).map(|line| format!("rule {line}")));
         left.extend(
             cgroup::detect()
                 .unwrap()
@@ -154,10 +160,14 @@ fn start_inside(sandbox: &Sandbox, command: &[&str]) -> Running {
 
 /// `GET /` from inside the sandbox; busybox's own wget does not work on Debian 12 without a resolver.
 fn fetch(from: &Sandbox, address: IpAddr) -> String {
+    fetch_from(from, address, 80)
+}
+
+fn fetch_from(from: &Sandbox, address: IpAddr, port: u16) -> String {
     let netns = File::open(from.netns.as_ref().unwrap()).unwrap();
     let client = move || {
         rustix::thread::move_into_link_name_space(netns.as_fd(), None).unwrap();
-        let connect = || TcpStream::connect_timeout(&(address, 80).into(), Duration::from_secs(2));
+        let connect = || TcpStream::connect_timeout(&(address, port).into(), Duration::from_secs(2));
         // The server may not be up yet.
         let until = Instant::now() + Duration::from_secs(5);
         let mut stream = loop {
@@ -177,14 +187,14 @@ fn fetch(from: &Sandbox, address: IpAddr) -> String {
 }
 
 fn pod(uid: &str) -> SandboxSpec {
-    SandboxSpec {
-        uid: uid.into(),
-        namespace: "default".into(),
-        name: format!("pod-{uid}"),
-        hostname: format!("host-{uid}"),
-        host_network: false,
-        host_ipc: false,
-    }
+    pod_with(uid, serde_json::json!({"containers": []}))
+}
+
+fn pod_with(uid: &str, spec: serde_json::Value) -> SandboxSpec {
+    let metadata = serde_json::json!({"uid": uid, "namespace": "default", "name": format!("pod-{uid}")});
+    let mut pod = Object::from_value(serde_json::json!({"metadata": metadata, "spec": spec})).unwrap();
+    pod.set("/spec/hostname", format!("host-{uid}"));
+    SandboxSpec::of(&pod, "cluster.local")
 }
 
 #[test]
@@ -288,6 +298,7 @@ fn a_pod_on_the_hosts_network_has_its_own_ipc_only() {
         plugins: Plugins::new(vec![host.folder.join("no-plugins")]),
         cgroup_parent: host.cgroup(),
         cgroups: cgroup::detect().unwrap(),
+        executable: env!("CARGO_BIN_EXE_midge").into(),
     };
     let sandboxes = Sandboxes::new(options);
     smol::block_on(async {
@@ -378,6 +389,177 @@ fn pods_that_start_at_once_get_addresses_of_their_own() {
         for uid in sandboxes.list().unwrap() {
             sandboxes.remove(&uid).await.unwrap();
         }
+    });
+    assert_eq!(host.leftovers(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_host_port_leads_to_the_pod_until_it_goes() {
+    let Some(host) = Host::new("port") else { return };
+    let sandboxes = host.sandboxes(host.bridge("10.99.7.0/24"));
+    let ports = serde_json::json!([{"ports": [{"containerPort": 80, "hostPort": 8080}]}]);
+    let spec = pod_with("1", serde_json::json!({"containers": ports}));
+    smol::block_on(async {
+        let one = sandboxes.ensure(&spec).await.unwrap();
+        let rules = run(&["iptables", "-w", "-t", "nat", "-S"]);
+        let to = format!("--dport 8080 -j DNAT --to-destination {}:80", one.ips[0]);
+        assert!(rules.contains(&to), "{rules}");
+        fs::create_dir_all(host.folder.join("www")).unwrap();
+        fs::write(host.folder.join("www/index.html"), "hello by port").unwrap();
+        let www = host.folder.join("www").display().to_string();
+        let _server = start_inside(&one, &["busybox", "httpd", "-f", "-p", "80", "-h", &www]);
+        // Another pod reaches it by the host's address on the bridge.
+        let two = sandboxes.ensure(&pod("2")).await.unwrap();
+        assert!(fetch_from(&two, "10.99.7.1".parse().unwrap(), 8080).ends_with("hello by port"));
+        // An agent that starts anew and knows nothing of the pod takes it away.
+        host.sandboxes(host.bridge("10.99.7.0/24")).remove("1").await.unwrap();
+        sandboxes.remove("2").await.unwrap();
+    });
+    assert_eq!(host.leftovers(), [] as [&str; 0]);
+}
+
+#[test]
+fn what_is_set_in_a_pods_namespaces() {
+    let Some(host) = Host::new("inside") else { return };
+    let sandboxes = host.sandboxes(host.bridge("10.99.8.0/24"));
+    let sysctls = serde_json::json!([
+        {"name": "net.ipv4.tcp_keepalive_time", "value": "77"},
+        {"name": "kernel.shm_rmid_forced", "value": "1"},
+    ]);
+    let context = serde_json::json!({"sysctls": sysctls});
+    let spec = serde_json::json!({"containers": [], "subdomain": "db", "setHostnameAsFQDN": true, "securityContext": context});
+    let read = |path: &str| fs::read_to_string(Path::new("/proc/sys").join(path)).unwrap();
+    let before = (read("net/ipv4/tcp_keepalive_time"), read("kernel/shm_rmid_forced"));
+    smol::block_on(async {
+        let one = sandboxes.ensure(&pod_with("1", spec)).await.unwrap();
+        let ipc = format!("--ipc={}", one.ipc.as_ref().unwrap().display());
+        let sysctl =
+            |name: &str| inside(&one, &["nsenter", &ipc, "busybox", "sysctl", "-n", name]).trim().to_owned();
+        for (name, value) in [
+            ("net.ipv4.tcp_keepalive_time", "77"),
+            ("kernel.shm_rmid_forced", "1"),
+            ("net.ipv4.ip_unprivileged_port_start", "0"),
+            ("net.ipv4.ping_group_range", "0\t2147483647"),
+        ] {
+            assert_eq!(sysctl(name), value, "{name}");
+        }
+        assert_eq!(inside(&one, &["busybox", "hostname"]).trim(), "host-1.db.default.svc.cluster.local");
+        let shm = one.shm.clone().unwrap();
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let line = mounts.lines().find(|line| line.contains(shm.to_str().unwrap())).unwrap();
+        assert!(line.contains("tmpfs") && line.contains("size=65536k"), "{line}");
+
+        let bad = serde_json::json!({"sysctls": [{"name": "net.ipv4.none", "value": "1"}]});
+        let bad = pod_with("2", serde_json::json!({"containers": [], "securityContext": bad}));
+        let error = sandboxes.ensure(&bad).await.unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(source, "failed to set the sysctl net.ipv4.none to `1`");
+        let long =
+            serde_json::json!({"containers": [], "subdomain": "x".repeat(50), "setHostnameAsFQDN": true});
+        let error = sandboxes.ensure(&pod_with("3", long)).await.unwrap_err();
+        assert!(error.to_string().contains("is too long (64 characters is the max"), "{error}");
+        sandboxes.remove("1").await.unwrap();
+    });
+    assert_eq!((read("net/ipv4/tcp_keepalive_time"), read("kernel/shm_rmid_forced")), before);
+    assert_eq!(host.leftovers(), [] as [&str; 0]);
+}
+
+#[test]
+fn pods_are_in_the_groups_of_their_classes() {
+    let Some(host) = Host::new("class") else { return };
+    let sandboxes = host.sandboxes(host.bridge("10.99.9.0/24"));
+    let amounts =
+        |kind: &str, cpu: &str| serde_json::json!({"resources": {kind: {"cpu": cpu, "memory": "32Mi"}}});
+    let with = |uid: &str, containers: serde_json::Value| {
+        pod_with(uid, serde_json::json!({"hostNetwork": true, "containers": containers}))
+    };
+    let guaranteed = with("g", serde_json::json!([amounts("limits", "500m")]));
+    let burstable = with("b", serde_json::json!([amounts("requests", "250m"), amounts("limits", "250m")]));
+    let other = with("c", serde_json::json!([amounts("requests", "1")]));
+    let best_effort = with("e", serde_json::json!([{}]));
+    let group = |path: &str| format!("{}/{path}", host.cgroup());
+    smol::block_on(async {
+        for (spec, expected) in [
+            (&guaranteed, "podg"),
+            (&burstable, "burstable/podb"),
+            (&other, "burstable/podc"),
+            (&best_effort, "besteffort/pode"),
+        ] {
+            assert_eq!(sandboxes.ensure(spec).await.unwrap().cgroup, group(expected));
+        }
+        // What is there is found where it is, whatever the class says.
+        let moved = SandboxSpec { class: best_effort.class, ..guaranteed.clone() };
+        assert_eq!(sandboxes.observe(&moved).unwrap().cgroup, group("podg"));
+        let read = |controller: &str, path: &str, file: &str| {
+            let path = Path::new("/sys/fs/cgroup")
+                .join(controller)
+                .join(group(path).trim_start_matches('/'))
+                .join(file);
+            fs::read_to_string(&path)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+                .trim()
+                .to_owned()
+        };
+        match cgroup::detect().unwrap().version {
+            cgroup::Version::V2 => {
+                assert_eq!(read("", "podg", "cpu.max"), "50000 100000");
+                assert_eq!(read("", "podg", "memory.max"), (32 << 20).to_string());
+                assert_eq!(read("", "burstable/podb", "memory.max"), "max");
+                assert_eq!(read("", "besteffort", "cpu.weight"), "1");
+            }
+            _ => {
+                assert_eq!(read("cpu", "podg", "cpu.cfs_quota_us"), "50000");
+                assert_eq!(read("memory", "podg", "memory.limit_in_bytes"), (32 << 20).to_string());
+                assert_eq!(read("cpu", "burstable/podb", "cpu.cfs_quota_us"), "-1");
+                assert_eq!(read("cpu", "burstable", "cpu.shares"), (512 + 1024).to_string());
+                assert_eq!(read("cpu", "besteffort", "cpu.shares"), "2");
+            }
+        }
+        assert_eq!(sandboxes.list().unwrap(), ["b", "c", "e", "g"]);
+        sandboxes.remove("c").await.unwrap();
+        if cgroup::detect().unwrap().version != cgroup::Version::V2 {
+            assert_eq!(read("cpu", "burstable", "cpu.shares"), "512");
+        }
+        for uid in ["b", "e", "g"] {
+            sandboxes.remove(uid).await.unwrap();
+        }
+    });
+    assert_eq!(host.leftovers(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_shared_pid_namespace_lives_with_its_sandbox() {
+    let Some(host) = Host::new("pid") else { return };
+    let sandboxes = host.sandboxes(host.bridge("10.99.10.0/24"));
+    let shared = serde_json::json!({"hostNetwork": true, "containers": [{}], "shareProcessNamespace": true});
+    let spec = pod_with("1", shared);
+    let pause =
+        || cgroup::detect().unwrap().processes(&format!("{}/besteffort/pod1", host.cgroup())).unwrap();
+    smol::block_on(async {
+        let one = sandboxes.ensure(&spec).await.unwrap();
+        assert_eq!(pause().len(), 1);
+        let enter = format!("--pid={}", one.pid.as_ref().unwrap().display());
+        let own = run(&["nsenter", &enter, "busybox", "sh", "-c", "echo $$"]);
+        assert_eq!(own.trim(), "2", "its shell is the second process in there");
+        // An orphan that ends there leaves no zombie with the first process.
+        run(&["nsenter", &enter, "busybox", "sh", "-c", "(busybox sleep 0.05 &) ; busybox sleep 0.2"]);
+        let children = format!("/proc/{0}/task/{0}/children", pause()[0]);
+        assert_eq!(fs::read_to_string(children).unwrap_or_default(), "");
+
+        let again = host.sandboxes(host.bridge("10.99.10.0/24"));
+        assert_eq!(again.observe(&spec).as_ref(), Some(&one));
+        // Without its first process there is no such namespace: the sandbox is made anew.
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pause()[0]).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let until = Instant::now() + Duration::from_secs(5);
+        while !pause().is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(sandboxes.observe(&spec), None);
+        sandboxes.ensure(&spec).await.unwrap();
+        let last = pause()[0];
+        sandboxes.remove("1").await.unwrap();
+        assert!(!Path::new(&format!("/proc/{last}")).exists(), "it is gone, and no zombie");
     });
     assert_eq!(host.leftovers(), [] as [&str; 0]);
 }

@@ -17,11 +17,12 @@ use serde_json::Value;
 use super::env::{self, Facts};
 use super::event::Event;
 use super::images::{self, Images};
+use super::logger;
 use super::record::{Attempt, Stamp};
 use super::sandbox::Sandbox;
 use super::spec::{self, Machine};
+use super::users::Users;
 use super::volumes::Volumes;
-use super::{etc, logger};
 use crate::api::Object;
 use crate::chain;
 use crate::containerd::{self, Client, ContainerSpec, Labels, Stdio, Task, TaskStatus};
@@ -53,6 +54,7 @@ pub struct Runtime {
     pub images: Arc<Images>,
     pub snapshotter: String,
     pub machine: Machine,
+    pub users: Users,
     pub volumes: Volumes,
     /// `<data>/agent/pods`.
     pub pods_folder: PathBuf,
@@ -266,6 +268,10 @@ impl Runtime {
         };
 
         let uid = start.pod.uid();
+        let sandbox = match text("targetContainerName") {
+            "" => start.sandbox.clone(),
+            target => self.beside(start, target).await?,
+        };
         let folder = self.pod_folder(uid);
         let id = id(uid, start.name, start.attempt);
         let termination_log = files::termination_log(&folder, start.name);
@@ -274,12 +280,12 @@ impl Runtime {
             Failure::Waits { reason, message }
         };
         let facts = Facts {
-            hostname: &etc::hostname(start.pod),
             pod_ips: if start.sandbox.ips.is_empty() { start.host_ips } else { &start.sandbox.ips },
             host_ips: start.host_ips,
             configs: &self.volumes.configs,
+            allocatable: self.machine.allocatable,
         };
-        let env = env::env(start.pod, container, &image.config.env, &facts)
+        let env = env::env(start.pod, container, &facts)
             .map_err(|error| fail(report, "CreateContainerConfigError", error.to_string()))?;
         if let Err(error) = self.volumes.set_up(start.pod).await {
             let message = chain(&error);
@@ -288,22 +294,22 @@ impl Runtime {
         }
         let volumes = self.volumes.mounts(start.pod, container, &env).await;
         let volumes = volumes.map_err(|error| fail(report, "CreateContainerConfigError", chain(&error)))?;
+        let user = self.users.user(start.pod, container, &image, &id).await;
+        let user = user.map_err(|error| fail(report, error.reason(), chain(&error)))?;
         let spec = spec::spec(&spec::Inputs {
             pod: start.pod,
             container,
             image: &image.config,
-            sandbox: start.sandbox,
+            sandbox: &sandbox,
             machine: &self.machine,
+            user: &user,
             folder: &folder,
             termination_log: &termination_log,
             id: &id,
             env: &env,
             volumes: &volumes,
         });
-        let spec = spec.map_err(|error| match error {
-            spec::Error::NoCommand => fail(report, "CreateContainerError", error.to_string()),
-            _ => fail(report, "CreateContainerConfigError", error.to_string()),
-        })?;
+        let spec = spec.map_err(|error| fail(report, error.reason(), chain(&error)))?;
         for warning in spec.warnings {
             report.event(Event::warning("LimitNotEnforced", warning).of(start.name));
         }
@@ -356,6 +362,19 @@ impl Runtime {
         let attempt =
             Attempt { number: start.attempt, id, image: image.name, image_id, started: None, exit: None };
         Ok(Created { attempt, task })
+    }
+
+    /// The sandbox with the processes of the container `target` in sight, for one that looks into it.
+    async fn beside(&self, start: &Start<'_>, target: &str) -> Result<Sandbox, Failure> {
+        let pods = observe(&self.client).await.map_err(Failure::Unavailable)?;
+        let mut live = pods.get(start.pod.uid()).into_iter().flatten();
+        let task = live.find(|live| live.name == target && live.runs()).and_then(|live| live.task.as_ref());
+        let Some(task) = task else {
+            let message = format!("target container {target} does not run");
+            return Err(Failure::Waits { reason: "CreateContainerConfigError", message });
+        };
+        let pid = Some(PathBuf::from(format!("/proc/{}/ns/pid", task.pid)));
+        Ok(Sandbox { pid, ..start.sandbox.clone() })
     }
 
     async fn create_container(

@@ -1,22 +1,25 @@
-//! A container's environment. Pure.
+//! A container's environment, from its pod and what that names.
+
+mod resource;
 
 use std::fmt;
 use std::net::IpAddr;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::configs::Configs;
+pub use self::resource::resource;
+use super::configs::{Configs, Kind};
+use super::node::Resources;
 use crate::api::Object;
 
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// What `fieldRef` may name beside the pod itself.
+/// What sources may name beside the pod itself.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
-    pub hostname: &'a str,
     pub pod_ips: &'a [IpAddr],
     pub host_ips: &'a [IpAddr],
     pub configs: &'a Configs,
+    /// Of the node: what a container without a limit is told for one.
+    pub allocatable: Resources,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -30,39 +33,63 @@ pub enum Error {
         variable: String,
         path: String,
     },
+    Resource {
+        variable: String,
+        error: resource::Error,
+    },
+    NoConfig {
+        kind: Kind,
+        name: String,
+    },
+    NoKey {
+        kind: Kind,
+        namespace: String,
+        name: String,
+        key: String,
+    },
+    /// A Secret may hold any bytes; a variable, text without NUL.
+    NotText {
+        variable: String,
+        kind: Kind,
+        name: String,
+    },
 }
 
-/// The image's variables, HOSTNAME, then the container's, each of which may use those before it as
-/// `$(NAME)`. A later value of a name takes the place of an earlier one.
-pub fn env(
-    pod: &Object,
-    container: &Value,
-    image: &[String],
-    facts: &Facts<'_>,
-) -> Result<Vec<(String, String)>, Error> {
+/// The container's own variables: those of `envFrom`, then those of `env`, each of which may use the ones
+/// before it as `$(NAME)`. A later value of a name takes the place of an earlier one. The image's variables
+/// are not among them: nothing expands to those.
+pub fn env(pod: &Object, container: &Value, facts: &Facts<'_>) -> Result<Vec<(String, String)>, Error> {
     let mut env: Vec<(String, String)> = Vec::new();
-    for variable in image {
-        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
-        set(&mut env, name, value.to_owned());
+    for source in list(container, "/envFrom") {
+        let prefix = source.get("prefix").and_then(Value::as_str).unwrap_or("");
+        for (kind, reference) in [(Kind::ConfigMap, "configMapRef"), (Kind::Secret, "secretRef")] {
+            let Some(reference) = source.get(reference).filter(|reference| !reference.is_null()) else {
+                continue;
+            };
+            let Some(object) = config(pod, facts, kind, reference)? else { continue };
+            for (key, value) in object.map_at("/data").into_iter().flatten() {
+                let variable = format!("{prefix}{key}");
+                let value = text(kind, value).ok_or_else(|| not_text(&variable, kind, reference))?;
+                set(&mut env, &variable, value);
+            }
+        }
     }
-    if !env.iter().any(|(name, _)| name == "PATH") {
-        set(&mut env, "PATH", DEFAULT_PATH.to_owned());
-    }
-    set(&mut env, "HOSTNAME", facts.hostname.to_owned());
-    // `$(NAME)` sees the container's own variables only, as the API documents.
-    let mut own: Vec<(String, String)> = Vec::new();
-    for variable in container.pointer("/env").and_then(Value::as_array).into_iter().flatten() {
+    for variable in list(container, "/env") {
         let Some(name) = variable.get("name").and_then(Value::as_str) else { continue };
-        let value = match variable.get("valueFrom").filter(|from| !from.is_null()) {
-            Some(from) => field(pod, facts, name, from)?,
-            None => expand(variable.get("value").and_then(Value::as_str).unwrap_or(""), &own),
+        let value = match variable.get("valueFrom").and_then(Value::as_object) {
+            Some(from) => match value_from(pod, container, facts, name, from)? {
+                Some(value) => value,
+                None => continue,
+            },
+            None => expand(variable.get("value").and_then(Value::as_str).unwrap_or(""), &env),
         };
-        set(&mut own, name, value);
-    }
-    for (name, value) in own {
-        set(&mut env, &name, value);
+        set(&mut env, name, value);
     }
     Ok(env)
+}
+
+fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// Whether the environment of `container` has the pod's addresses in it.
@@ -80,11 +107,84 @@ fn set(env: &mut Vec<(String, String)>, name: &str, value: String) {
     }
 }
 
-fn field(pod: &Object, facts: &Facts<'_>, variable: &str, from: &Value) -> Result<String, Error> {
-    let Some(path) = from.pointer("/fieldRef/fieldPath").and_then(Value::as_str) else {
-        let source = from.as_object().and_then(|map| map.keys().next().cloned()).unwrap_or_default();
-        return Err(Error::Source { variable: variable.to_owned(), source });
+/// None: an optional key that is not there.
+fn value_from(
+    pod: &Object,
+    container: &Value,
+    facts: &Facts<'_>,
+    variable: &str,
+    from: &Map<String, Value>,
+) -> Result<Option<String>, Error> {
+    let source = from.iter().find(|(_, source)| !source.is_null());
+    match source.map(|(kind, source)| (kind.as_str(), source)) {
+        Some(("fieldRef", source)) => field(pod, facts, variable, source).map(Some),
+        Some(("resourceFieldRef", source)) => resource(pod, container, source, &facts.allocatable)
+            .map(Some)
+            .map_err(|error| Error::Resource { variable: variable.to_owned(), error }),
+        Some(("configMapKeyRef", source)) => key(pod, facts, variable, Kind::ConfigMap, source),
+        Some(("secretKeyRef", source)) => key(pod, facts, variable, Kind::Secret, source),
+        other => {
+            let source = other.map_or("", |(kind, _)| kind).to_owned();
+            Err(Error::Source { variable: variable.to_owned(), source })
+        }
+    }
+}
+
+/// The ConfigMap or Secret that `reference` names; None: an optional one that is not there.
+fn config(pod: &Object, facts: &Facts<'_>, kind: Kind, reference: &Value) -> Result<Option<Object>, Error> {
+    let name = name_of(reference);
+    match facts.configs.get(kind, pod.namespace(), name) {
+        Some(object) => Ok(Some(object)),
+        None if is_optional(reference) => Ok(None),
+        None => Err(Error::NoConfig { kind, name: name.to_owned() }),
+    }
+}
+
+fn key(
+    pod: &Object,
+    facts: &Facts<'_>,
+    variable: &str,
+    kind: Kind,
+    reference: &Value,
+) -> Result<Option<String>, Error> {
+    let Some(object) = config(pod, facts, kind, reference)? else { return Ok(None) };
+    let key = reference.get("key").and_then(Value::as_str).unwrap_or("");
+    match object.map_at("/data").and_then(|data| data.get(key)) {
+        Some(value) => text(kind, value).ok_or_else(|| not_text(variable, kind, reference)).map(Some),
+        None if is_optional(reference) => Ok(None),
+        None => Err(Error::NoKey {
+            kind,
+            namespace: pod.namespace().to_owned(),
+            name: name_of(reference).to_owned(),
+            key: key.to_owned(),
+        }),
+    }
+}
+
+fn name_of(reference: &Value) -> &str {
+    reference.get("name").and_then(Value::as_str).unwrap_or("")
+}
+
+fn is_optional(reference: &Value) -> bool {
+    reference.get("optional") == Some(&Value::Bool(true))
+}
+
+/// A value of a ConfigMap's or Secret's `data` as a variable can have it.
+fn text(kind: Kind, value: &Value) -> Option<String> {
+    let value = value.as_str()?;
+    let text = match kind {
+        Kind::ConfigMap => value.to_owned(),
+        Kind::Secret => String::from_utf8(data_encoding::BASE64.decode(value.as_bytes()).ok()?).ok()?,
     };
+    (!text.contains('\0')).then_some(text)
+}
+
+fn not_text(variable: &str, kind: Kind, reference: &Value) -> Error {
+    Error::NotText { variable: variable.to_owned(), kind, name: name_of(reference).to_owned() }
+}
+
+fn field(pod: &Object, facts: &Facts<'_>, variable: &str, from: &Value) -> Result<String, Error> {
+    let path = from.get("fieldPath").and_then(Value::as_str).unwrap_or("");
     let join = |ips: &[IpAddr]| ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
     let first = |ips: &[IpAddr]| ips.first().map(IpAddr::to_string).unwrap_or_default();
     let key = |prefix: &str| path.strip_prefix(prefix)?.strip_prefix("['")?.strip_suffix("']");
@@ -141,8 +241,27 @@ impl fmt::Display for Error {
             Error::Field { variable, path } => {
                 write!(f, "variable {variable} comes from the field `{path}`, which is not supported")
             }
+            Error::Resource { variable, error } => write!(f, "variable {variable}: {error}"),
+            // As the API server words it, which the kubelet passes on.
+            Error::NoConfig { kind, name } => {
+                let resource = match kind {
+                    Kind::ConfigMap => "configmap",
+                    Kind::Secret => "secret",
+                };
+                write!(f, "{resource} \"{name}\" not found")
+            }
+            Error::NoKey { kind, namespace, name, key } => {
+                write!(f, "couldn't find key {key} in {kind:?} {namespace}/{name}")
+            }
+            Error::NotText { variable, kind, name } => write!(
+                f,
+                "the value of variable {variable} in {kind:?} {name} is no text: mount it as a volume instead"
+            ),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests;

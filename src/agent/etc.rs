@@ -1,5 +1,7 @@
 //! The files under a pod's `/etc` that the node writes: hosts, hostname, resolv.conf.
 
+mod resolver;
+
 use std::fmt::Write;
 use std::fs;
 use std::io;
@@ -11,9 +13,10 @@ use serde_json::Value;
 
 use super::outbox::Cluster;
 use crate::api::Object;
-use crate::sys::file;
+use crate::sys::{file, host};
 
-/// Writes the files into `<folder>/etc`. They are made anew with each sandbox, so nothing is synced.
+/// Writes the files into `<folder>/etc`. They are made anew with each sandbox, so nothing is synced. `hostname`
+/// is what the kernel says in the pod. Returns what of the resolver's configuration is left out, for events.
 pub fn write(
     folder: &Path,
     pod: &Object,
@@ -21,26 +24,27 @@ pub fn write(
     ips: &[IpAddr],
     cluster: &Cluster,
     host_resolv_conf: &Path,
-) -> io::Result<()> {
+) -> io::Result<Vec<String>> {
     let etc = folder.join("etc");
     file::create_private_folder(&etc)?;
     // Containers of any user read them, through their own mounts.
-    let host = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-    let host_network = pod.bool_at("/spec/hostNetwork");
-    let hosts =
-        if host_network { host(Path::new("/etc/hosts")) } else { hosts(pod, hostname, ips, &cluster.domain) };
-    let resolv_conf = resolv_conf(pod, cluster, &host(host_resolv_conf));
+    let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let hosts = match pod.bool_at("/spec/hostNetwork") {
+        true => host_hosts(pod, &read(Path::new("/etc/hosts"))),
+        false => hosts(pod, ips, &cluster.domain),
+    };
+    let resolver = resolver::of(pod, cluster, &read(host_resolv_conf));
     let hostname = format!("{hostname}\n");
-    for (name, text) in [("hosts", hosts), ("hostname", hostname), ("resolv.conf", resolv_conf)] {
+    for (name, text) in [("hosts", hosts), ("hostname", hostname), ("resolv.conf", resolver.text)] {
         // In place: containers have the file itself bound, not its name.
         let path = etc.join(name);
         fs::write(&path, text)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
     }
-    Ok(())
+    Ok(resolver.warnings)
 }
 
-/// The name that a pod has for itself: `spec.hostname`, or its own name cut to what a kernel takes.
+/// The name that a pod has for itself: `spec.hostname`, or its own name cut to what a DNS label takes.
 pub fn hostname(pod: &Object) -> String {
     let name = match pod.str_at("/spec/hostname") {
         "" => pod.name(),
@@ -49,22 +53,53 @@ pub fn hostname(pod: &Object) -> String {
     name.get(..63).unwrap_or(name).trim_end_matches(['-', '.']).to_owned()
 }
 
-fn hosts(pod: &Object, hostname: &str, ips: &[IpAddr], domain: &str) -> String {
-    let mut text = String::from(
-        "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n",
-    );
+/// What `hostname` says in the pod: the node's on its network, the whole name for `setHostnameAsFQDN`.
+pub fn kernel_name(pod: &Object, domain: &str) -> String {
+    if pod.bool_at("/spec/hostNetwork") {
+        return host::hostname();
+    }
+    match subdomain(pod, domain) {
+        Some(subdomain) if pod.bool_at("/spec/setHostnameAsFQDN") => format!("{}.{subdomain}", hostname(pod)),
+        _ => hostname(pod),
+    }
+}
+
+/// The domain that the pod is in by its `subdomain`.
+fn subdomain(pod: &Object, domain: &str) -> Option<String> {
     let subdomain = pod.str_at("/spec/subdomain");
+    (!subdomain.is_empty()).then(|| format!("{subdomain}.{}.svc.{domain}", pod.namespace()))
+}
+
+fn hosts(pod: &Object, ips: &[IpAddr], domain: &str) -> String {
+    let mut text = String::from(
+        "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
+         fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n",
+    );
+    let hostname = hostname(pod);
     for ip in ips {
         // Writing to a String can't fail.
-        let _ = match subdomain {
-            "" => writeln!(text, "{ip}\t{hostname}"),
-            _ => writeln!(text, "{ip}\t{hostname}.{subdomain}.{}.svc.{domain}\t{hostname}", pod.namespace()),
+        let _ = match subdomain(pod, domain) {
+            None => writeln!(text, "{ip}\t{hostname}"),
+            Some(subdomain) => writeln!(text, "{ip}\t{hostname}.{subdomain}\t{hostname}"),
         };
     }
-    for alias in pod.array_at("/spec/hostAliases") {
-        let names = strings(alias.get("hostnames"));
+    text + &aliases(pod)
+}
+
+/// The node's own file for a pod on its network.
+fn host_hosts(pod: &Object, host: &str) -> String {
+    format!("# Kubernetes-managed hosts file (host network).\n{host}{}", aliases(pod))
+}
+
+fn aliases(pod: &Object) -> String {
+    let aliases = pod.array_at("/spec/hostAliases");
+    let mut text = String::new();
+    if !aliases.is_empty() {
+        text.push_str("\n# Entries added by HostAliases.\n");
+    }
+    for alias in aliases {
         if let Some(ip) = alias.get("ip").and_then(Value::as_str) {
-            let _ = writeln!(text, "{ip}\t{}", names.join("\t"));
+            let _ = writeln!(text, "{ip}\t{}", strings(alias.get("hostnames")).join("\t"));
         }
     }
     text
@@ -72,49 +107,6 @@ fn hosts(pod: &Object, hostname: &str, ips: &[IpAddr], domain: &str) -> String {
 
 fn strings(value: Option<&Value>) -> Vec<&str> {
     value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
-}
-
-/// The resolver's configuration for the pod's `dnsPolicy`. ClusterFirst on the host's network, and while
-/// the cluster has no DNS, is the host's.
-fn resolv_conf(pod: &Object, cluster: &Cluster, host: &str) -> String {
-    let own = strings(pod.at("/spec/dnsConfig/nameservers"));
-    let searches = strings(pod.at("/spec/dnsConfig/searches"));
-    let policy = pod.str_at("/spec/dnsPolicy");
-    let cluster_first = match policy {
-        "ClusterFirstWithHostNet" => true,
-        "" | "ClusterFirst" => !pod.bool_at("/spec/hostNetwork"),
-        _ => false,
-    };
-    let mut text = String::new();
-    if policy == "None" {
-    } else if cluster_first && !cluster.dns.is_empty() {
-        let (namespace, domain) = (pod.namespace(), &cluster.domain);
-        let _ = writeln!(text, "search {namespace}.svc.{domain} svc.{domain} {domain}");
-        let _ = writeln!(text, "nameserver {}\noptions ndots:5", cluster.dns);
-    } else {
-        text.push_str(host);
-        if !host.is_empty() && !host.ends_with('\n') {
-            text.push('\n');
-        }
-    }
-    if !searches.is_empty() {
-        // The last `search` line counts: resolv.conf(5).
-        let before =
-            text.lines().rev().find_map(|line| line.strip_prefix("search ")).unwrap_or("").to_owned();
-        let all: Vec<&str> = before.split_whitespace().chain(searches).collect();
-        let _ = writeln!(text, "search {}", all.join(" "));
-    }
-    for nameserver in own {
-        let _ = writeln!(text, "nameserver {nameserver}");
-    }
-    for option in pod.array_at("/spec/dnsConfig/options") {
-        let name = option.get("name").and_then(Value::as_str).unwrap_or("");
-        let _ = match option.get("value").and_then(Value::as_str) {
-            Some(value) => writeln!(text, "options {name}:{value}"),
-            None => writeln!(text, "options {name}"),
-        };
-    }
-    text
 }
 
 #[cfg(test)]
@@ -127,32 +119,21 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_names() {
-        let cluster =
-            Cluster { dns: "10.43.0.10".into(), domain: "cluster.local".into(), ..Cluster::default() };
-        let host = "nameserver 192.0.2.53";
-        let cluster_first = "search shop.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.43.0.10\noptions ndots:5\n";
-        for (spec, cluster, expected) in [
-            (json!({}), &cluster, cluster_first),
-            (json!({}), &Cluster::default(), "nameserver 192.0.2.53\n"),
-            (json!({"dnsPolicy": "Default"}), &cluster, "nameserver 192.0.2.53\n"),
-            (json!({"hostNetwork": true}), &cluster, "nameserver 192.0.2.53\n"),
-            (
-                json!({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"], "searches": ["a"],
-                       "options": [{"name": "ndots", "value": "2"}]}}),
-                &cluster,
-                "search a\nnameserver 1.1.1.1\noptions ndots:2\n",
-            ),
-        ] {
-            assert_eq!(resolv_conf(&pod(spec), cluster, host), expected);
-        }
-    }
-
-    #[test]
     fn a_pod_knows_its_name() {
         let ips = ["10.42.0.5".parse().unwrap()];
-        let text = hosts(&pod(json!({"subdomain": "db"})), "web", &ips, "cluster.local");
-        assert!(text.ends_with("10.42.0.5\tweb.db.shop.svc.cluster.local\tweb\n"), "{text}");
+        let db = pod(json!({"subdomain": "db", "setHostnameAsFQDN": true,
+                            "hostAliases": [{"ip": "192.0.2.1", "hostnames": ["a", "b.c"]}]}));
+        let text = hosts(&db, &ips, "cluster.local");
+        let end = "10.42.0.5\tweb.db.shop.svc.cluster.local\tweb\n\n# Entries added by HostAliases.\n192.0.2.1\ta\tb.c\n";
+        assert!(text.ends_with(end), "{text}");
+        assert_eq!(kernel_name(&db, "cluster.local"), "web.db.shop.svc.cluster.local");
         assert_eq!(hostname(&pod(json!({"hostname": "own"}))), "own");
+        assert_eq!(kernel_name(&pod(json!({"setHostnameAsFQDN": true})), "cluster.local"), "web");
+        assert_eq!(kernel_name(&pod(json!({"hostNetwork": true})), "cluster.local"), host::hostname());
+        let text = host_hosts(&db, "127.0.0.1\tlocalhost\n");
+        assert!(
+            text.ends_with("localhost\n\n# Entries added by HostAliases.\n192.0.2.1\ta\tb.c\n"),
+            "{text}"
+        );
     }
 }

@@ -24,6 +24,7 @@ pub mod logs;
 pub mod network;
 pub mod node;
 pub mod outbox;
+pub mod pause;
 pub mod pod;
 pub mod pods;
 pub mod pressure;
@@ -31,21 +32,22 @@ pub mod probes;
 pub mod record;
 pub mod reset;
 pub mod sandbox;
+pub mod seccomp;
 pub mod session;
 pub mod spec;
 pub mod standing;
 pub mod stats;
 pub mod status;
 pub mod streams;
+pub mod users;
 pub mod volumes;
 pub mod wake;
 pub mod work;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -67,6 +69,7 @@ use self::spec::Machine;
 use self::standing::Standing;
 use self::stats::Stats;
 use self::streams::Streams;
+use self::users::Users;
 use self::volumes::Volumes;
 use self::wake::Wake;
 use self::work::Context;
@@ -204,6 +207,7 @@ where
         plugins: network.plugins.clone(),
         cgroup_parent: config.cgroup_parent.clone(),
         cgroups: cgroups.clone(),
+        executable: config.executable.clone(),
     });
     let watch = pressure::Watch {
         pressure: pressure.clone(),
@@ -222,10 +226,11 @@ where
     let volumes = Volumes::new(configs, config.pods_folder(), evictions.clone());
     let limits = Arc::clone(&volumes.limits);
     let runtime = Runtime {
-        client,
+        client: client.clone(),
         images: Arc::clone(&images),
         snapshotter: config.snapshotter.clone(),
-        machine: machine(&cgroups),
+        machine: machine(&cgroups, &config),
+        users: Users::new(client.clone(), config.snapshotter.clone(), config.run_dir.clone()),
         volumes,
         pods_folder: config.pods_folder(),
         executable: config.executable.clone(),
@@ -309,26 +314,29 @@ async fn connect(config: &Config, executor: &Executor, standing: &Standing) -> R
 }
 
 /// What the specifications of containers depend on.
-fn machine(cgroups: &Cgroups) -> Machine {
+fn machine(cgroups: &Cgroups, config: &Config) -> Machine {
+    let capabilities = host::capabilities();
     Machine {
         cgroup_v2: cgroups.version == cgroup::Version::V2,
         memory_advice: cgroups.memory_advice(),
+        has_cpu_quota: cgroups.has_cpu_quota(),
+        huge_pages: cgroups.huge_pages(),
         memory: host::memory_total().unwrap_or(0),
-        oom_floor: oom_floor(Path::new("/proc/self")),
+        allocatable: node::allocatable(node::measure(cgroups, &config.data_dir)),
+        oom_floor: oom_floor(capabilities),
+        capabilities,
+        has_apparmor: host::has_apparmor(),
+        seccomp_folder: config.folder().join("seccomp"),
     }
 }
 
 /// Without CAP_SYS_RESOURCE no process may be protected more than this one is (proc_pid_oom_score_adj(5)).
-fn oom_floor(process: &Path) -> i64 {
+fn oom_floor(capabilities: u64) -> i64 {
     const CAP_SYS_RESOURCE: u64 = 1 << 24;
-    let read = |name: &str| fs::read_to_string(process.join(name)).unwrap_or_default();
-    let status = read("status");
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-    if effective & CAP_SYS_RESOURCE != 0 {
+    if capabilities & CAP_SYS_RESOURCE != 0 {
         return -1000;
     }
-    let floor = read("oom_score_adj").trim().parse().unwrap_or(0);
+    let floor = host::oom_score_adjustment();
     log::warn!("no CAP_SYS_RESOURCE: containers get an OOM score adjustment of {floor} at least");
     floor
 }
@@ -434,22 +442,5 @@ impl std::error::Error for Error {
             Error::Desired(error) => error.source(),
             Error::Session(error) => error.source(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_without_the_capability_bounds_the_score() {
-        let folder = std::env::temp_dir().join(format!("midge-oom-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("oom_score_adj"), "200\n").unwrap();
-        for (capabilities, floor) in [("000001ffffffffff", -1000), ("00000000a80425fb", 200)] {
-            fs::write(folder.join("status"), format!("Name:\tx\nCapEff:\t{capabilities}\n")).unwrap();
-            assert_eq!(oom_floor(&folder), floor);
-        }
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -35,11 +35,11 @@ pub struct NodeOptions {
 }
 
 /// What the machine has, in bytes and thousandths of a processor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Resources {
-    cpu_millis: u64,
-    memory: u64,
-    disk: u64,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resources {
+    pub cpu_millis: u64,
+    pub memory: u64,
+    pub disk: u64,
 }
 
 const KIB: u64 = 1024;
@@ -58,7 +58,7 @@ pub fn describe(options: &NodeOptions) -> Object {
     labels.insert("kubernetes.io/hostname".into(), options.name.as_str().into());
     let taints: Vec<Value> = options.taints.iter().map(taint).collect();
 
-    let capacity = measure(options);
+    let capacity = measure(&options.cgroups, &options.data_dir);
     let mut node = Object::new(kinds::NODE, "", &options.name);
     node.set("/metadata/labels", labels);
     if !taints.is_empty() {
@@ -86,21 +86,21 @@ fn taint(taint: &Taint) -> Value {
 }
 
 /// The machine, or the container that it is.
-fn measure(options: &NodeOptions) -> Resources {
-    let limits = options.cgroups.limits();
+pub fn measure(cgroups: &Cgroups, data_dir: &Path) -> Resources {
+    let limits = cgroups.limits();
     let cpu_millis = host::cpus() as u64 * 1000;
     let memory = host::memory_total().unwrap_or(0);
     Resources {
         cpu_millis: limits.cpu_millis.map_or(cpu_millis, |limit| limit.min(cpu_millis)),
         memory: limits.memory.map_or(memory, |limit| limit.min(memory)),
-        disk: host::disk(&options.data_dir).map_or(0, |disk| disk.total),
+        disk: host::disk(data_dir).map_or(0, |disk| disk.total),
     }
 }
 
 /// What pods may ask for. Processors are all of it: an idle midge takes none, and the kernel shares
 /// them out. Of memory, room for the kernel, containerd and shims: a tenth, at least 16 MiB and at
 /// most 100 MiB, which is where Kubernetes begins to evict. Of the disk nine tenths, as there.
-fn allocatable(capacity: Resources) -> Resources {
+pub fn allocatable(capacity: Resources) -> Resources {
     let reserve = (capacity.memory / 10).clamp(16 * MIB, 100 * MIB);
     Resources {
         cpu_millis: capacity.cpu_millis,

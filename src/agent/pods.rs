@@ -18,8 +18,9 @@ use super::outbox::{Change, Cluster, Outbox};
 use super::pod::Pod;
 use super::probes::Probes;
 use super::record::Record;
+use super::sandbox::SandboxSpec;
 use super::wake::Wake;
-use super::work::{Context, Outcome, remove_folder, sandbox_spec};
+use super::work::{Context, Outcome, remove_folder};
 use crate::containerd::{self, Client};
 use crate::link::PodRef;
 use crate::plan::pod::Role;
@@ -355,7 +356,7 @@ impl Pods {
             pod.live = seen.remove(uid).unwrap_or_default();
             let object = pod.desired.as_ref().and_then(|desired| desired.object().ok());
             if let Some(object) = object.filter(|_| !pod.sandbox_removed) {
-                pod.sandbox = self.context.sandboxes.observe(&sandbox_spec(&object));
+                pod.sandbox = self.context.sandboxes.observe(&SandboxSpec::of(&object, &self.cluster.domain));
             }
         }
         Ok(())

@@ -3,31 +3,24 @@
 //! Nothing is remembered: what is there is read from the run folder, the network's results and the
 //! control groups each time, so that an agent that starts anew finds what the last one made.
 
+mod groups;
+mod wanted;
+
+use self::groups::Groups;
+pub use self::wanted::SandboxSpec;
+use super::pause;
 use crate::cni::{self, Attachment};
 use crate::sys::cgroup::{self, Cgroups};
-use crate::sys::namespace::{self, Kinds, Pins};
+use crate::sys::namespace::{self, Pins};
+use crate::sys::pid_namespace;
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What a pod wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SandboxSpec {
-    /// Names files and groups: letters, digits, `-`, `_`, `.`.
-    pub uid: String,
-    pub namespace: String,
-    pub name: String,
-    /// What `hostname` says in the containers. Not used on the host's network.
-    pub hostname: String,
-    /// The host's network and UTS namespaces instead of own ones.
-    pub host_network: bool,
-    /// The host's IPC namespace instead of an own one.
-    pub host_ipc: bool,
-}
-
 /// What a pod has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sandbox {
     /// The pod's addresses, the first one is `status.podIP`. Empty on the host's network: the node's
     /// address is the pod's.
@@ -36,6 +29,12 @@ pub struct Sandbox {
     pub netns: Option<PathBuf>,
     pub ipc: Option<PathBuf>,
     pub uts: Option<PathBuf>,
+    /// For `shareProcessNamespace`; None: each container has its own, or the host's.
+    pub pid: Option<PathBuf>,
+    /// What /dev/shm is in all of the pod's containers. None: the host's.
+    pub shm: Option<PathBuf>,
+    /// What `hostname` says in the containers.
+    pub hostname: String,
     /// The pod's control group; a container's `linux.cgroupsPath` is `<cgroup>/<container id>`.
     /// Starts with `/`.
     pub cgroup: String,
@@ -63,11 +62,14 @@ pub struct Options {
     /// Parent of the pods' control groups, `/midge`.
     pub cgroup_parent: String,
     pub cgroups: Cgroups,
+    /// The program of [`super::pause`].
+    pub executable: PathBuf,
 }
 
 /// The sandboxes of this agent.
 pub struct Sandboxes {
     options: Options,
+    groups: Groups,
     network: Mutex<Option<Arc<cni::Config>>>,
 }
 
@@ -96,6 +98,15 @@ pub enum Error {
         uid: String,
         source: cgroup::Error,
     },
+    /// The first process of its PID namespace.
+    Pause {
+        uid: String,
+        source: io::Error,
+    },
+    /// The kernel takes 64 bytes.
+    LongHostname {
+        hostname: String,
+    },
     /// What an earlier sandbox of the pod left can't be removed, so that there can be no new one.
     Leftovers {
         uid: String,
@@ -108,16 +119,11 @@ pub enum Error {
 
 const INTERFACE: &str = "eth0";
 
-impl SandboxSpec {
-    fn kinds(&self) -> Kinds {
-        Kinds { net: !self.host_network, ipc: !self.host_ipc, uts: !self.host_network }
-    }
-}
-
 impl Sandboxes {
     pub fn new(mut options: Options) -> Sandboxes {
         let network = Mutex::new(options.network.take().map(Arc::new));
-        Sandboxes { options, network }
+        let groups = Groups::new(options.cgroups.clone(), &options.cgroup_parent);
+        Sandboxes { options, groups, network }
     }
 
     /// The network that new sandboxes get from now on. The ones that are there keep theirs.
@@ -138,7 +144,10 @@ impl Sandboxes {
             let attached = cni::cached(&self.options.cache_dir, &spec.uid, INTERFACE).ok()??;
             ips.extend(attached.ips.iter().map(|ip| ip.address));
         }
-        Some(self.sandbox(&spec.uid, pins, ips))
+        let sandbox = self.sandbox(spec, pins, ips);
+        let has_pid =
+            |path: &PathBuf| namespace::is_namespace(path) && self.groups.has_pause(&sandbox.cgroup);
+        sandbox.pid.as_ref().is_none_or(has_pid).then_some(sandbox)
     }
 
     /// Makes the sandbox unless it is there. An error leaves nothing behind, or says in the log what.
@@ -156,14 +165,24 @@ impl Sandboxes {
     /// removed first. An error leaves nothing behind, or says in the log what.
     pub async fn begin(&self, spec: &SandboxSpec) -> Result<Begun, Error> {
         check_uid(&spec.uid)?;
+        if spec.inside.hostname.len() > wanted::LONGEST_HOSTNAME {
+            return Err(Error::LongHostname { hostname: spec.inside.hostname.clone() });
+        }
         if let Some(sandbox) = self.observe(spec) {
-            self.create_cgroup(&spec.uid).await?;
+            self.create_cgroup(spec).await?;
             return Ok(Begun { sandbox, network: None });
         }
         // What can be known to fail does so before anything is made.
         let network = match spec.host_network {
             true => None,
-            false => Some(self.network().ok_or_else(|| Error::NoNetwork { uid: spec.uid.clone() })?),
+            false => {
+                let network = self.network().ok_or_else(|| Error::NoNetwork { uid: spec.uid.clone() })?;
+                Some(if spec.port_mappings.is_empty() {
+                    network
+                } else {
+                    Arc::new(network.with_host_ports())
+                })
+            }
         };
         if let Some(network) = &network {
             let checked = network.check(&self.options.plugins);
@@ -171,7 +190,7 @@ impl Sandboxes {
         }
         self.remove(&spec.uid).await.map_err(|errors| Error::Leftovers { uid: spec.uid.clone(), errors })?;
         match self.pin(spec).await {
-            Ok(pins) => Ok(Begun { sandbox: self.sandbox(&spec.uid, pins, Vec::new()), network }),
+            Ok(pins) => Ok(Begun { sandbox: self.sandbox(spec, pins, Vec::new()), network }),
             Err(error) => {
                 self.remove_failed(&spec.uid).await;
                 Err(error)
@@ -181,12 +200,17 @@ impl Sandboxes {
 
     async fn pin(&self, spec: &SandboxSpec) -> Result<Pins, Error> {
         let uid = &spec.uid;
-        self.create_cgroup(uid).await?;
+        self.create_cgroup(spec).await?;
         let (kinds, run_dir) = (spec.kinds(), self.options.run_dir.clone());
-        let (name, hostname) = (uid.clone(), spec.hostname.clone());
-        smol::unblock(move || namespace::pin(kinds, &run_dir, &name, &hostname))
-            .await
-            .map_err(|source| Error::Namespaces { uid: uid.clone(), source })
+        let (name, inside) = (uid.clone(), spec.inside.clone());
+        let pins = smol::unblock(move || namespace::pin(kinds, &run_dir, &name, &inside)).await;
+        let pins = pins.map_err(|source| Error::Namespaces { uid: uid.clone(), source })?;
+        if spec.share_pid {
+            let (groups, run_dir) = (self.groups.clone(), self.options.run_dir.clone());
+            let (spec, executable) = (spec.clone(), self.options.executable.clone());
+            smol::unblock(move || share_pid(&spec, &groups, &run_dir, &executable)).await?;
+        }
+        Ok(pins)
     }
 
     /// The second half: the pod's network and its addresses. After an error the caller removes the sandbox,
@@ -201,7 +225,9 @@ impl Sandboxes {
                 ("K8S_POD_INFRA_CONTAINER_ID", uid),
                 ("K8S_POD_UID", uid),
             ];
-            let attachment = Attachment { args: &args, ..self.attachment(uid, netns) };
+            let runtime = [("portMappings", spec.port_mappings.clone().into())];
+            let runtime = if spec.port_mappings.is_empty() { &runtime[..0] } else { &runtime[..] };
+            let attachment = Attachment { args: &args, runtime, ..self.attachment(uid, netns) };
             let attached = network.add(&self.options.plugins, &attachment).await;
             let attached = attached.map_err(|source| Error::Network { uid: uid.clone(), source })?;
             sandbox.ips.extend(attached.ips.iter().map(|ip| ip.address));
@@ -233,10 +259,10 @@ impl Sandboxes {
             errors.push(Error::Network { uid: uid.into(), source });
         }
         let (run_dir, name) = (self.options.run_dir.clone(), uid.to_string());
-        let (cgroups, group) = (self.options.cgroups.clone(), self.group(uid));
+        let groups = self.groups.clone();
         let (unpinned, removed) = smol::unblock(move || {
             let unpinned = if network_gone { namespace::unpin(&run_dir, &name) } else { Ok(()) };
-            (unpinned, cgroups.remove(&group))
+            (unpinned, groups.remove(&name))
         })
         .await;
         for source in unpinned.err().unwrap_or_default() {
@@ -254,32 +280,48 @@ impl Sandboxes {
             cni::cached_ids(&self.options.cache_dir)
                 .map_err(|source| Error::List { source: source.into() })?,
         );
-        let groups = self.options.cgroups.children(&self.options.cgroup_parent);
-        let groups = groups.map_err(|source| Error::List { source: source.into() })?;
-        uids.extend(groups.iter().filter_map(|name| Some(name.strip_prefix("pod")?.to_string())));
+        uids.extend(self.groups.list().map_err(|source| Error::List { source: source.into() })?);
         uids.sort_unstable();
         uids.dedup();
         Ok(uids)
     }
 
-    async fn create_cgroup(&self, uid: &str) -> Result<(), Error> {
-        let (cgroups, group) = (self.options.cgroups.clone(), self.group(uid));
-        let created = smol::unblock(move || cgroups.create(&group)).await;
-        created.map_err(|source| Error::Cgroup { uid: uid.into(), source })
+    async fn create_cgroup(&self, spec: &SandboxSpec) -> Result<(), Error> {
+        let (groups, uid) = (self.groups.clone(), spec.uid.clone());
+        let (class, settings) = (spec.class, spec.settings.clone());
+        let created = smol::unblock(move || groups.create(&uid, class, &settings)).await;
+        created.map_err(|source| Error::Cgroup { uid: spec.uid.clone(), source })
     }
 
-    fn group(&self, uid: &str) -> String {
-        format!("/{}/pod{uid}", self.options.cgroup_parent.trim_matches('/'))
-    }
-
-    fn attachment<'a>(&'a self, uid: &'a str, netns: &'a std::path::Path) -> Attachment<'a> {
+    fn attachment<'a>(&'a self, uid: &'a str, netns: &'a Path) -> Attachment<'a> {
         let cache_dir = &self.options.cache_dir;
         Attachment { container_id: uid, netns, ifname: INTERFACE, args: &[], runtime: &[], cache_dir }
     }
 
-    fn sandbox(&self, uid: &str, pins: Pins, ips: Vec<IpAddr>) -> Sandbox {
-        Sandbox { ips, netns: pins.net, ipc: pins.ipc, uts: pins.uts, cgroup: self.group(uid) }
+    fn sandbox(&self, spec: &SandboxSpec, pins: Pins, ips: Vec<IpAddr>) -> Sandbox {
+        Sandbox {
+            ips,
+            netns: pins.net,
+            ipc: pins.ipc,
+            uts: pins.uts,
+            pid: spec.share_pid.then(|| self.options.run_dir.join(namespace::PID).join(&spec.uid)),
+            shm: pins.shm,
+            hostname: spec.inside.hostname.clone(),
+            cgroup: self.groups.of(&spec.uid, spec.class),
+        }
     }
+}
+
+/// Makes the PID namespace that the pod's containers share.
+fn share_pid(spec: &SandboxSpec, groups: &Groups, run_dir: &Path, executable: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Pause { uid: spec.uid.clone(), source };
+    let init = pid_namespace::start(executable, pause::ARGUMENT).map_err(failed)?;
+    groups
+        .put_pause(&groups.of(&spec.uid, spec.class), init.id())
+        .map_err(|source| Error::Cgroup { uid: spec.uid.clone(), source })?;
+    namespace::pin_pid(init.id(), run_dir, &spec.uid)
+        .map_err(|source| Error::Namespaces { uid: spec.uid.clone(), source })?;
+    init.release().map_err(failed)
 }
 
 /// A uid comes from the server, and names files here.
@@ -303,6 +345,14 @@ impl fmt::Display for Error {
             Error::Network { uid, .. } => write!(f, "network of pod {uid}"),
             Error::NoAddress { uid } => write!(f, "the CNI plugins gave pod {uid} no address"),
             Error::Cgroup { uid, .. } => write!(f, "control group of pod {uid}"),
+            Error::Pause { uid, .. } => write!(f, "first process of the PID namespace of pod {uid}"),
+            Error::LongHostname { hostname } => write!(
+                f,
+                "failed to construct FQDN from pod hostname and cluster domain, FQDN {hostname} is too long ({} characters \
+                 is the max, {} characters requested)",
+                wanted::LONGEST_HOSTNAME,
+                hostname.len()
+            ),
             Error::Leftovers { uid, errors } => {
                 write!(f, "an earlier sandbox of pod {uid} can't be removed")?;
                 for error in errors {
@@ -322,8 +372,10 @@ impl std::error::Error for Error {
             Error::InvalidUid { .. }
             | Error::NoNetwork { .. }
             | Error::NoAddress { .. }
+            | Error::LongHostname { .. }
             | Error::Leftovers { .. } => None,
             Error::Namespaces { source, .. } => Some(source),
+            Error::Pause { source, .. } => Some(source),
             Error::Network { source, .. } => Some(source),
             Error::Cgroup { source, .. } => Some(source),
             Error::List { source } => Some(&**source),

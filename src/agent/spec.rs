@@ -1,87 +1,28 @@
-//! The OCI runtime specification of a container (runtime-spec `config.md`), from its pod. Pure.
+//! The OCI runtime specification of a container (runtime-spec `config.md`), from its pod.
+
+mod mounts;
+mod resources;
+mod security;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+pub use self::resources::{cpu_quota, cpu_shares};
+pub use self::security::{effective, is_privileged};
 use super::env;
+use super::node::Resources;
 use super::sandbox::Sandbox;
+use super::seccomp;
+use super::users::User;
 use super::volumes::Mount;
 use crate::api::Object;
-use crate::api::quantity::Quantity;
+pub use crate::api::strategy::qos_class;
 use crate::containerd::ImageConfig;
+use crate::sys::device;
 
-/// The capabilities of a container that asks for none, as containerd and Docker have them.
-const CAPABILITIES: [&str; 14] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
-];
-
-/// All that there are, in the kernel's order up to 5.9: what `capabilities.add: [ALL]` means.
-const ALL_CAPABILITIES: [&str; 27] = [
-    "CAP_DAC_READ_SEARCH",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_LEASE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
-
-const MASKED_PATHS: [&str; 10] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/sys/firmware",
-];
-
-const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/// The period of a processor quota, microseconds.
-const CPU_PERIOD: i64 = 100_000;
-/// The kernel's smallest quota.
-const MIN_CPU_QUOTA: i64 = 1000;
-const MIN_CPU_SHARES: i64 = 2;
-const MAX_CPU_SHARES: i64 = 262_144;
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the machine allows.
 #[derive(Debug, Clone)]
@@ -90,10 +31,22 @@ pub struct Machine {
     pub cgroup_v2: bool,
     /// None: the memory controller is there; otherwise how to turn it on.
     pub memory_advice: Option<String>,
+    /// Processor quotas are there.
+    pub has_cpu_quota: bool,
+    /// Sizes of huge pages that can be limited, as the runtime-spec names them: `2MB`.
+    pub huge_pages: Vec<String>,
     /// Bytes, for the OOM score.
     pub memory: u64,
+    /// What containers without a limit are told for one.
+    pub allocatable: Resources,
     /// The lowest OOM score adjustment that this process may give.
     pub oom_floor: i64,
+    /// The kernel's bits of what this process may pass on.
+    pub capabilities: u64,
+    /// AppArmor is on.
+    pub has_apparmor: bool,
+    /// Where `localhostProfile` of a seccompProfile is looked for.
+    pub seccomp_folder: PathBuf,
 }
 
 /// All that a container's specification comes from.
@@ -104,6 +57,7 @@ pub struct Inputs<'a> {
     pub image: &'a ImageConfig,
     pub sandbox: &'a Sandbox,
     pub machine: &'a Machine,
+    pub user: &'a User,
     /// Of the pod on the node; `etc/` in it has hosts, hostname and resolv.conf.
     pub folder: &'a Path,
     /// A file for the container's termination message.
@@ -120,82 +74,69 @@ pub struct Spec {
     pub warnings: Vec<String>,
 }
 
-/// Why there is no specification: the container waits with the reason CreateContainerConfigError.
-#[derive(Debug, PartialEq, Eq)]
+/// Why there is no specification.
+#[derive(Debug)]
 pub enum Error {
     NoCommand,
-    /// The image names its user, and only its own files know the number.
-    UserName {
-        user: String,
-    },
-    RunAsRoot,
-    Resource {
-        resource: &'static str,
-        value: String,
-    },
+    Resource { resource: String, value: String },
+    Seccomp(seccomp::Error),
+    NoAppArmor,
 }
 
-/// `Guaranteed`, `Burstable` or `BestEffort` (Kubernetes' QoS classes).
-pub fn qos_class(pod: &Object) -> &'static str {
-    let (mut any, mut all) = (false, true);
-    for container in pod.array_at("/spec/containers") {
-        for resource in ["cpu", "memory"] {
-            let limit = resource_text(container, "limits", resource);
-            let request = resource_text(container, "requests", resource).or(limit.clone());
-            any |= request.is_some();
-            let equal = |a: &str, b: &str| match (Quantity::parse(a), Quantity::parse(b)) {
-                (Ok(a), Ok(b)) => a.nanos() == b.nanos(),
-                _ => false,
-            };
-            all &= limit.zip(request).is_some_and(|(limit, request)| equal(&limit, &request));
-        }
-    }
-    match (any, all) {
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
-        (false, _) => "BestEffort",
-    }
-}
-
-/// Makes the specification.
+/// Makes the specification. Reads a seccomp profile that the pod names and, for a privileged container, /dev.
 pub fn spec(inputs: &Inputs<'_>) -> Result<Spec, Error> {
     let mut warnings = Vec::new();
-    let args = args(inputs.container, inputs.image, inputs.env)?;
-    let (resources, oom_score) = resources(inputs, &mut warnings)?;
-    let capabilities = capabilities(inputs.container);
-    let (uid, gid, groups) = user(inputs)?;
+    let container = inputs.container;
+    let args = args(container, inputs.image, inputs.env)?;
+    let privileged = is_privileged(container);
+    let mut resources = resources::resources(inputs, &mut warnings)?;
+    let capabilities = security::capabilities(container, inputs.machine.capabilities);
     // A process that is not root has no capabilities of its own; it may still get them by exec.
-    let effective = if uid == 0 { capabilities.clone() } else { Vec::new() };
-    let cwd = text(inputs.container, "/workingDir").unwrap_or(&inputs.image.working_dir);
+    let effective = if inputs.user.uid == 0 { capabilities.clone() } else { Vec::new() };
+    let cwd = text(container, "/workingDir").unwrap_or(&inputs.image.working_dir);
+    let mut linux = json!({
+        "cgroupsPath": format!("{}/{}", inputs.sandbox.cgroup, inputs.id),
+        "namespaces": namespaces(inputs),
+    });
+    if privileged {
+        linux["devices"] = device::all().iter().map(device_node).collect();
+        resources["devices"] = json!([{"allow": true, "access": "rwm"}]);
+    } else {
+        linux["maskedPaths"] = security::masked_paths(inputs).into();
+        linux["readonlyPaths"] = security::readonly_paths(inputs).into();
+        if let Some(profile) = seccomp::profile(inputs, &capabilities).map_err(Error::Seccomp)? {
+            linux["seccomp"] = profile;
+        }
+    }
+    linux["resources"] = resources;
+    let mut process = json!({
+        "terminal": container.get("tty") == Some(&Value::Bool(true)),
+        "user": {"uid": inputs.user.uid, "gid": inputs.user.gid, "additionalGids": inputs.user.groups},
+        "args": args,
+        "env": environment(inputs),
+        "cwd": if cwd.is_empty() { "/" } else { cwd },
+        "capabilities": {
+            "bounding": capabilities, "effective": effective, "permitted": effective,
+        },
+        "noNewPrivileges": container.pointer("/securityContext/allowPrivilegeEscalation")
+            == Some(&Value::Bool(false)),
+        "oomScoreAdj": resources::oom_score(inputs)?,
+    });
+    if let Some(profile) = security::apparmor(inputs)? {
+        process["apparmorProfile"] = profile.into();
+    }
     let json = json!({
         "ociVersion": "1.0.2",
-        "process": {
-            "user": {"uid": uid, "gid": gid, "additionalGids": groups},
-            "args": args,
-            "env": inputs.env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
-            "cwd": if cwd.is_empty() { "/" } else { cwd },
-            "capabilities": {
-                "bounding": capabilities, "effective": effective, "permitted": effective,
-            },
-            "noNewPrivileges": inputs.container.pointer("/securityContext/allowPrivilegeEscalation")
-                == Some(&Value::Bool(false)),
-            "oomScoreAdj": oom_score,
-        },
+        "process": process,
         "root": {
             "path": "rootfs",
-            "readonly": inputs.container.pointer("/securityContext/readOnlyRootFilesystem")
+            "readonly": container.pointer("/securityContext/readOnlyRootFilesystem")
                 == Some(&Value::Bool(true)),
         },
-        "mounts": mounts(inputs),
+        "mounts": mounts::mounts(inputs),
         // The shim's grouping key: all containers of a pod share one shim.
         "annotations": {"io.containerd.runc.v2.group": inputs.pod.uid()},
-        "linux": {
-            "cgroupsPath": format!("{}/{}", inputs.sandbox.cgroup, inputs.id),
-            "namespaces": namespaces(inputs),
-            "resources": resources,
-            "maskedPaths": MASKED_PATHS,
-            "readonlyPaths": READONLY_PATHS,
-        },
+        "linux": linux,
     });
     Ok(Spec { json: json.to_string().into_bytes(), warnings })
 }
@@ -225,131 +166,34 @@ fn args(container: &Value, image: &ImageConfig, env: &[(String, String)]) -> Res
     if args.first().is_none_or(String::is_empty) { Err(Error::NoCommand) } else { Ok(args) }
 }
 
-/// The container's securityContext wins over the pod's, and both over the image.
-fn user(inputs: &Inputs<'_>) -> Result<(u32, u32, Vec<u32>), Error> {
-    let number = |field: &str| {
-        let own = inputs.container.pointer(&format!("/securityContext/{field}"));
-        let value = own.or_else(|| inputs.pod.at(&format!("/spec/securityContext/{field}")));
-        value.and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok())
-    };
-    let (image_user, image_group) = inputs.image.user.split_once(':').unwrap_or((&inputs.image.user, ""));
-    let parse = |name: &str| match name {
-        "" | "root" => Ok(0),
-        name => name.parse().map_err(|_| Error::UserName { user: inputs.image.user.clone() }),
-    };
-    let uid = number("runAsUser").map_or_else(|| parse(image_user), Ok)?;
-    let gid = match number("runAsGroup") {
-        Some(gid) => gid,
-        // The image's group belongs to its user.
-        None if number("runAsUser").is_some() => 0,
-        None => parse(image_group)?,
-    };
-    let own = inputs.container.pointer("/securityContext/runAsNonRoot");
-    let non_root = own.or_else(|| inputs.pod.at("/spec/securityContext/runAsNonRoot"));
-    if non_root == Some(&Value::Bool(true)) && uid == 0 {
-        return Err(Error::RunAsRoot);
+/// `NAME=value`: the image's, in whose place the container's come.
+fn environment(inputs: &Inputs<'_>) -> Vec<String> {
+    let image = inputs.image.env.iter().map(|variable| variable.split_once('=').unwrap_or((variable, "")));
+    let mut env: Vec<(&str, &str)> = vec![("PATH", DEFAULT_PATH), ("HOSTNAME", &inputs.sandbox.hostname)];
+    if inputs.container.get("tty") == Some(&Value::Bool(true)) {
+        env.push(("TERM", "xterm"));
     }
-    let mut groups = vec![gid];
-    let pod_groups = inputs.pod.array_at("/spec/securityContext/supplementalGroups").iter();
-    let fs_group = inputs.pod.at("/spec/securityContext/fsGroup");
-    for group in pod_groups.chain(fs_group).filter_map(Value::as_u64) {
-        groups.extend(u32::try_from(group).ok().filter(|group| !groups.contains(group)));
-    }
-    Ok((uid, gid, groups))
-}
-
-fn capabilities(container: &Value) -> Vec<String> {
-    let name = |name: &String| match name.to_ascii_uppercase() {
-        full if full.starts_with("CAP_") => full,
-        short => format!("CAP_{short}"),
-    };
-    let list = |field: &str| strings(container, &format!("/securityContext/capabilities/{field}"));
-    let (add, drop): (Vec<_>, Vec<_>) =
-        (list("add").iter().map(name).collect(), list("drop").iter().map(name).collect());
-    let mut kept: Vec<String> = CAPABILITIES.iter().map(|name| (*name).to_owned()).collect();
-    if drop.iter().any(|name| name == "CAP_ALL") {
-        kept.clear();
-    }
-    if add.iter().any(|name| name == "CAP_ALL") {
-        kept = CAPABILITIES.iter().chain(&ALL_CAPABILITIES).map(|name| (*name).to_owned()).collect();
-    }
-    for name in add.into_iter().filter(|name| name != "CAP_ALL") {
-        if !kept.contains(&name) {
-            kept.push(name);
+    let own = inputs.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in image.chain(own) {
+        match env.iter_mut().find(|(known, _)| *known == name) {
+            Some(known) => known.1 = value,
+            None => env.push((name, value)),
         }
     }
-    kept.retain(|name| !drop.contains(name));
-    kept
-}
-
-fn resource_text(container: &Value, group: &str, resource: &str) -> Option<String> {
-    match container.pointer(&format!("/resources/{group}/{resource}"))? {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
-}
-
-fn resource(container: &Value, group: &str, resource: &'static str) -> Result<Option<Quantity>, Error> {
-    let Some(value) = resource_text(container, group, resource) else { return Ok(None) };
-    Quantity::parse(&value).map(Some).map_err(|_| Error::Resource { resource, value })
-}
-
-/// `linux.resources`, and the OOM score adjustment.
-fn resources(inputs: &Inputs<'_>, warnings: &mut Vec<String>) -> Result<(Value, i64), Error> {
-    let container = inputs.container;
-    let cpu_limit = resource(container, "limits", "cpu")?.map(Quantity::milli);
-    let cpu_request = resource(container, "requests", "cpu")?.map(Quantity::milli).or(cpu_limit).unwrap_or(0);
-    let memory_limit =
-        resource(container, "limits", "memory")?.map(Quantity::value).filter(|bytes| *bytes > 0);
-    let memory_request = resource(container, "requests", "memory")?.map(Quantity::value).or(memory_limit);
-
-    let shares = (cpu_request.max(0).saturating_mul(1024) / 1000).clamp(MIN_CPU_SHARES, MAX_CPU_SHARES);
-    let mut cpu = json!({"shares": shares});
-    if let Some(limit) = cpu_limit.filter(|milli| *milli > 0) {
-        cpu["quota"] = (limit.saturating_mul(CPU_PERIOD) / 1000).max(MIN_CPU_QUOTA).into();
-        cpu["period"] = CPU_PERIOD.into();
-    }
-    // runc adds the devices that every container has.
-    let mut resources = json!({"cpu": cpu, "devices": [{"allow": false, "access": "rwm"}]});
-    match (memory_limit, &inputs.machine.memory_advice) {
-        (Some(limit), None) => resources["memory"] = json!({"limit": limit}),
-        (Some(_), Some(advice)) => warnings.push(format!(
-            "memory limit of container {} is not enforced: {advice}",
-            text(container, "/name").unwrap_or("")
-        )),
-        (None, _) => {}
-    }
-    let wanted = oom_score(qos_class(inputs.pod), memory_request.unwrap_or(0), inputs.machine.memory);
-    let oom_score = wanted.max(inputs.machine.oom_floor);
-    if oom_score != wanted {
-        log::debug!("OOM score {wanted} needs CAP_SYS_RESOURCE: container {} has {oom_score}", inputs.id);
-    }
-    Ok((resources, oom_score))
-}
-
-/// As the kubelet scores: the more of its request's share a container leaves, the later it is killed.
-fn oom_score(class: &str, request: i64, memory: u64) -> i64 {
-    match class {
-        "Guaranteed" => -997,
-        "BestEffort" => 1000,
-        _ => {
-            let memory = i64::try_from(memory).unwrap_or(i64::MAX).max(1);
-            (1000 - request.max(0).saturating_mul(1000) / memory).clamp(2, 999)
-        }
-    }
+    env.iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 fn namespaces(inputs: &Inputs<'_>) -> Vec<Value> {
+    let sandbox = inputs.sandbox;
     let mut namespaces = vec![json!({"type": "mount"})];
-    if !inputs.pod.bool_at("/spec/hostPID") {
+    if sandbox.pid.is_none() && !inputs.pod.bool_at("/spec/hostPID") {
         namespaces.push(json!({"type": "pid"}));
     }
-    if inputs.machine.cgroup_v2 {
+    if inputs.machine.cgroup_v2 && !is_privileged(inputs.container) {
         namespaces.push(json!({"type": "cgroup"}));
     }
     let pinned =
-        [("network", &inputs.sandbox.netns), ("ipc", &inputs.sandbox.ipc), ("uts", &inputs.sandbox.uts)];
+        [("network", &sandbox.netns), ("ipc", &sandbox.ipc), ("uts", &sandbox.uts), ("pid", &sandbox.pid)];
     for (kind, path) in pinned {
         if let Some(path) = path {
             namespaces.push(json!({"type": kind, "path": path}));
@@ -358,39 +202,22 @@ fn namespaces(inputs: &Inputs<'_>) -> Vec<Value> {
     namespaces
 }
 
-fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
-    let system = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
-    let mut mounts = vec![
-        system("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-        system("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        system(
-            "/dev/pts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
-        system("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
-        system("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        system("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-        system("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
-    ];
-    let bind = |destination: &str, source: &Path| {
-        json!({
-            "destination": destination, "type": "bind", "source": source,
-            "options": ["rbind", "rprivate", "rw"],
-        })
-    };
-    for name in ["hosts", "hostname", "resolv.conf"] {
-        mounts.push(bind(&format!("/etc/{name}"), &inputs.folder.join("etc").join(name)));
+fn device_node(device: &device::Device) -> Value {
+    json!({
+        "path": device.path, "type": if device.is_block { "b" } else { "c" },
+        "major": device.major, "minor": device.minor,
+        "fileMode": device.mode, "uid": device.uid, "gid": device.gid,
+    })
+}
+
+impl Error {
+    /// Why the container waits.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Error::Resource { .. } => "CreateContainerConfigError",
+            Error::NoCommand | Error::Seccomp(_) | Error::NoAppArmor => "CreateContainerError",
+        }
     }
-    let message = text(inputs.container, "/terminationMessagePath").unwrap_or("/dev/termination-log");
-    mounts.push(bind(message, inputs.termination_log));
-    mounts.extend(inputs.volumes.iter().map(|volume| {
-        json!({
-            "destination": volume.destination, "type": "bind", "source": volume.source,
-            "options": volume.options,
-        })
-    }));
-    mounts
 }
 
 impl fmt::Display for Error {
@@ -399,20 +226,23 @@ impl fmt::Display for Error {
             Error::NoCommand => {
                 write!(f, "no command specified: the image has none, so the container needs `command`")
             }
-            Error::UserName { user } => write!(
-                f,
-                "the image's user `{user}` is a name, and midge takes only numbers and `root` from an image: set \
-                 securityContext.runAsUser"
-            ),
-            Error::RunAsRoot => write!(f, "container has runAsNonRoot and image will run as root"),
             Error::Resource { resource, value } => {
                 write!(f, "the amount `{value}` of {resource} is no quantity")
             }
+            Error::Seccomp(error) => error.fmt(f),
+            Error::NoAppArmor => write!(f, "Cannot enforce AppArmor: AppArmor is not enabled on the host"),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Seccomp(error) => error.source(),
+            _ => None,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use super::pod::image_of;
 use super::record::Attempt;
 use super::sandbox::{Sandbox, SandboxSpec, Sandboxes};
 use super::wake::Wake;
-use super::{env, etc, etc::hostname};
+use super::{env, etc};
 use crate::api::Object;
 use crate::chain;
 use crate::plan::pod::Action;
@@ -108,18 +108,6 @@ pub struct Work {
     pub host_ips: Vec<IpAddr>,
     pub cluster: Cluster,
     pub has_failed: bool,
-}
-
-/// The sandbox that a pod wants.
-pub fn sandbox_spec(pod: &Object) -> SandboxSpec {
-    SandboxSpec {
-        uid: pod.uid().to_owned(),
-        namespace: pod.namespace().to_owned(),
-        name: pod.name().to_owned(),
-        hostname: hostname(pod),
-        host_network: pod.bool_at("/spec/hostNetwork"),
-        host_ipc: pod.bool_at("/spec/hostIPC"),
-    }
 }
 
 impl Report for Work {
@@ -240,14 +228,14 @@ impl Work {
     async fn create_sandbox(&mut self, first: Option<Action>) -> bool {
         let Some(pod) = self.pod.clone() else { return false };
         let (context, cluster) = (Arc::clone(&self.context), self.cluster.clone());
-        let spec = sandbox_spec(&pod);
+        let spec = SandboxSpec::of(&pod, &cluster.domain);
         let begun = match context.sandboxes.begin(&spec).await {
             Ok(begun) => begun,
             Err(error) => return self.sandbox_failed(chain(&error)),
         };
         let folder = context.runtime.pod_folder(&self.uid);
         let write_etc = |sandbox: &Sandbox| {
-            etc::write(&folder, &pod, &hostname(&pod), &sandbox.ips, &cluster, &context.resolv_conf)
+            etc::write(&folder, &pod, &sandbox.hostname, &sandbox.ips, &cluster, &context.resolv_conf)
                 .map_err(|error| format!("failed to write the pod's hosts and resolver files: {error}"))
         };
         let sandbox = begun.sandbox.clone();
@@ -255,7 +243,7 @@ impl Work {
         let connect = async {
             write_etc(&begun.sandbox)?;
             let sandbox = context.sandboxes.connect(&spec, begun).await.map_err(|error| chain(&error))?;
-            write_etc(&sandbox).map(|()| sandbox)
+            write_etc(&sandbox).map(|omitted| (sandbox, omitted))
         };
         let (made, started) = match first {
             None => (connect.await, None),
@@ -270,7 +258,8 @@ impl Work {
             }
         };
         match made {
-            Ok(sandbox) => {
+            Ok((sandbox, omitted)) => {
+                omitted.into_iter().for_each(|text| self.event(Event::warning("DNSConfigForming", text)));
                 self.sandbox = Some(sandbox.clone());
                 self.say(Outcome::SandboxReady(sandbox));
                 started.into_iter().for_each(|outcome| self.say(outcome));

@@ -14,7 +14,7 @@ pub use config::{ConfigMapStrategy, SecretStrategy};
 pub use metadata::carry as carry_metadata;
 pub use namespace::NamespaceStrategy;
 pub use node::{EventStrategy, LeaseStrategy, NodeStrategy};
-pub use pod::PodStrategy;
+pub use pod::{PodStrategy, qos_class};
 
 /// The rules of one kind. The registry calls, in this order: `schema::default`, on an update
 /// [`carry_metadata`], `prepare_*`, [`validate`]. Every method has a default, which suits a kind without rules.

@@ -126,6 +126,17 @@ impl Config {
         Config { name: options.name.clone(), version: "0.4.0".into(), plugins, path: None }
     }
 
+    /// The same for a pod with host ports: midge's own network gets the plugin that forwards them. A network of
+    /// the machine's says itself which plugin does.
+    pub fn with_host_ports(&self) -> Config {
+        let mut config = self.clone();
+        if config.path.is_none() {
+            let portmap = json!({"type": "portmap", "capabilities": {"portMappings": true}, "snat": true});
+            config.plugins.extend(portmap.as_object().cloned());
+        }
+        config
+    }
+
     /// That each plugin named here (and each address plugin) can be run.
     pub fn check(&self, plugins: &Plugins) -> Result<(), Error> {
         for kind in self.plugins.iter().flat_map(kinds) {

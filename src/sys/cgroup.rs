@@ -1,6 +1,9 @@
 //! Control groups, versions 1 and 2 (cgroups(7)).
 
+mod settings;
 pub mod usage;
+
+pub use settings::{MIN_CPU_SHARES, Settings, page_size};
 
 use rustix::process::{Pid, Signal};
 use std::collections::BTreeSet;
@@ -51,6 +54,10 @@ pub enum Error {
         source: io::Error,
     },
     Create {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Set {
         path: PathBuf,
         source: io::Error,
     },
@@ -432,6 +439,7 @@ impl fmt::Display for Error {
             Error::Create { path, .. } => {
                 write!(f, "failed to create the control group `{}`", path.display())
             }
+            Error::Set { path, .. } => write!(f, "failed to write `{}`", path.display()),
             Error::Remove { path, .. } => {
                 write!(f, "failed to remove the control group `{}`", path.display())
             }
@@ -450,9 +458,10 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::NotMounted | Error::Busy { .. } => None,
-            Error::Read { source, .. } | Error::Create { source, .. } | Error::Remove { source, .. } => {
-                Some(source)
-            }
+            Error::Read { source, .. }
+            | Error::Create { source, .. }
+            | Error::Set { source, .. }
+            | Error::Remove { source, .. } => Some(source),
         }
     }
 }

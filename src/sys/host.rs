@@ -65,6 +65,26 @@ pub fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().to_lowercase()
 }
 
+/// The kernel's bits of the capabilities that this process has in effect (proc_pid_status(5)).
+pub fn capabilities() -> u64 {
+    effective(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+fn effective(status: &str) -> u64 {
+    let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    hex.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// This process's (proc_pid_oom_score_adj(5)).
+pub fn oom_score_adjustment() -> i64 {
+    first_line("/proc/self/oom_score_adj").trim().parse().unwrap_or(0)
+}
+
+/// AppArmor is built in and on.
+pub fn has_apparmor() -> bool {
+    first_line("/sys/module/apparmor/parameters/enabled").starts_with('Y')
+}
+
 /// Bytes of memory.
 pub fn memory_total() -> io::Result<u64> {
     memory("MemTotal:")

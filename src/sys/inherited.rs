@@ -37,3 +37,10 @@ pub fn ignore_termination() {
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
 }
+
+/// Has the kernel forget processes that end, of this one and of those it adopts, from now on.
+#[allow(unsafe_code)]
+pub fn ignore_children() {
+    // SAFETY: SIG_IGN is no handler, so no code of ours runs in signal context.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}

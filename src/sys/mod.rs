@@ -3,6 +3,7 @@
 pub mod beneath;
 pub mod cgroup;
 pub mod fifo;
+pub mod device;
 pub mod file;
 pub mod host;
 pub mod inherited;
@@ -12,6 +13,8 @@ pub mod namespace;
 pub mod netlink;
 pub mod notify;
 pub mod process;
+pub mod pid_namespace;
+pub mod rootfs;
 pub mod run_file;
 pub mod signal;
 pub mod socket;

@@ -31,7 +31,7 @@ fn pod(live: Vec<Live>) -> Pod {
     let text = br#"{"metadata":{"uid":"u-1","name":"web","namespace":"default"},"spec":{"containers":[{"name":"web"}]}}"#;
     let mut pod = Pod { live, ..Pod::default() };
     pod.put(desired::Pod::parse(text, 1).unwrap(), at(40));
-    pod.sandbox = Some(Sandbox { ips: vec![], netns: None, ipc: None, uts: None, cgroup: "/none".into() });
+    pod.sandbox = Some(Sandbox { cgroup: "/none".into(), ..Sandbox::default() });
     pod
 }
 

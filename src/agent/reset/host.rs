@@ -75,6 +75,7 @@ impl<S: FnMut(Step)> Reset<'_, S> {
             plugins: Plugins::new(config.cni_bin_dirs.clone()),
             cgroup_parent: config.cgroup_parent.clone(),
             cgroups: cgroups.clone(),
+            executable: config.executable.clone(),
         })
     }
 

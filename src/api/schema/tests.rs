@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::table::{self, Form, Shape, Type};
+use super::unsupported::security::{ENV_VAR_SOURCE, POD_SECURITY, SECURITY_CONTEXT, SYSCTL};
 use super::unsupported::{CONTAINER, CONTAINER_PORT, ENV_VAR, POD_SPEC, RESOURCES, Row};
 use super::*;
 use crate::api::kinds::{LEASE, POD, SECRET};
@@ -204,26 +205,34 @@ fn what_midge_does_not_do_yet_is_refused_by_name() {
     let mut pod = whole(json!({
         "name": "a", "image": "b", "volumeDevices": [{}], "stdin": false,
         "ports": [{"containerPort": 80, "hostPort": 80}],
-        "env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}],
+        "env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fileKeyRef": {"key": "x"}}}],
         "resources": {"limits": {"memory": "1Mi", "nvidia.com/gpu": 1}},
-        "securityContext": {},
+        "securityContext": {"seLinuxOptions": {"level": "s0"}, "privileged": true},
     }));
+    pod.set(
+        "/spec/securityContext",
+        json!({"sysctls": [
+            {"name": "net.ipv4.tcp_rmem", "value": "1"}, {"name": "kernel.msgmax", "value": "1"},
+        ]}),
+    );
     pod.set("/spec/runtimeClassName", "kata");
     pod.set("/spec/initContainers", json!([{"name": "i", "image": "i", "resizePolicy": [{}]}]));
     pod.set("/spec/serviceAccountName", "robot");
     pod.set("/spec/automountServiceAccountToken", true);
     let fields: Vec<String> =
         refused(&pod).iter().map(|text| text.split(": ").next().unwrap().to_owned()).collect();
-    assert_eq!(refused(&pod)[6], "spec.runtimeClassName: Forbidden: not supported by midge 0.1 yet");
+    assert_eq!(refused(&pod)[8], "spec.runtimeClassName: Forbidden: not supported by midge 0.1 yet");
     assert_eq!(
         fields,
         [
             "spec.initContainers[0].resizePolicy",
-            "spec.containers[0].ports[0].hostPort",
+            "spec.containers[0].env[1].valueFrom.fileKeyRef",
             "spec.containers[0].resources.limits[nvidia.com/gpu]",
             "spec.containers[0].volumeDevices",
+            "spec.containers[0].securityContext.seLinuxOptions",
             "spec.serviceAccountName",
             "spec.automountServiceAccountToken",
+            "spec.securityContext.sysctls[1].name",
             "spec.runtimeClassName",
         ]
     );
@@ -247,7 +256,11 @@ fn every_field_has_a_verdict() {
         ("ContainerPort", CONTAINER_PORT),
         ("EnvVar", ENV_VAR),
         ("ResourceRequirements", RESOURCES),
-    ] as [(&str, &[Row]); 5]
+        ("PodSecurityContext", POD_SECURITY),
+        ("SecurityContext", SECURITY_CONTEXT),
+        ("Sysctl", SYSCTL),
+        ("EnvVarSource", ENV_VAR_SOURCE),
+    ] as [(&str, &[Row]); 9]
     {
         let fields: Vec<&str> =
             table::find("core.v1", of).unwrap().fields().map(|field| field.name).collect();

@@ -4,6 +4,8 @@
 //! field that a newer Kubernetes adds can't slip through unread. Whoever makes midge act on a field
 //! changes its row here.
 
+pub(super) mod security;
+
 use serde_json::{Map, Value};
 
 use super::MAX_PROBLEMS;
@@ -56,7 +58,7 @@ pub(super) const POD_SPEC: &[Row] = &[
     ("hostPID",                       Acts),
     ("hostIPC",                       Acts),
     ("shareProcessNamespace",         Acts),
-    ("securityContext",               Acts),
+    ("securityContext",               In(security::POD_SECURITY)),
     ("imagePullSecrets",              Acts),
     ("hostname",                      Acts),
     ("subdomain",                     Acts),
@@ -107,7 +109,7 @@ pub(super) const CONTAINER: &[Row] = &[
     ("terminationMessagePath",   Acts),
     ("terminationMessagePolicy", Acts),
     ("imagePullPolicy",          Acts),
-    ("securityContext",          Acts),
+    ("securityContext",          In(security::SECURITY_CONTEXT)),
     ("stdin",                    Acts),
     ("stdinOnce",                Acts),
     ("tty",                      Acts),
@@ -116,23 +118,34 @@ pub(super) const CONTAINER: &[Row] = &[
 #[rustfmt::skip]
 pub(super) const CONTAINER_PORT: &[Row] = &[
     ("name",          Acts),
-    ("hostPort",      Unless(is_in_the_hosts_network)),
+    ("hostPort",      Acts),
     ("containerPort", Acts), // informational
     ("protocol",      Acts),
-    ("hostIP",        Refused),
+    ("hostIP",        Acts),
 ];
 
 #[rustfmt::skip]
 pub(super) const ENV_VAR: &[Row] = &[
     ("name",      Acts),
     ("value",     Acts),
-    ("valueFrom", Acts),
+    ("valueFrom", In(security::ENV_VAR_SOURCE)),
+];
+
+/// Huge pages of the sizes that the architectures' kernels have.
+const AMOUNTS: &[&str] = &[
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "hugepages-64Ki",
+    "hugepages-2Mi",
+    "hugepages-32Mi",
+    "hugepages-1Gi",
 ];
 
 #[rustfmt::skip]
 pub(super) const RESOURCES: &[Row] = &[
-    ("limits",   Keys(&["cpu", "memory"])),
-    ("requests", Keys(&["cpu", "memory"])),
+    ("limits",   Keys(AMOUNTS)),
+    ("requests", Keys(AMOUNTS)),
     ("claims",   Refused),
 ];
 
@@ -200,9 +213,4 @@ fn says_nothing(value: &Value) -> bool {
 /// account it must say that it wants none.
 fn no_token_is_due(name: &Value, _: &Map<String, Value>, pod: &Object) -> bool {
     name == "default" || pod.at("/spec/automountServiceAccountToken") == Some(&Value::Bool(false))
-}
-
-/// There the port needs no forwarding (and upstream sets hostPort by itself).
-fn is_in_the_hosts_network(host_port: &Value, port: &Map<String, Value>, pod: &Object) -> bool {
-    pod.bool_at("/spec/hostNetwork") && port.get("containerPort") == Some(host_port)
 }

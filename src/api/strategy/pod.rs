@@ -7,8 +7,11 @@ use crate::api::{Cause, Object, names};
 
 mod container;
 mod defaults;
+mod security;
 mod update;
 mod volume;
+
+pub use defaults::qos_class;
 
 /// The pod's rules: computed defaults, a spec that hardly changes, a status that only the node writes.
 pub struct PodStrategy;
@@ -16,7 +19,7 @@ pub struct PodStrategy;
 impl Strategy for PodStrategy {
     fn prepare_create(&self, new: &mut Object) {
         defaults::apply(new);
-        let class = defaults::qos_class(new);
+        let class = qos_class(new);
         new.set("/status", json!({"phase": "Pending", "qosClass": class}));
     }
 
@@ -36,6 +39,7 @@ impl Strategy for PodStrategy {
         spec(new, &mut causes);
         volume::validate(new, &mut causes);
         container::validate(new, &mut causes);
+        security::validate(new, &mut causes);
         tolerations(new, &mut causes);
         if let Some(old) = old {
             update::validate(new, old, &mut causes);
