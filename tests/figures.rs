@@ -76,6 +76,41 @@ spec:
     let one = raw(&cluster, "/apis/metrics.k8s.io/v1beta1/nodes/pi-1");
     assert!(one["usage"]["cpu"].as_str().unwrap().ends_with('n'), "{one}");
 
+    let summary = raw(&cluster, "/api/v1/nodes/pi-1/proxy/stats/summary");
+    let node = &summary["node"];
+    assert_eq!(node["nodeName"], "pi-1");
+    for number in [
+        "/cpu/usageNanoCores",
+        "/memory/workingSetBytes",
+        "/memory/availableBytes",
+        "/fs/capacityBytes",
+        "/runtime/imageFs/usedBytes",
+        "/rlimit/curproc",
+    ] {
+        assert!(
+            node.pointer(number).and_then(Value::as_u64).is_some_and(|number| number > 0),
+            "{number}: {node}"
+        );
+    }
+    let pod = &summary["pods"][0];
+    assert_eq!(pod["podRef"]["name"], "busy");
+    assert_eq!(pod["network"]["name"], "eth0");
+    let hold = pod["containers"].as_array().unwrap().iter().find(|each| each["name"] == "hold").unwrap();
+    assert!(hold["memory"]["workingSetBytes"].as_u64().unwrap() >= 20 << 20, "{hold}");
+    assert!(
+        hold["rootfs"]["inodesUsed"].is_u64() && hold["logs"]["usedBytes"].as_u64().unwrap() > 0,
+        "{hold}"
+    );
+    assert!(pod["memory"]["workingSetBytes"].as_u64() >= hold["memory"]["workingSetBytes"].as_u64(), "{pod}");
+
+    let metrics = cluster.kubectl("get --raw /api/v1/nodes/pi-1/proxy/metrics").success().stdout;
+    for line in [
+        "container_memory_working_set_bytes{container=\"hold\",namespace=\"default\",pod=\"busy\"} ",
+        "pod_cpu_usage_seconds_total{namespace=\"default\",pod=\"busy\"} ",
+        "kubelet_running_pods 1",
+    ] {
+        assert!(metrics.contains(line), "no {line} in {metrics}");
+    }
     let metrics = cluster.kubectl("get --raw /metrics").success().stdout;
     for line in [
         "apiserver_storage_objects{resource=\"pods\"} 1",

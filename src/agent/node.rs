@@ -7,7 +7,7 @@ use crate::sys::cgroup::Cgroups;
 use crate::sys::host;
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// What the description needs beside what the machine says.

@@ -128,6 +128,8 @@ impl fmt::Debug for Kind {
 const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 /// Namespaces are not deleted by the dozen.
 const NO_COLLECTION: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+/// What takes a connection over, by either method.
+const CONNECT: &[&str] = &["create", "get"];
 const READ_WRITE: &[&str] = &["get", "patch", "update"];
 
 /// What most kinds of the core group have; rows name what differs.
@@ -156,7 +158,10 @@ pub static NODE: &Kind = &Kind {
     list_kind: "NodeList",
     short_names: &["no"],
     namespaced: false,
-    subresources: &[Subresource::new("status", "Node", READ_WRITE)],
+    subresources: &[
+        Subresource::new("proxy", "NodeProxyOptions", &["get"]),
+        Subresource::new("status", "Node", READ_WRITE),
+    ],
     columns: table::NODE,
     fields: &[Field {
         label: "spec.unschedulable",
@@ -190,10 +195,14 @@ pub static POD: &Kind = &Kind {
     short_names: &["po"],
     categories: &["all"],
     subresources: &[
+        Subresource::new("attach", "PodAttachOptions", CONNECT),
         Subresource::new("binding", "Binding", &["create"]),
         // `kubectl drain` evicts if it finds this, and otherwise deletes.
         Subresource { body: Some(("policy", "v1")), ..Subresource::new("eviction", "Eviction", &["create"]) },
+        Subresource::new("ephemeralcontainers", "Pod", READ_WRITE),
+        Subresource::new("exec", "PodExecOptions", CONNECT),
         Subresource::new("log", "Pod", &["get"]),
+        Subresource::new("portforward", "PodPortForwardOptions", CONNECT),
         Subresource::new("status", "Pod", READ_WRITE),
     ],
     columns: table::POD,

@@ -14,7 +14,7 @@ pub use config::{ConfigMapStrategy, SecretStrategy};
 pub use metadata::carry as carry_metadata;
 pub use namespace::NamespaceStrategy;
 pub use node::{EventStrategy, LeaseStrategy, NodeStrategy};
-pub use pod::{PodStrategy, qos_class};
+pub use pod::{PodStrategy, ephemeral_containers, qos_class};
 
 /// The rules of one kind. The registry calls, in this order: `schema::default`, on an update
 /// [`carry_metadata`], `prepare_*`, [`validate`]. Every method has a default, which suits a kind without rules.
@@ -92,6 +92,17 @@ fn keep_all_but_status(new: &mut Object, old: &Object) {
     match status {
         Some(status) => new.set("/status", status),
         None => drop(new.remove("/status")),
+    }
+}
+
+/// Before an update of a pod's `ephemeralcontainers` subresource.
+pub fn keep_all_but_ephemeral_containers(new: &mut Object, old: &Object) {
+    let pointer = "/spec/ephemeralContainers";
+    let asked = new.remove(pointer);
+    *new = old.clone();
+    match asked {
+        Some(asked) => new.set(pointer, asked),
+        None => drop(new.remove(pointer)),
     }
 }
 

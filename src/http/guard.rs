@@ -19,7 +19,8 @@ pub(super) struct Guarded<T, C> {
 }
 
 impl<T, C> Guarded<T, C> {
-    /// A write or flush that makes no progress for `patience` fails with `TimedOut`.
+    /// A write or flush that makes no progress for `patience`, with nothing heard of the peer, fails with
+    /// `TimedOut`.
     pub(super) fn new(io: T, patience: Duration, counted: C) -> Self {
         Self { io, patience, stalled: None, _counted: counted }
     }
@@ -39,7 +40,13 @@ impl<T, C> Guarded<T, C> {
 
 impl<T: AsyncRead + Unpin, C: Unpin> AsyncRead for Guarded<T, C> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let patience = self.patience;
+        let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
+        // A peer that is heard of is there, and only slow: a terminal that was stopped, a pager.
+        if let (Poll::Ready(Ok(1..)), Some(timer)) = (&outcome, &mut self.stalled) {
+            timer.set_after(patience);
+        }
+        outcome
     }
 }
 

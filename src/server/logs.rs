@@ -37,7 +37,17 @@ pub async fn serve(call: &Call<'_>) -> Result<Reply, Status> {
         return Ok(reply::full(StatusCode::OK, reply::TEXT, Bytes::new()));
     }
     check_started(&pod, &request.container, request.previous)?;
-    let stream = call.state.links.open(node, &StreamRequest::Log(request)).await?;
+    relay(call.state, node, &StreamRequest::Log(request), reply::TEXT).await
+}
+
+/// Answers with what a node says on a stream.
+pub(super) async fn relay(
+    state: &Arc<State>,
+    node: &str,
+    request: &StreamRequest,
+    content_type: &'static str,
+) -> Result<Reply, Status> {
+    let stream = state.links.open(node, request).await?;
     // `read` is cancel-safe: what is not there in time is read by the response's body.
     let late = async {
         Timer::after(PATIENCE).await;
@@ -46,10 +56,10 @@ pub async fn serve(call: &Call<'_>) -> Result<Reply, Status> {
     let first = future::or(async { Some(stream.read().await) }, late).await;
     match first {
         Some(Ok(Chunk::End { status })) if !status.is_empty() => Err(told(&status)),
-        Some(Err(error)) => Err(Status::service_unavailable(format!("no log of node {node}: {error}"))),
-        Some(Ok(Chunk::End { .. })) => Ok(reply::full(StatusCode::OK, reply::TEXT, Bytes::new())),
-        Some(Ok(Chunk::Data { data, .. })) => Ok(respond(call.state.clone(), stream, Some(data))),
-        None => Ok(respond(call.state.clone(), stream, None)),
+        Some(Err(error)) => Err(Status::service_unavailable(format!("no answer of node {node}: {error}"))),
+        Some(Ok(Chunk::End { .. })) => Ok(reply::full(StatusCode::OK, content_type, Bytes::new())),
+        Some(Ok(Chunk::Data { data, .. })) => Ok(respond(state.clone(), stream, Some(data), content_type)),
+        None => Ok(respond(state.clone(), stream, None, content_type)),
     }
 }
 
@@ -58,7 +68,7 @@ fn told(status: &[u8]) -> Status {
     Status::from_slice(status).unwrap_or_else(|| Status::internal("the node gave a reason that is no Status"))
 }
 
-fn respond(state: Arc<State>, stream: Stream, first: Option<Bytes>) -> Reply {
+fn respond(state: Arc<State>, stream: Stream, first: Option<Bytes>, content_type: &'static str) -> Reply {
     let pieces = stream::unfold(Some((state, stream, first)), |reading| async {
         let (state, stream, first) = reading?;
         if let Some(first) = first {
@@ -76,7 +86,7 @@ fn respond(state: Arc<State>, stream: Stream, first: Option<Bytes>) -> Reply {
             Err(error) => Some((Err(io::Error::other(error)), None)),
         }
     });
-    reply::with_body(StatusCode::OK, reply::TEXT, body::stream(pieces))
+    reply::with_body(StatusCode::OK, content_type, body::stream(pieces))
 }
 
 /// PodLogOptions from the query.
@@ -123,14 +133,14 @@ fn request(pod: &Object, query: &Query<'_>) -> Result<LogRequest, Status> {
     })
 }
 
-const LISTS: [(&str, &str); 3] = [
+pub(super) const LISTS: [(&str, &str); 3] = [
     ("/spec/containers", "/status/containerStatuses"),
     ("/spec/initContainers", "/status/initContainerStatuses"),
     ("/spec/ephemeralContainers", "/status/ephemeralContainerStatuses"),
 ];
 
 /// The container that is meant.
-fn container<'p>(pod: &'p Object, asked: Option<&'p str>) -> Result<&'p str, Status> {
+pub(super) fn container<'p>(pod: &'p Object, asked: Option<&'p str>) -> Result<&'p str, Status> {
     let names = |list: &str| -> Vec<&'p str> {
         pod.array_at(list).iter().filter_map(|container| container["name"].as_str()).collect()
     };

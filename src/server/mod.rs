@@ -3,7 +3,7 @@
 //! ```text
 //! request → router → auth → handlers/ (get, list, write, patch, delete) ┐
 //!                         → watch     (one cursor a watcher)            ├→ registry → store
-//!                         → logs      (link streams)                    ┘
+//!                         → logs, remote (link streams)                 ┘
 //!                         → links     (the agents' WebSockets, tokens, node keys)
 //! ```
 //! Tasks: one per connection (`http::server`), one per link, one per controller loop (scheduler,
@@ -26,17 +26,21 @@ pub mod namespaces;
 mod options;
 pub mod orphans;
 mod path;
+mod proxy;
 mod query;
 pub mod registry;
+mod remote;
 mod render;
 mod reply;
 mod router;
 mod run;
 pub mod scheduler;
+mod spdy;
 mod token_api;
 pub mod tokens;
 mod top;
 mod watch;
+mod websocket;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -51,6 +55,7 @@ use tokens::Tokens;
 
 /// What every handler of one server shares.
 pub struct State {
+    pub executor: crate::Executor,
     pub registry: Arc<Registry>,
     pub links: Arc<Links>,
     pub tokens: Arc<Tokens>,
@@ -61,6 +66,6 @@ pub struct State {
     pub watchers: watch::Watchers,
     pub top: top::Top,
     pub requests: metrics::Requests,
-    /// Closed when the server ends: what would go on without an end (watches, followed logs) listens.
+    /// Closed when the server ends: what would go on without an end (watches, followed logs, sessions) listens.
     pub closing: smol::channel::Receiver<Infallible>,
 }

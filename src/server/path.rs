@@ -35,6 +35,8 @@ pub enum Route<'a> {
     OpenApiIndex,
     /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`
     OpenApi { group: Cow<'a, str>, version: Cow<'a, str> },
+    /// `/api/v1/nodes/NAME/proxy/…`: the node, and what follows.
+    NodeProxy(Cow<'a, str>, String),
     /// Objects of a kind.
     Objects(Target<'a>),
     /// A path below `/api` or `/apis` that names nothing.
@@ -112,6 +114,14 @@ fn versioned<'a>(group: Cow<'a, str>, mut parts: Vec<Cow<'a, str>>) -> Route<'a>
     if parts.is_empty() {
         return Route::Resources { group, version };
     }
+    if group.is_empty() && version == "v1" {
+        if let [kind, node, proxy, path @ ..] = parts.as_slice()
+            && kind == "nodes"
+            && proxy == "proxy"
+        {
+            return Route::NodeProxy(node.clone(), path.join("/"));
+        }
+    }
     objects(&group, &version, parts).map_or(Route::UnknownObjects, Route::Objects)
 }
 
@@ -140,7 +150,7 @@ fn objects<'a>(group: &str, version: &str, mut parts: Vec<Cow<'a, str>>) -> Opti
 }
 
 /// Parts of a pod that discovery does not tell of: those that are refused by name.
-const UNLISTED: &[&str] = &["attach", "ephemeralcontainers", "exec", "portforward", "proxy", "resize"];
+const UNLISTED: &[&str] = &["proxy", "resize"];
 
 fn subresource(kind: &'static Kind, name: &str) -> Option<&'static str> {
     let listed = kind.subresource(name).map(|found| found.name);

@@ -6,13 +6,11 @@ use std::borrow::Cow;
 #[derive(Debug, Default)]
 pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-/// More parameters than any client sends; the rest are left out.
-const MOST: usize = 64;
-
 impl<'a> Query<'a> {
-    /// `a=1&b=2`, percent-encoded, `+` for a space.
+    /// `a=1&b=2`, percent-encoded, `+` for a space. All of them: a command has one for each word, and a
+    /// request's header is bounded.
     pub fn parse(text: &'a str) -> Self {
-        let pairs = text.split('&').filter(|pair| !pair.is_empty()).take(MOST).map(|pair| {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (decode(name, true), decode(value, true))
         });

@@ -14,7 +14,7 @@ use super::accept::{self, Shape};
 use super::auth::Verdict;
 use super::path::Route;
 use super::reply::{self, Reply};
-use super::{State, handlers, metrics, render, token_api};
+use super::{State, handlers, metrics, proxy, render, token_api};
 use crate::api::{Status, discovery, openapi};
 use crate::http::body;
 use crate::http::server::Peer;
@@ -47,6 +47,7 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
     authenticate(state, &parts.headers, peer).await?;
     match route {
         Route::Objects(target) => handlers::handle(state, &parts, target, body).await,
+        Route::NodeProxy(node, path) => proxy::serve(state, &parts.method, &node, &path).await,
         Route::Tokens(rest) => token_api::handle(state, &parts.method, &rest, body).await,
         Route::UnknownObjects => Err(not_there(parts.uri.path())),
         Route::Unknown => Ok(paths(parts.uri.path() == "/")),

@@ -77,6 +77,7 @@ pub async fn run(
     let links = Links::new(options, registry.clone(), store, tokens.clone(), executor.clone());
     let (open, closing) = smol::channel::bounded(1);
     let state = Arc::new(State {
+        executor: executor.clone(),
         registry: registry.clone(),
         links: links.clone(),
         tokens: tokens.clone(),

@@ -2,8 +2,8 @@
 
 pub mod beneath;
 pub mod cgroup;
-pub mod fifo;
 pub mod device;
+pub mod fifo;
 pub mod file;
 pub mod host;
 pub mod inherited;
@@ -12,8 +12,8 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod notify;
-pub mod process;
 pub mod pid_namespace;
+pub mod process;
 pub mod rootfs;
 pub mod run_file;
 pub mod signal;

@@ -7,11 +7,13 @@ use crate::api::{Cause, Object, names};
 
 mod container;
 mod defaults;
+mod ephemeral;
 mod security;
 mod update;
 mod volume;
 
 pub use defaults::qos_class;
+pub use ephemeral::validate as ephemeral_containers;
 
 /// The pod's rules: computed defaults, a spec that hardly changes, a status that only the node writes.
 pub struct PodStrategy;
@@ -41,8 +43,12 @@ impl Strategy for PodStrategy {
         container::validate(new, &mut causes);
         security::validate(new, &mut causes);
         tolerations(new, &mut causes);
-        if let Some(old) = old {
-            update::validate(new, old, &mut causes);
+        match old {
+            Some(old) => update::validate(new, old, &mut causes),
+            None if !new.array_at("/spec/ephemeralContainers").is_empty() => {
+                causes.push(Cause::forbidden("spec.ephemeralContainers", "cannot be set on create"));
+            }
+            None => {}
         }
         causes
     }

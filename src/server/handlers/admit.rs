@@ -18,9 +18,11 @@ impl Call<'_> {
     pub fn write_options(&self) -> Result<WriteOptions, Status> {
         let mut options =
             WriteOptions { dry_run: dry_run(self.query.all("dryRun"))?, ..WriteOptions::default() };
-        if self.target.subresource == Some("status") {
-            options.subresource = Subresource::Status;
-        }
+        options.subresource = match self.target.subresource {
+            Some("status") => Subresource::Status,
+            Some("ephemeralcontainers") => Subresource::EphemeralContainers,
+            _ => Subresource::None,
+        };
         Ok(options)
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
+use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method};
 
 use super::State;
@@ -28,6 +29,8 @@ pub struct Call<'a> {
     pub target: Target<'a>,
     pub query: Query<'a>,
     pub headers: &'a HeaderMap,
+    /// The connection below, for what takes it over.
+    pub upgrade: Option<OnUpgrade>,
 }
 
 impl Call<'_> {
@@ -64,7 +67,8 @@ pub async fn handle(
     body: Incoming,
 ) -> Result<Reply, Status> {
     let query = Query::parse(parts.uri.query().unwrap_or(""));
-    let call = Call { state, target, query, headers: &parts.headers };
+    let call =
+        Call { state, target, query, headers: &parts.headers, upgrade: parts.extensions.get().cloned() };
     let named = call.target.name.is_some();
     if COMPUTED.contains(&call.target.kind) {
         return if parts.method == Method::GET {
@@ -74,7 +78,7 @@ pub async fn handle(
         };
     }
     match call.target.subresource {
-        None | Some("status") => {}
+        None | Some("status" | "ephemeralcontainers") => {}
         Some(subresource) => return pods::handle(&call, subresource, &parts.method, body).await,
     }
     // Objects of all namespaces are read, never written, at once.

@@ -11,7 +11,7 @@ use crate::api::kinds::{NODE, POD};
 use crate::api::{Object, Reason, Status};
 use crate::server::registry::{Change, Subresource, WriteOptions};
 use crate::server::reply::{self, Reply};
-use crate::server::{body, logs};
+use crate::server::{body, logs, remote};
 
 pub async fn handle(
     call: &Call<'_>,
@@ -23,7 +23,12 @@ pub async fn handle(
         ("log", &Method::GET) => logs::serve(call).await,
         ("binding", &Method::POST) => bind(call, body).await,
         ("eviction", &Method::POST) => evict(call, body).await,
-        ("log" | "binding" | "eviction", _) => Err(Status::method_not_allowed()),
+        ("exec", &Method::GET | &Method::POST) => remote::exec(call).await,
+        ("attach", &Method::GET | &Method::POST) => remote::attach(call).await,
+        ("portforward", &Method::GET | &Method::POST) => remote::forward(call).await,
+        ("log" | "binding" | "eviction" | "exec" | "attach" | "portforward", _) => {
+            Err(Status::method_not_allowed())
+        }
         _ => Err(not_there(subresource)),
     }
 }

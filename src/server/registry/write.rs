@@ -17,6 +17,8 @@ pub enum Subresource {
     None,
     /// The status alone.
     Status,
+    /// A pod's ephemeral containers alone.
+    EphemeralContainers,
     /// All of it, by the server itself (binding, namespace phases, pod ranges): the kind's rules on what may
     /// change do not apply, uid and creation time still cannot.
     Internal,
@@ -269,6 +271,17 @@ fn admit_change(kind: &Kind, new: &mut Object, old: &Object, subresource: Subres
             if counts_generations(kind, new) && new.at("/spec") != old.at("/spec") {
                 new.set("/metadata/generation", old.generation() + 1);
             }
+        }
+        Subresource::EphemeralContainers => {
+            strategy::keep_all_but_ephemeral_containers(new, old);
+            schema::default(kind, new);
+            check_shape(kind, new)?;
+            refuse(kind, new, schema::unsupported(kind, new))?;
+            kind.strategy.prepare_update(new, old);
+            if new.at("/spec") != old.at("/spec") {
+                new.set("/metadata/generation", old.generation() + 1);
+            }
+            return refuse(kind, new, strategy::ephemeral_containers(new, old));
         }
         Subresource::Status => {
             kind.strategy.prepare_status_update(new, old);

@@ -35,6 +35,20 @@ pub fn validate(pod: &Object, causes: &mut Vec<Cause>) {
     }
 }
 
+/// What holds for an ephemeral container as well.
+pub fn basics<'a>(
+    field: &str,
+    container: &'a Value,
+    volumes: &[&str],
+    seen: &mut Vec<&'a str>,
+    causes: &mut Vec<Cause>,
+) {
+    name(field, container, seen, causes);
+    image(field, container, causes);
+    env::validate(field, container, causes);
+    mounts(field, container, volumes, causes);
+}
+
 fn name<'a>(field: &str, container: &'a Value, seen: &mut Vec<&'a str>, causes: &mut Vec<Cause>) {
     let name = text(container, "name");
     let field = format!("{field}.name");

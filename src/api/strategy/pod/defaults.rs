@@ -12,7 +12,7 @@ pub fn apply(pod: &mut Object) {
         volumes.iter_mut().filter_map(Value::as_object_mut).for_each(volume_type);
     }
     let host_network = pod.bool_at("/spec/hostNetwork");
-    for containers in ["/spec/initContainers", "/spec/containers"] {
+    for containers in ["/spec/initContainers", "/spec/containers", "/spec/ephemeralContainers"] {
         let Some(Value::Array(containers)) = pod.at_mut(containers) else { continue };
         for container in containers.iter_mut().filter_map(Value::as_object_mut) {
             pull_policy(container);
