@@ -16,7 +16,7 @@ use super::node::Resources;
 use super::sandbox::Sandbox;
 use super::seccomp;
 use super::users::User;
-use super::volumes::Mount;
+use super::volumes::{self, Mount};
 use crate::api::Object;
 pub use crate::api::strategy::qos_class;
 use crate::containerd::ImageConfig;
@@ -109,6 +109,9 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Spec, Error> {
         }
     }
     linux["resources"] = resources;
+    if let Some(propagation) = volumes::root_propagation(inputs.volumes) {
+        linux["rootfsPropagation"] = propagation.into();
+    }
     let mut process = json!({
         "terminal": container.get("tty") == Some(&Value::Bool(true)),
         "user": {"uid": inputs.user.uid, "gid": inputs.user.gid, "additionalGids": inputs.user.groups},

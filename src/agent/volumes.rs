@@ -27,6 +27,7 @@ use serde_json::Value;
 
 pub use self::error::{Error, Problem};
 use self::limit::Limits;
+pub use self::mounts::root_propagation;
 use super::configs::Configs;
 use super::evictions::Evictions;
 use crate::api::Object;

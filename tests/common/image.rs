@@ -15,6 +15,7 @@ pub struct Image {
     pub name: String,
     pub cmd: Vec<String>,
     pub env: Vec<String>,
+    pub user: String,
     /// Uncompressed tars, bottom first.
     pub layers: Vec<Vec<u8>>,
 }
@@ -24,7 +25,16 @@ impl Image {
     pub fn busybox(name: &str, cmd: &[&str]) -> Image {
         let layers = vec![busybox_layer(), file_layer("etc/motd", name.as_bytes())];
         let cmd = cmd.iter().map(|part| part.to_string()).collect();
-        Image { name: name.into(), cmd, env: vec!["PATH=/bin".into(), "COLOR=green".into()], layers }
+        let env = vec!["PATH=/bin".into(), "COLOR=green".into()];
+        Image { name: name.into(), cmd, env, user: String::new(), layers }
+    }
+
+    /// The same with a file of its own and a user to run as.
+    pub fn with_user(mut self, user: &str, passwd: &str, group: &str) -> Image {
+        self.user = user.into();
+        self.layers.push(file_layer("etc/passwd", passwd.as_bytes()));
+        self.layers.push(file_layer("etc/group", group.as_bytes()));
+        self
     }
 
     fn config(&self) -> Vec<u8> {
@@ -32,7 +42,7 @@ impl Image {
         let config = json!({
             "architecture": architecture(),
             "os": "linux",
-            "config": {"Cmd": self.cmd, "Env": self.env, "Entrypoint": null, "WorkingDir": "/tmp", "User": ""},
+            "config": {"Cmd": self.cmd, "Env": self.env, "Entrypoint": null, "WorkingDir": "/tmp", "User": self.user},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         });
         config.to_string().into_bytes()

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::{GRACE, KILL_LIMIT, POLL, Reset, Step};
 use crate::agent::desired::is_uid;
 use crate::agent::sandbox::{Options, Sandboxes};
-use crate::agent::{network, work};
+use crate::agent::{network, volumes, work};
 use crate::chain;
 use crate::cni::{self, Plugins};
 use crate::sys::cgroup::{self, Cgroups};
@@ -97,6 +97,9 @@ impl<S: FnMut(Step)> Reset<'_, S> {
         };
         for uid in uids.into_iter().filter(|uid| is_uid(uid)) {
             let folder = pods.join(&uid);
+            for error in volumes::unmount_all(&folder) {
+                self.failed(chain(&error));
+            }
             self.tell(format!("folder {}", folder.display()), work::remove_folder(&folder));
         }
     }

@@ -35,6 +35,16 @@ pub fn mounts(
     Ok(mounts)
 }
 
+/// `linux.rootfsPropagation` of a container with these mounts: without it no mount of the container's is seen on the
+/// node, nor the other way around.
+pub fn root_propagation(mounts: &[Mount]) -> Option<&'static str> {
+    let any = |wanted: &str| mounts.iter().any(|mount| mount.options.iter().any(|option| option == wanted));
+    if any("rshared") {
+        return Some("rshared");
+    }
+    any("rslave").then_some("rslave")
+}
+
 /// One of a container's `volumeMounts`.
 struct Wanted<'a> {
     folder: &'a Path,

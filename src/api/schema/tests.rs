@@ -260,7 +260,20 @@ fn every_field_has_a_verdict() {
         ("SecurityContext", SECURITY_CONTEXT),
         ("Sysctl", SYSCTL),
         ("EnvVarSource", ENV_VAR_SOURCE),
-    ] as [(&str, &[Row]); 9]
+        ("Volume", unsupported::volume::VOLUME),
+        ("EmptyDirVolumeSource", unsupported::volume::EMPTY_DIR),
+        ("SecretVolumeSource", unsupported::volume::SECRET_VOLUME),
+        ("ConfigMapVolumeSource", unsupported::volume::CONFIG_MAP_VOLUME),
+        ("KeyToPath", unsupported::volume::KEY_TO_PATH),
+        ("DownwardAPIVolumeSource", unsupported::volume::DOWNWARD_API),
+        ("DownwardAPIVolumeFile", unsupported::volume::DOWNWARD_API_FILE),
+        ("ProjectedVolumeSource", unsupported::volume::PROJECTED),
+        ("VolumeProjection", unsupported::volume::VOLUME_PROJECTION),
+        ("SecretProjection", unsupported::volume::SECRET_PROJECTION),
+        ("ConfigMapProjection", unsupported::volume::CONFIG_MAP_PROJECTION),
+        ("DownwardAPIProjection", unsupported::volume::DOWNWARD_API_PROJECTION),
+        ("VolumeMount", unsupported::volume::VOLUME_MOUNT),
+    ] as [(&str, &[Row]); 22]
     {
         let fields: Vec<&str> =
             table::find("core.v1", of).unwrap().fields().map(|field| field.name).collect();

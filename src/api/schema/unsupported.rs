@@ -5,6 +5,7 @@
 //! changes its row here.
 
 pub(super) mod security;
+pub(super) mod volume;
 
 use serde_json::{Map, Value};
 
@@ -41,7 +42,7 @@ use Rule::{Acts, In, Keys, Only, Refused, Unless};
 
 #[rustfmt::skip]
 pub(super) const POD_SPEC: &[Row] = &[
-    ("volumes",                       Acts),
+    ("volumes",                       In(volume::VOLUME)),
     ("initContainers",                In(CONTAINER)),
     ("containers",                    In(CONTAINER)),
     ("ephemeralContainers",           Acts),
@@ -100,7 +101,7 @@ pub(super) const CONTAINER: &[Row] = &[
     ("resizePolicy",             Refused),
     ("restartPolicy",            Acts),
     ("restartPolicyRules",       Refused),
-    ("volumeMounts",             Acts),
+    ("volumeMounts",             In(volume::VOLUME_MOUNT)),
     ("volumeDevices",            Refused),
     ("livenessProbe",            Acts),
     ("readinessProbe",           Acts),

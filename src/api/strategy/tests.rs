@@ -245,3 +245,82 @@ fn namespaces_nodes_events_leases() {
         ["spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"]
     );
 }
+
+#[test]
+fn volumes_and_their_mounts_are_checked() {
+    let item = |item: Value| json!([{"name": "v", "configMap": {"name": "a", "items": [item]}}]);
+    let field = |item: Value| json!([{"name": "v", "downwardAPI": {"items": [item]}}]);
+    let projected = |source: Value| json!([{"name": "v", "projected": {"sources": [source]}}]);
+    for (volumes, wanted) in [
+        (item(json!({"key": "a", "path": "b/c", "mode": 0o777})), ""),
+        (item(json!({"path": "b"})), "spec.volumes[0].configMap.items[0].key: Required value"),
+        (
+            item(json!({"key": "a", "path": "/b"})),
+            "items[0].path: Invalid value: \"/b\": must be a relative path",
+        ),
+        (item(json!({"key": "a", "path": "a/../b"})), "must not contain '..'"),
+        (item(json!({"key": "a", "path": "..b"})), "must not start with '..'"),
+        (item(json!({"key": "a", "path": "b", "mode": 512})), "items[0].mode: Invalid value: 512"),
+        (
+            json!([{"name": "v", "secret": {"secretName": "a", "defaultMode": -1}}]),
+            "secret.defaultMode: Invalid value",
+        ),
+        (json!([{"name": "v", "hostPath": {"path": "/a/../b"}}]), "hostPath.path: Invalid value"),
+        (
+            json!([{"name": "v", "hostPath": {"path": "/a", "type": "Folder"}}]),
+            "hostPath.type: Unsupported value: \"Folder\"",
+        ),
+        (json!([{"name": "v", "emptyDir": {"sizeLimit": "-1"}}]), "emptyDir.sizeLimit: Forbidden"),
+        (field(json!({"path": "a", "fieldRef": {"fieldPath": "metadata.labels['a']"}})), ""),
+        (
+            field(json!({"path": "a", "fieldRef": {"fieldPath": "status.podIP"}})),
+            "fieldPath: Unsupported value",
+        ),
+        (field(json!({"path": "a"})), "one of fieldRef and resourceFieldRef is required"),
+        (
+            field(json!({"path": "a", "resourceFieldRef": {"resource": "limits.cpu"}})),
+            "resourceFieldRef.containerName: Required",
+        ),
+        (projected(json!({"secret": {"name": "a"}})), ""),
+        (projected(json!({"secret": {}})), "projected.sources[0].secret.name: Required"),
+        (projected(json!({})), "projected.sources[0]: Required value: must specify a volume type"),
+        (json!([{"name": "v", "projected": {}}]), "projected.sources: Required"),
+    ] {
+        let found = messages(
+            POD,
+            &pod(json!({"volumes": volumes, "containers": [{"name": "a", "image": "x"}]})),
+            None,
+        );
+        match wanted {
+            "" => assert_eq!(found, [""; 0]),
+            wanted => assert!(found.len() == 1 && found[0].contains(wanted), "{wanted}: {found:?}"),
+        }
+    }
+    for (mount, privileged, wanted) in [
+        (json!({"mountPropagation": "HostToContainer"}), false, ""),
+        (json!({"mountPropagation": "Bidirectional"}), true, ""),
+        (json!({"mountPropagation": "Bidirectional"}), false, "available only to privileged containers"),
+        (json!({"mountPropagation": "Both"}), true, "mountPropagation: Unsupported value: \"Both\""),
+        (json!({"recursiveReadOnly": "Enabled", "readOnly": true}), false, ""),
+        (json!({"recursiveReadOnly": "Enabled"}), false, "may only be specified when readOnly is true"),
+        (
+            json!({"recursiveReadOnly": "IfPossible", "readOnly": true, "mountPropagation": "HostToContainer"}),
+            false,
+            "may only be specified when mountPropagation is None",
+        ),
+        (json!({"recursiveReadOnly": "Yes"}), false, "recursiveReadOnly: Unsupported value"),
+    ] {
+        let mut entry = json!({"name": "v", "mountPath": "/v"});
+        entry.as_object_mut().unwrap().extend(mount.as_object().unwrap().clone());
+        let container = json!({"name": "a", "image": "x", "volumeMounts": [entry], "securityContext": {"privileged": privileged}});
+        let found = messages(
+            POD,
+            &pod(json!({"volumes": [{"name": "v", "emptyDir": {}}], "containers": [container]})),
+            None,
+        );
+        match wanted {
+            "" => assert_eq!(found, [""; 0]),
+            wanted => assert!(found.len() == 1 && found[0].contains(wanted), "{wanted}: {found:?}"),
+        }
+    }
+}

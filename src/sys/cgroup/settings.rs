@@ -1,6 +1,6 @@
 //! What a control group may take, and its share when others want the same.
 
-use super::{Cgroups, Error, Hierarchy, folders_in, group, inherit_cpuset, parts};
+use super::{Cgroups, Error, Hierarchy, Version, folders_in, group, inherit_cpuset, parts};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -78,9 +78,11 @@ impl Cgroups {
         self.with("cpu").is_some_and(|cpu| cpu.unified || cpu.root.join("cpu.cfs_quota_us").exists())
     }
 
-    /// The sizes of huge pages that can be limited: `2MB`.
+    /// The sizes of huge pages that can be limited: `2MB`. runc limits them in version 2's hierarchy only when
+    /// there is no other.
     pub fn huge_pages(&self) -> Vec<String> {
-        if !self.has("hugetlb") {
+        let is_v2 = self.version == Version::V2;
+        if !self.with("hugetlb").is_some_and(|hierarchy| hierarchy.unified == is_v2) {
             return Vec::new();
         }
         let folders = folders_in(Path::new("/sys/kernel/mm/hugepages")).unwrap_or_default();

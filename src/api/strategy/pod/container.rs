@@ -147,6 +147,7 @@ fn mounts(field: &str, container: &Value, volumes: &[&str], causes: &mut Vec<Cau
         } else if mounts.iter().take(index).any(|other| text(other, "mountPath") == path) {
             causes.push(Cause::invalid(format!("{field}.mountPath"), path, "must be unique"));
         }
+        volume::mount(&field, container, mount, causes);
         volume::relative(&format!("{field}.subPath"), text(mount, "subPath"), causes);
         volume::relative(&format!("{field}.subPathExpr"), text(mount, "subPathExpr"), causes);
         if has(mount, "subPath") && has(mount, "subPathExpr") {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{has, text};
+use crate::api::quantity::Quantity;
 use crate::api::{Cause, Object, names};
 
 pub fn validate(pod: &Object, causes: &mut Vec<Cause>) {
@@ -35,39 +36,186 @@ fn sources(field: &str, volume: &Value, causes: &mut Vec<Cause>) {
         causes.push(Cause::forbidden(format!("{field}.{source}"), "may not specify more than 1 volume type"));
     }
     for source in sources {
+        let body = volume.get(source).unwrap_or(&Value::Null);
+        let field = format!("{field}.{source}");
         let required = match source {
             "hostPath" => "path",
             "configMap" => "name",
             "secret" => "secretName",
             "persistentVolumeClaim" => "claimName",
+            "emptyDir" => {
+                empty_dir(&field, body, causes);
+                continue;
+            }
+            "downwardAPI" | "projected" => "",
             _ => continue,
         };
-        let body = volume.get(source).unwrap_or(&Value::Null);
-        if text(body, required).is_empty() {
-            causes.push(Cause::required(format!("{field}.{source}.{required}"), ""));
+        if !required.is_empty() && text(body, required).is_empty() {
+            causes.push(Cause::required(format!("{field}.{required}"), ""));
         }
-        for (index, item) in super::list(body, "items").iter().enumerate() {
-            for key in ["key", "path"] {
-                if text(item, key).is_empty() {
-                    causes.push(Cause::required(format!("{field}.{source}.items[{index}].{key}"), ""));
-                }
-            }
-            let path = text(item, "path");
-            relative(&format!("{field}.{source}.items[{index}].path"), path, causes);
+        match source {
+            "hostPath" => host_path(&field, body, causes),
+            "projected" => projected(&field, body, causes),
+            _ => files(&field, source == "downwardAPI", body, causes),
         }
-        if has(body, "defaultMode") {
-            let mode = body.get("defaultMode").and_then(Value::as_i64).unwrap_or(-1);
-            if !(0..=0o777).contains(&mode) {
-                let detail = "must be a number between 0 and 0777 (octal), both inclusive";
-                causes.push(Cause::invalid(format!("{field}.{source}.defaultMode"), mode, detail));
-            }
-        }
-    }
-    if volume.get("hostPath").is_some_and(|body| text(body, "path").split('/').any(|part| part == "..")) {
-        let path = volume.pointer("/hostPath/path").cloned().unwrap_or_default();
-        causes.push(Cause::invalid(format!("{field}.hostPath.path"), path, "must not contain '..'"));
+        mode(&field, body, "defaultMode", causes);
     }
 }
+
+fn empty_dir(field: &str, source: &Value, causes: &mut Vec<Cause>) {
+    let limit = source.get("sizeLimit").and_then(|limit| Quantity::from_json(limit).ok());
+    if limit.is_some_and(|limit| limit.nanos() < 0) {
+        let detail = "SizeLimit field must be a valid resource quantity";
+        causes.push(Cause::forbidden(format!("{field}.sizeLimit"), detail));
+    }
+}
+
+fn host_path(field: &str, source: &Value, causes: &mut Vec<Cause>) {
+    const TYPES: &[&str] = &[
+        "",
+        "DirectoryOrCreate",
+        "Directory",
+        "FileOrCreate",
+        "File",
+        "Socket",
+        "CharDevice",
+        "BlockDevice",
+    ];
+    let (path, kind) = (text(source, "path"), text(source, "type"));
+    if path.split('/').any(|part| part == "..") {
+        causes.push(Cause::invalid(format!("{field}.path"), path, BACKSTEPS));
+    }
+    if !TYPES.contains(&kind) {
+        causes.push(Cause::not_supported(format!("{field}.type"), kind, TYPES));
+    }
+}
+
+fn projected(field: &str, source: &Value, causes: &mut Vec<Cause>) {
+    let sources = super::list(source, "sources");
+    if sources.is_empty() {
+        causes.push(Cause::required(format!("{field}.sources"), ""));
+    }
+    for (index, projection) in sources.iter().enumerate() {
+        let field = format!("{field}.sources[{index}]");
+        let given = projection.as_object().into_iter().flatten().filter(|(_, body)| !body.is_null());
+        let given: Vec<_> = given.collect();
+        if given.is_empty() {
+            causes.push(Cause::required(field.as_str(), "must specify a volume type"));
+        }
+        for (kind, body) in &given {
+            let field = format!("{field}.{kind}");
+            if given.len() > 1 {
+                causes.push(Cause::forbidden(field.as_str(), "may not specify more than 1 volume type"));
+            }
+            match kind.as_str() {
+                "configMap" | "secret" if text(body, "name").is_empty() => {
+                    causes.push(Cause::required(format!("{field}.name"), ""));
+                }
+                "configMap" | "secret" | "downwardAPI" => files(&field, *kind == "downwardAPI", body, causes),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The `items` of a source: which key, field or resource becomes which file.
+fn files(field: &str, is_downward: bool, source: &Value, causes: &mut Vec<Cause>) {
+    for (index, item) in super::list(source, "items").iter().enumerate() {
+        let field = format!("{field}.items[{index}]");
+        if is_downward {
+            downward(&field, item, causes);
+        } else if text(item, "key").is_empty() {
+            causes.push(Cause::required(format!("{field}.key"), ""));
+        }
+        let (path, path_field) = (text(item, "path"), format!("{field}.path"));
+        if path.is_empty() {
+            causes.push(Cause::required(path_field.as_str(), ""));
+        }
+        relative(&path_field, path, causes);
+        if path.starts_with("..") && !path.split('/').any(|part| part == "..") {
+            causes.push(Cause::invalid(path_field, path, "must not start with '..'"));
+        }
+        mode(&field, item, "mode", causes);
+    }
+}
+
+fn downward(field: &str, item: &Value, causes: &mut Vec<Cause>) {
+    const FIELDS: &[&str] =
+        &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+    match (item.get("fieldRef").filter(|from| !from.is_null()), has(item, "resourceFieldRef")) {
+        (None, false) => {
+            causes.push(Cause::required(field, "one of fieldRef and resourceFieldRef is required"));
+        }
+        (Some(_), true) => {
+            let detail = "fieldRef and resourceFieldRef can not be specified simultaneously";
+            causes.push(Cause::invalid(field, "resource", detail));
+        }
+        (Some(from), false) => {
+            let path = text(from, "fieldPath");
+            let keyed = ["metadata.labels['", "metadata.annotations['"];
+            let is_keyed = keyed.iter().any(|start| path.starts_with(start) && path.ends_with("']"));
+            if !FIELDS.contains(&path) && !is_keyed {
+                causes.push(Cause::not_supported(format!("{field}.fieldRef.fieldPath"), path, FIELDS));
+            }
+        }
+        (None, true) => {
+            for key in ["containerName", "resource"] {
+                if item
+                    .pointer(&format!("/resourceFieldRef/{key}"))
+                    .and_then(Value::as_str)
+                    .is_none_or(str::is_empty)
+                {
+                    causes.push(Cause::required(format!("{field}.resourceFieldRef.{key}"), ""));
+                }
+            }
+        }
+    }
+}
+
+fn mode(field: &str, value: &Value, key: &str, causes: &mut Vec<Cause>) {
+    if has(value, key) {
+        let mode = value.get(key).and_then(Value::as_i64).unwrap_or(-1);
+        if !(0..=0o777).contains(&mode) {
+            let detail = "must be a number between 0 and 0777 (octal), both inclusive";
+            causes.push(Cause::invalid(format!("{field}.{key}"), mode, detail));
+        }
+    }
+}
+
+/// How one of a container's `volumeMounts` is mounted.
+pub fn mount(field: &str, container: &Value, mount: &Value, causes: &mut Vec<Cause>) {
+    let propagation = text(mount, "mountPropagation");
+    let propagation_field = format!("{field}.mountPropagation");
+    let is_privileged = container.pointer("/securityContext/privileged") == Some(&Value::Bool(true));
+    match propagation {
+        "" | "None" | "HostToContainer" => {}
+        "Bidirectional" if is_privileged => {}
+        "Bidirectional" => {
+            let detail = "Bidirectional mount propagation is available only to privileged containers";
+            causes.push(Cause::forbidden(propagation_field, detail));
+        }
+        other => {
+            let supported = &["Bidirectional", "HostToContainer", "None"];
+            causes.push(Cause::not_supported(propagation_field, other, supported));
+        }
+    }
+    let field = format!("{field}.recursiveReadOnly");
+    match text(mount, "recursiveReadOnly") {
+        "" | "Disabled" => {}
+        "Enabled" | "IfPossible" => {
+            if mount.get("readOnly") != Some(&Value::Bool(true)) {
+                causes.push(Cause::forbidden(field.as_str(), "may only be specified when readOnly is true"));
+            }
+            if !matches!(propagation, "" | "None") {
+                let detail = "may only be specified when mountPropagation is None or not specified";
+                causes.push(Cause::forbidden(field, detail));
+            }
+        }
+        other => causes.push(Cause::not_supported(field, other, &["Disabled", "Enabled", "IfPossible"])),
+    }
+}
+
+const BACKSTEPS: &str = "must not contain '..'";
 
 /// A path that stays where it is put.
 pub fn relative(field: &str, path: &str, causes: &mut Vec<Cause>) {
@@ -75,6 +223,6 @@ pub fn relative(field: &str, path: &str, causes: &mut Vec<Cause>) {
         causes.push(Cause::invalid(field, path, "must be a relative path"));
     }
     if path.split('/').any(|part| part == "..") {
-        causes.push(Cause::invalid(field, path, "must not contain '..'"));
+        causes.push(Cause::invalid(field, path, BACKSTEPS));
     }
 }
