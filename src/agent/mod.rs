@@ -269,7 +269,7 @@ where
     .map_err(Error::Desired)?;
 
     let node =
-        describe(&config, cgroups, containerd_version, &health, &network, &pressure, &outbox, standing);
+        describe(&config, cgroups, containerd_version, (&health, &network, &pressure), &outbox, standing);
     let link = link(outbox.clone());
     let pod_loop = async {
         pods.run(&wake).await;
@@ -346,9 +346,7 @@ async fn describe(
     config: &Config,
     cgroups: Cgroups,
     containerd_version: String,
-    health: &Health,
-    network: &Network,
-    pressure: &Pressure,
+    (health, network, pressure): (&Health, &Network, &Pressure),
     outbox: &Outbox,
     standing: &Standing,
 ) -> Infallible {

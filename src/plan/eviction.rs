@@ -142,7 +142,7 @@ mod tests {
         ] {
             assert_eq!(super::first(candidates).unwrap().uid, first);
         }
-        assert_eq!(super::first(vec![]), None);
+        assert_eq!(first(vec![]), None);
     }
 
     fn pod(spec: Value) -> Object {
