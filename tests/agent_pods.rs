@@ -65,6 +65,7 @@ impl Node {
             cni_conf_dir: folder.join("net.d"),
             resolv_conf: "/etc/resolv.conf".into(),
             cgroup_parent: format!("/{}", containerd.namespace()),
+            eviction: Default::default(),
             bridge: format!("mg{}-{number}", std::process::id() % 1_000_000),
             executable: env!("CARGO_BIN_EXE_midge").into(),
             log_limits: Default::default(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::images;
 use super::logger::Limits;
+use super::pressure;
 use crate::http::Url;
 use crate::token::JoinToken;
 
@@ -55,6 +56,8 @@ pub struct Config {
     pub cgroup_parent: String,
     /// The bridge of our own network configuration: `midge0`, at most 15 bytes.
     pub bridge: String,
+    /// When the node counts as short of something, and ends pods for it.
+    pub eviction: pressure::Options,
     /// The program that containerd starts as a container's logger: midge's own. It is found in
     /// `/proc/self/exe` by the command line; tests name their build's.
     pub executable: PathBuf,

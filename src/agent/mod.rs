@@ -27,6 +27,7 @@ pub mod outbox;
 pub mod pause;
 pub mod pod;
 pub mod pods;
+pub mod pressure;
 pub mod probes;
 pub mod record;
 pub mod reset;
@@ -35,6 +36,7 @@ pub mod seccomp;
 pub mod session;
 pub mod spec;
 pub mod standing;
+pub mod stats;
 pub mod status;
 pub mod streams;
 pub mod users;
@@ -60,10 +62,12 @@ use self::images::Images;
 use self::network::Network;
 use self::outbox::{Cluster, Outbox};
 use self::pods::{Health, Parts, Pods};
+use self::pressure::Pressure;
 use self::probes::Probes;
 use self::sandbox::Sandboxes;
 use self::spec::Machine;
 use self::standing::Standing;
+use self::stats::Stats;
 use self::streams::Streams;
 use self::users::Users;
 use self::volumes::Volumes;
@@ -171,6 +175,18 @@ where
     let cluster = pods::load_cluster(&folder);
     let network = Arc::new(Network::choose(&config).map_err(Error::Network)?);
     let wake = Wake::default();
+    let pressure = Pressure::default();
+    let stats = Arc::new(Stats::new(
+        stats::Options {
+            client: client.clone(),
+            snapshotter: config.snapshotter.clone(),
+            cgroups: cgroups.clone(),
+            cgroup_parent: config.cgroup_parent.clone(),
+            pods_folder: config.pods_folder(),
+            node_name: config.node_name.clone(),
+        },
+        pressure.clone(),
+    ));
     let arrivals = Wake::default();
     let evictions = Evictions::new(wake.clone());
     let handlers = Handlers { client: client.clone(), run_dir: config.run_dir.clone() };
@@ -178,6 +194,7 @@ where
     let probes = Probes::new(executor.clone(), handlers.clone(), wake.clone(), events);
     let streams = Streams {
         client: client.clone(),
+        stats: Arc::clone(&stats),
         pods_folder: config.pods_folder(),
         run_dir: config.run_dir.clone(),
         storage: config.storage_folder(),
@@ -193,6 +210,17 @@ where
         cgroups: cgroups.clone(),
         executable: config.executable.clone(),
     });
+    let watch = pressure::Watch {
+        pressure: pressure.clone(),
+        stats,
+        evictions: evictions.clone(),
+        outbox: outbox.clone(),
+        node_name: config.node_name.clone(),
+        data_dir: config.data_dir.clone(),
+        cgroups: cgroups.clone(),
+        options: config.eviction.clone(),
+        changed: health.1.clone(),
+    };
     let images = Images::new(images::Parts {
         client: client.clone(),
         folder: &config.images_folder(),
@@ -200,7 +228,7 @@ where
         platform: Platform::host(),
         settings: config.images.clone(),
         executor: executor.clone(),
-        wake: wake.clone(),
+        wake: arrivals.clone(),
     });
     let images = Arc::new(images);
     let configs = Configs::new(folder.join("configs"));
@@ -260,7 +288,8 @@ where
     )
     .map_err(Error::Desired)?;
 
-    let node = describe(&config, cgroups, containerd_version, &health, &network, &outbox, standing);
+    let node =
+        describe(&config, cgroups, containerd_version, (&health, &network, &pressure), &outbox, standing);
     let link = link(outbox.clone());
     let pod_loop = async {
         pods.run(&wake).await;
@@ -275,6 +304,7 @@ where
         images.import_folder().await;
         images.tend().await;
     });
+    let _pressure = executor.spawn(watch.run());
     let _limits = executor.spawn(async move { limits.run().await });
     if config.node_key_path().exists() {
         // A node that has joined runs its pods whether a server is in reach or not.
@@ -337,8 +367,7 @@ async fn describe(
     config: &Config,
     cgroups: Cgroups,
     containerd_version: String,
-    health: &Health,
-    network: &Network,
+    (health, network, pressure): (&Health, &Network, &Pressure),
     outbox: &Outbox,
     standing: &Standing,
 ) -> Infallible {
@@ -351,11 +380,13 @@ async fn describe(
         data_dir: config.data_dir.clone(),
         max_pods: MAX_PODS,
         cgroups,
+        lack: pressure.lack(),
         not_ready: None,
         now: SystemTime::UNIX_EPOCH,
     };
     let mut told = None;
     loop {
+        options.lack = pressure.lack();
         options.not_ready = health.trouble().or_else(|| network.trouble());
         options.now = SystemTime::UNIX_EPOCH;
         let timeless = node::describe(&options).to_vec();

@@ -1,6 +1,7 @@
 //! What the node says of itself: the Node object.
 
 use crate::agent::config::Taint;
+use crate::agent::pressure::Lack;
 use crate::api::{Object, discovery, kinds, time};
 use crate::plan::volume::STORAGE_PATH;
 use crate::sys::cgroup::Cgroups;
@@ -27,6 +28,8 @@ pub struct NodeOptions {
     /// 110 in Kubernetes.
     pub max_pods: u32,
     pub cgroups: Cgroups,
+    /// What the node is short of.
+    pub lack: Lack,
     /// Why pods can't run just now (no containerd, no network); None: Ready.
     pub not_ready: Option<String>,
     pub now: SystemTime,
@@ -69,7 +72,7 @@ pub fn describe(options: &NodeOptions) -> Object {
             "addresses": addresses(options),
             "capacity": quantities(capacity, options.max_pods),
             "allocatable": quantities(allocatable(capacity), options.max_pods),
-            "conditions": conditions(options, capacity),
+            "conditions": conditions(options),
             "nodeInfo": info(options),
         }),
     );
@@ -150,7 +153,7 @@ fn info(options: &NodeOptions) -> Value {
     })
 }
 
-fn conditions(options: &NodeOptions, capacity: Resources) -> Vec<Value> {
+fn conditions(options: &NodeOptions) -> Vec<Value> {
     let now = time::format(options.now);
     let condition = |kind: &str, status: bool, reason: &str, message: &str| {
         json!({
@@ -171,43 +174,32 @@ fn conditions(options: &NodeOptions, capacity: Resources) -> Vec<Value> {
         None => condition("Ready", true, "KubeletReady", "kubelet is posting ready status"),
         Some(why) => condition("Ready", false, "KubeletNotReady", why),
     };
-    vec![
+    let mut conditions = vec![
         pressure(
             "MemoryPressure",
-            memory_is_short(capacity),
+            options.lack.memory,
             ["KubeletHasInsufficientMemory", "kubelet has insufficient memory available"],
             ["KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
         ),
         pressure(
             "DiskPressure",
-            disk_is_short(&options.data_dir),
+            options.lack.disk,
             ["KubeletHasDiskPressure", "kubelet has disk pressure"],
             ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
         ),
         pressure(
             "PIDPressure",
-            processes_are_short(),
+            options.lack.processes,
             ["KubeletHasInsufficientPID", "kubelet has insufficient PID available"],
             ["KubeletHasSufficientPID", "kubelet has sufficient PID available"],
         ),
         ready,
-    ]
-}
-
-/// Less than a twentieth, or than 100 MiB on a machine with more than 2 GiB.
-fn memory_is_short(capacity: Resources) -> bool {
-    host::memory_available().is_ok_and(|available| available < (capacity.memory / 20).min(100 * MIB))
-}
-
-/// Less than a tenth of the bytes or a twentieth of the inodes, as in Kubernetes.
-fn disk_is_short(path: &Path) -> bool {
-    let bytes = host::disk(path).is_ok_and(|disk| disk.available < disk.total / 10);
-    bytes || host::inodes(path).is_some_and(|(total, free)| free < total / 20)
-}
-
-fn processes_are_short() -> bool {
-    let (Some(most), Some(now)) = (host::pid_max(), host::threads()) else { return false };
-    now > most / 10 * 9
+    ];
+    // There only where it is the case: Kubernetes has no word for it.
+    if let Some(missing) = options.cgroups.missing() {
+        conditions.push(condition("CgroupControllersMissing", true, "LimitsNotEnforced", &missing));
+    }
+    conditions
 }
 
 #[cfg(test)]
@@ -225,6 +217,7 @@ mod tests {
             data_dir: "/".into(),
             max_pods: 110,
             cgroups: cgroup::detect().unwrap(),
+            lack: Lack::default(),
             not_ready: None,
             now: SystemTime::UNIX_EPOCH,
         }
@@ -251,6 +244,17 @@ mod tests {
             describe(&NodeOptions { not_ready: Some("containerd does not answer".into()), ..options() });
         assert_eq!(node.str_at("/status/conditions/3/status"), "False");
         assert_eq!(node.str_at("/status/conditions/3/message"), "containerd does not answer");
+    }
+
+    #[test]
+    fn says_what_lacks() {
+        let lack = Lack { memory: true, ..Lack::default() };
+        let node = describe(&NodeOptions { lack, cgroups: Cgroups::none(), ..options() });
+        assert_eq!(node.str_at("/status/conditions/0/reason"), "KubeletHasInsufficientMemory");
+        assert_eq!(node.str_at("/status/conditions/1/reason"), "KubeletHasNoDiskPressure");
+        assert_eq!(node.str_at("/status/conditions/4/type"), "CgroupControllersMissing");
+        let message = node.str_at("/status/conditions/4/message");
+        assert!(message.contains("cpu, memory, pids") && message.contains("CONFIG_CGROUP_PIDS"), "{message}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::desired::{self, Pod};
 use super::exec::process;
 use super::logs;
 use super::record::Record;
+use super::stats::Stats;
 use super::volumes;
 use crate::api::{Status, kinds};
 use crate::containerd::Client;
@@ -25,6 +26,7 @@ pub type Serve = Arc<dyn Fn(StreamRequest, Stream) -> future::Boxed<Result<(), S
 /// What serving needs.
 pub struct Streams {
     pub client: Client,
+    pub stats: Arc<Stats>,
     /// `<data>/agent/pods`.
     pub pods_folder: PathBuf,
     /// `/run/midge`: pinned namespaces, FIFOs.
@@ -57,9 +59,7 @@ impl Streams {
                 Box::pin(volumes::claim::reclaim(&self.storage, request, stream)).await
             }
             StreamRequest::Attach(request) => Box::pin(session::attach(self, request, stream)).await,
-            StreamRequest::Read(_) => {
-                stream.end(&Status::internal("this node can't do that yet").to_vec()).await
-            }
+            StreamRequest::Read(request) => Box::pin(self.stats.serve(&request, stream)).await,
         }
     }
 

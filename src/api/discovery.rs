@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{KINDS, Kind};
+use super::Kind;
+use super::kinds::served;
 
 /// The Kubernetes version that the schema comes from.
 pub const KUBERNETES: (&str, &str, &str) = ("1", "37", "0");
@@ -180,13 +181,13 @@ fn group_version(group: &str, version: &str) -> String {
 }
 
 fn kinds(group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
-    KINDS.iter().copied().filter(move |kind| kind.group == group && kind.version == version)
+    served().filter(move |kind| kind.group == group && kind.version == version)
 }
 
 /// Groups in the order of their first kind.
 fn groups() -> Vec<&'static str> {
     let mut groups = Vec::new();
-    for kind in KINDS {
+    for kind in served() {
         if !groups.contains(&kind.group) {
             groups.push(kind.group);
         }
@@ -197,7 +198,7 @@ fn groups() -> Vec<&'static str> {
 /// A group's versions, the preferred one first.
 fn versions(group: &str) -> Vec<&'static str> {
     let mut versions = Vec::new();
-    for kind in KINDS.iter().filter(|kind| kind.group == group) {
+    for kind in served().filter(|kind| kind.group == group) {
         if !versions.contains(&kind.version) {
             versions.push(kind.version);
         }

@@ -66,10 +66,18 @@ pub static KINDS: &[&Kind] = &[
     STORAGE_CLASS,
 ];
 
+/// Kinds that are made when they are asked for: discovery tells of them, nothing stores them.
+pub static COMPUTED: &[&Kind] = &[NODE_METRICS, POD_METRICS];
+
+/// Every kind that can be read.
+pub fn served() -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter().chain(COMPUTED).copied()
+}
+
 impl Kind {
     /// By URL: group ("" for core), version, plural.
     pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-        KINDS.iter().copied().find(|k| k.group == group && k.version == version && k.plural == plural)
+        served().find(|k| k.group == group && k.version == version && k.plural == plural)
     }
 
     /// By what an object says of itself.
@@ -341,6 +349,26 @@ pub static LEASE: &Kind = &Kind {
     strategy: &strategy::LeaseStrategy,
     ..CORE
 };
+
+/// What computed kinds have.
+const METRICS: Kind = Kind {
+    group: "metrics.k8s.io",
+    version: "v1beta1",
+    verbs: &["get", "list"],
+    columns: table::METRICS,
+    ..CORE
+};
+
+pub static NODE_METRICS: &Kind = &Kind {
+    kind: "NodeMetrics",
+    plural: "nodes",
+    list_kind: "NodeMetricsList",
+    namespaced: false,
+    ..METRICS
+};
+
+pub static POD_METRICS: &Kind =
+    &Kind { kind: "PodMetrics", plural: "pods", list_kind: "PodMetricsList", ..METRICS };
 
 #[cfg(test)]
 mod tests {

@@ -7,11 +7,13 @@ use serde_json::{Map, Value, json};
 use super::{Kind, Object};
 
 mod columns;
+mod metrics;
 mod node;
 mod pod;
 mod storage;
 
 pub use columns::{CONFIG_MAP, EVENT, LEASE, NAME_AND_AGE, NAMESPACE, SECRET, SERVICE_ACCOUNT};
+pub use metrics::METRICS;
 pub use node::NODE;
 pub use pod::POD;
 pub use storage::{PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS};

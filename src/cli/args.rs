@@ -87,6 +87,13 @@ macro_rules! node_command {
             /// folder for sockets and namespaces, gone after a reboot (default /run/midge, or one named after the data folder)
             #[argh(option, arg_name = "folder")]
             pub run_dir: Option<String>,
+            /// when pods are evicted (default memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,
+            /// imagefs.available<15%,imagefs.inodesFree<5%,pid.available<10%)
+            #[argh(option, arg_name = "thresholds")]
+            pub eviction_hard: Option<String>,
+            /// how long the node's pressure conditions stay after their cause has gone (default 5m)
+            #[argh(option, arg_name = "time")]
+            pub eviction_pressure_transition_period: Option<String>,
             /// configuration file (default /etc/midge/config.yaml)
             // Taken by `layers` before argh sees it; it is here for the help.
             #[argh(option, short = 'c', arg_name = "file")]
@@ -119,6 +126,8 @@ macro_rules! node_command {
                     container_log_max_size: self.container_log_max_size.take(),
                     container_log_max_files: self.container_log_max_files.take(),
                     run_dir: self.run_dir.take(),
+                    eviction_hard: self.eviction_hard.take(),
+                    eviction_pressure_transition_period: self.eviction_pressure_transition_period.take(),
                 }
             }
         }
@@ -146,6 +155,8 @@ pub struct NodeArgs {
     pub container_log_max_size: Option<String>,
     pub container_log_max_files: Option<String>,
     pub run_dir: Option<String>,
+    pub eviction_hard: Option<String>,
+    pub eviction_pressure_transition_period: Option<String>,
 }
 
 node_command! {

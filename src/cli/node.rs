@@ -5,12 +5,14 @@ use super::error::Error;
 use crate::agent::config::{Config, Taint};
 use crate::agent::images;
 use crate::agent::logger::Limits;
+use crate::agent::pressure::{self, threshold};
 use crate::api::names;
 use crate::api::quantity::Quantity;
 use crate::cni::Plugins;
 use crate::http::Url;
 use crate::{sys, token::JoinToken};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Looked for in this order when no socket is named.
 const SOCKETS: &[&str] = &[
@@ -106,6 +108,7 @@ pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
         cgroup_parent: format!("/{}", own.own),
         bridge: own.bridge,
         log_limits: log_limits(args.container_log_max_size, args.container_log_max_files)?,
+        eviction: eviction(args.eviction_hard, args.eviction_pressure_transition_period)?,
         set_clock: true,
         executable: std::env::current_exe()
             .map_err(|source| Error::ReadFile { path: "/proc/self/exe".into(), source })?,
@@ -153,6 +156,32 @@ fn image_settings(
     }
     let registries = registries.map_or(usual.registries, PathBuf::from);
     Ok(images::Settings { registries, gc_high, gc_low, ..usual })
+}
+
+fn eviction(hard: Option<String>, transition: Option<String>) -> Result<pressure::Options, Error> {
+    let mut options = pressure::Options::default();
+    if let Some(value) = hard {
+        options.hard = threshold::parse(&value);
+        if options.hard.is_none() {
+            return Err(Error::BadValue { flag: "eviction-hard", value, expected: threshold::EXPECTED });
+        }
+    }
+    if let Some(value) = transition {
+        options.transition = duration(&value).ok_or(Error::BadValue {
+            flag: "eviction-pressure-transition-period",
+            value,
+            expected: "a time such as 30s, 5m or 1h",
+        })?;
+    }
+    Ok(options)
+}
+
+/// `30s`, `5m`, `1h`.
+fn duration(text: &str) -> Option<Duration> {
+    let (unit, seconds) =
+        [('s', 1), ('m', 60), ('h', 3600)].into_iter().find(|(unit, _)| text.ends_with(*unit))?;
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    number.checked_mul(seconds).map(Duration::from_secs)
 }
 
 /// The socket that is named, or the first of the usual ones that is there.

@@ -26,6 +26,7 @@ mod store;
 mod task;
 mod types;
 mod unpack;
+mod usage;
 
 /// gRPC itself, for other servers than containerd.
 pub mod grpc {
@@ -47,3 +48,4 @@ pub use lease::Lease;
 pub use platform::Platform;
 pub use snapshot::{Mount, Snapshot, SnapshotKind};
 pub use task::{Exit, Stdio, Task, TaskStatus};
+pub use usage::SnapshotUsage;

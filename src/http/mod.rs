@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod client;
+pub mod exposition;
 mod guard;
 mod idle;
 pub mod server;

@@ -1,5 +1,6 @@
 //! Floor 1: pure decisions. No I/O, no clock, no async: `now` is an argument.
 
+pub mod eviction;
 pub mod node_selector;
 pub mod pod;
 pub mod schedule;

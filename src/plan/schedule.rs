@@ -27,6 +27,11 @@ pub struct Pod {
     claims: Vec<Claim>,
 }
 
+/// What a pod requests of a resource: CPU in thousandths, everything else in whole units.
+pub fn requested(pod: &Object, resource: &str) -> i64 {
+    Requests::of(pod).amount(resource)
+}
+
 impl Pod {
     pub fn of(pod: &Object) -> Self {
         let selector = pod.map_at("/spec/nodeSelector").into_iter().flatten();

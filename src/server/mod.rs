@@ -22,6 +22,7 @@ mod handlers;
 pub mod kubeconfig;
 pub mod links;
 mod logs;
+mod metrics;
 pub mod namespaces;
 mod options;
 pub mod orphans;
@@ -38,6 +39,7 @@ pub mod scheduler;
 mod spdy;
 mod token_api;
 pub mod tokens;
+mod top;
 mod watch;
 mod websocket;
 
@@ -63,6 +65,8 @@ pub struct State {
     /// The CA's certificate, as `/cacerts` serves it.
     pub certificate_pem: String,
     pub watchers: watch::Watchers,
+    pub top: top::Top,
+    pub requests: metrics::Requests,
     /// Closed when the server ends: what would go on without an end (watches, followed logs, sessions) listens.
     pub closing: smol::channel::Receiver<Infallible>,
 }

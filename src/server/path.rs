@@ -13,6 +13,8 @@ pub enum Route<'a> {
     Health,
     /// `/version`
     Version,
+    /// `/metrics`
+    Metrics,
     /// `/cacerts`
     Certificate,
     /// `/v1-midge/connect`
@@ -67,6 +69,7 @@ impl<'a> Route<'a> {
         match parts[0].as_ref() {
             "healthz" | "livez" | "readyz" => Self::Health,
             "version" if rest.is_empty() => Self::Version,
+            "metrics" if rest.is_empty() => Self::Metrics,
             "cacerts" if rest.is_empty() => Self::Certificate,
             "v1-midge" => own(rest),
             "api" if rest.is_empty() => Self::Core,

@@ -70,6 +70,26 @@ impl Rendering {
         }
     }
 
+    /// A list of objects at hand, which has no resourceVersion.
+    pub fn objects(&self, objects: &[Object]) -> Vec<u8> {
+        let mut text = self.head(&List::default());
+        for (index, object) in objects.iter().enumerate() {
+            if index > 0 {
+                text.push(b',');
+            }
+            match self.shape {
+                Shape::Table => {
+                    text.extend(
+                        table::row(self.kind, object, self.now, self.include).to_string().into_bytes(),
+                    );
+                }
+                _ => text.extend(self.object(object, false)),
+            }
+        }
+        text.extend_from_slice(b"]}\n");
+        text
+    }
+
     fn table(&self, object: &Object, headers: bool) -> Vec<u8> {
         let metadata = json!({"resourceVersion": object.str_at("/metadata/resourceVersion")});
         let objects = std::slice::from_ref(object);

@@ -14,7 +14,7 @@ use super::accept::{self, Shape};
 use super::auth::Verdict;
 use super::path::Route;
 use super::reply::{self, Reply};
-use super::{State, handlers, proxy, render, token_api};
+use super::{State, handlers, metrics, proxy, render, token_api};
 use crate::api::{Status, discovery, openapi};
 use crate::http::body;
 use crate::http::server::Peer;
@@ -26,15 +26,15 @@ pub async fn handle(state: Arc<State>, request: Request<Incoming>, peer: Peer) -
     if request.uri().path() == CONNECT_PATH {
         return state.links.clone().connect(request, peer).await;
     }
-    match answer(&state, request, peer).await {
-        Ok(reply) => reply,
-        Err(status) => {
-            if status.code == 500 {
-                log::error!("a request failed: {status}");
-            }
-            reply::status(&status)
+    let method = request.method().clone();
+    let reply = answer(&state, request, peer).await.unwrap_or_else(|status| {
+        if status.code == 500 {
+            log::error!("a request failed: {status}");
         }
-    }
+        reply::status(&status)
+    });
+    state.requests.count(&method, reply.status());
+    reply
 }
 
 async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> Result<Reply, Status> {
@@ -52,6 +52,7 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
         Route::UnknownObjects => Err(not_there(parts.uri.path())),
         Route::Unknown => Ok(paths(parts.uri.path() == "/")),
         _ if !reading => Err(Status::method_not_allowed()),
+        Route::Metrics => metrics::serve(state),
         route => document(route, &parts.headers, peer),
     }
 }
@@ -167,14 +168,15 @@ fn tagged(headers: &HeaderMap, make: impl FnOnce() -> Reply) -> Reply {
 /// What there is, at `/` and, as upstream, with a 404 at every path that is not there.
 fn paths(root: bool) -> Reply {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
-    for kind in crate::api::KINDS.iter().filter(|kind| !kind.group.is_empty()) {
+    for kind in crate::api::kinds::served().filter(|kind| !kind.group.is_empty()) {
         for path in [format!("/apis/{}", kind.group), format!("/apis/{}/{}", kind.group, kind.version)] {
             if !paths.contains(&path) {
                 paths.push(path);
             }
         }
     }
-    let others = ["/cacerts", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+    let others =
+        ["/cacerts", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
     paths.extend(others.map(str::to_owned));
     let code = if root { StatusCode::OK } else { StatusCode::NOT_FOUND };
     reply::full(code, reply::JSON, json!({ "paths": paths }).to_string())

@@ -87,6 +87,8 @@ pub async fn run(
         attempts: Attempts::default(),
         certificate_pem: authority.certificate_pem().to_owned(),
         watchers: watch::Watchers::default(),
+        top: Default::default(),
+        requests: Default::default(),
         closing,
     });
     drop(secret);

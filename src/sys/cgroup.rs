@@ -1,6 +1,7 @@
 //! Control groups, versions 1 and 2 (cgroups(7)).
 
 mod settings;
+pub mod usage;
 
 pub use settings::{MIN_CPU_SHARES, Settings, page_size};
 
@@ -159,6 +160,26 @@ impl Cgroups {
             &read("/proc/cmdline"),
             Path::new("/etc/default/grub").exists(),
         ))
+    }
+
+    /// What can't be enforced on this machine, and what to do about it; None when every controller is there that pods'
+    /// limits need.
+    pub fn missing(&self) -> Option<String> {
+        let missing: Vec<&str> =
+            ["cpu", "memory", "pids"].into_iter().filter(|name| !self.has(name)).collect();
+        if missing.is_empty() {
+            return None;
+        }
+        let mut text =
+            format!("limits of pods are not enforced without cgroup controllers: {}", missing.join(", "));
+        if let Some(advice) = self.memory_advice() {
+            text += &format!("; {advice}");
+        }
+        if missing.iter().any(|name| *name != "memory") {
+            text += "; cpu takes a kernel with CONFIG_CGROUP_SCHED=y and CONFIG_CFS_BANDWIDTH=y, pids one with \
+                     CONFIG_CGROUP_PIDS=y, and a machine that is a container gets them from its host";
+        }
+        Some(text)
     }
 
     /// What the hierarchy's visible root is limited to. On a machine that is no container the root

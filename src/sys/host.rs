@@ -95,11 +95,36 @@ pub fn memory_available() -> io::Result<u64> {
     memory("MemAvailable:")
 }
 
+/// Bytes in use, the page cache included, and those of them that Kubernetes calls the working set: all but the
+/// inactive part of the cache.
+pub fn memory_used() -> io::Result<(u64, u64)> {
+    let used = memory("MemTotal:")?.saturating_sub(memory("MemFree:")?);
+    Ok((used, used.saturating_sub(memory("Inactive(file):")?)))
+}
+
 fn memory(name: &str) -> io::Result<u64> {
     let text = fs::read_to_string("/proc/meminfo")?;
     let kib =
         text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok());
     kib.map(|kib| kib * 1024).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// When the machine was started, to the second.
+pub fn boot_time() -> Option<SystemTime> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let seconds = text.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+/// Time that the processors have worked since the start, in nanoseconds.
+pub fn cpu_nanos() -> Option<u64> {
+    // user nice system idle iowait irq softirq steal, in hundredths of a second: proc_stat(5).
+    const TICK: u64 = 10_000_000;
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let numbers = text.lines().find_map(|line| line.strip_prefix("cpu "))?.split_whitespace();
+    let numbers = numbers.map_while(|word| word.parse::<u64>().ok()).enumerate().take(8);
+    let busy: u64 = numbers.filter(|(index, _)| !matches!(index, 3 | 4)).map(|(_, ticks)| ticks).sum();
+    busy.checked_mul(TICK)
 }
 
 /// Processors that may be used.

@@ -19,4 +19,6 @@ pub mod rootfs;
 pub mod run_file;
 pub mod signal;
 pub mod socket;
+pub mod this_process;
+pub mod traffic;
 pub mod usage;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::AddAssign;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -13,13 +14,32 @@ const MAX_DEPTH: usize = 128;
 /// Inodes with several names are counted once, up to so many.
 const MAX_LINKED: usize = 16_384;
 
-/// Bytes that the folder and all in it take. No symbolic link is followed and no other file system entered, whoever
-/// changes the folder meanwhile. Ends as soon as it is more than `enough`.
+/// What files take, not what they say their length is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    pub bytes: u64,
+    pub inodes: u64,
+}
+
+impl AddAssign for Used {
+    fn add_assign(&mut self, other: Used) {
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.inodes = self.inodes.saturating_add(other.inodes);
+    }
+}
+
+/// The bytes of [`measure`].
 pub fn used(folder: &Path, enough: u64) -> io::Result<u64> {
+    measure(folder, enough).map(|used| used.bytes)
+}
+
+/// What the folder and all in it take. No symbolic link is followed and no other file system entered, whoever
+/// changes the folder meanwhile. Ends as soon as they are more than `enough` bytes.
+pub fn measure(folder: &Path, enough: u64) -> io::Result<Used> {
     let open = |parent: &OwnedFd, name: &std::ffi::CStr| openat(parent, name, FLAGS, Mode::empty());
     let root = openat(CWD, folder, FLAGS, Mode::empty())?;
     let stat = fstat(&root)?;
-    let (device, mut bytes) = (stat.st_dev, blocks(&stat));
+    let (device, mut used) = (stat.st_dev, Used { bytes: blocks(&stat), inodes: 1 });
     let mut linked = BTreeSet::new();
     let mut stack = vec![(Dir::read_from(&root)?, root)];
     while let Some((entries, folder)) = stack.last_mut() {
@@ -41,9 +61,9 @@ pub fn used(folder: &Path, enough: u64) -> io::Result<u64> {
         }
         let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if is_folder || stat.st_nlink < 2 || linked.len() >= MAX_LINKED || linked.insert(stat.st_ino) {
-            bytes = bytes.saturating_add(blocks(&stat));
+            used += Used { bytes: blocks(&stat), inodes: 1 };
         }
-        if bytes > enough {
+        if used.bytes > enough {
             break;
         }
         if is_folder && stack.len() < MAX_DEPTH {
@@ -54,7 +74,7 @@ pub fn used(folder: &Path, enough: u64) -> io::Result<u64> {
             }
         }
     }
-    Ok(bytes)
+    Ok(used)
 }
 
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

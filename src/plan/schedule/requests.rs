@@ -74,7 +74,7 @@ impl Requests {
         }
     }
 
-    fn amount(&self, name: &str) -> i64 {
+    pub(super) fn amount(&self, name: &str) -> i64 {
         self.0.get(name).copied().unwrap_or(0)
     }
 

@@ -19,6 +19,8 @@ use super::State;
 use super::path::Target;
 use super::query::Query;
 use super::reply::Reply;
+use super::top;
+use crate::api::kinds::COMPUTED;
 use crate::api::status::Status;
 
 /// One request for objects.
@@ -68,6 +70,13 @@ pub async fn handle(
     let call =
         Call { state, target, query, headers: &parts.headers, upgrade: parts.extensions.get().cloned() };
     let named = call.target.name.is_some();
+    if COMPUTED.contains(&call.target.kind) {
+        return if parts.method == Method::GET {
+            top::serve(&call).await
+        } else {
+            Err(Status::method_not_allowed())
+        };
+    }
     match call.target.subresource {
         None | Some("status" | "ephemeralcontainers") => {}
         Some(subresource) => return pods::handle(&call, subresource, &parts.method, body).await,

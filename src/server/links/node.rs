@@ -17,6 +17,12 @@ use crate::server::registry::{Change, DeleteOptions, Page, Selectors, Subresourc
 use crate::store::Durability;
 
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// Conditions that keep new pods away while they are true, and the taints that do.
+const PRESSURES: [(&str, &str); 3] = [
+    ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+];
 const LEASES: &str = "kube-node-lease";
 /// Labels that are the machine's, whatever a user writes into them.
 const OWN_LABELS: [&str; 3] = ["kubernetes.io/arch", "kubernetes.io/os", "kubernetes.io/hostname"];
@@ -227,6 +233,16 @@ fn merge(node: &mut Object, said: &Object, now: SystemTime) {
             }
         }
     }
+    for (condition, key) in PRESSURES {
+        let mut conditions = said.array_at("/status/conditions").iter();
+        let is_short = conditions.any(|said| said["type"] == condition && said["status"] == "True");
+        let is_tainted = |taint: &Value| taint["key"] == key && taint["effect"] == "NoSchedule";
+        if !is_short {
+            taints.retain(|taint| !is_tainted(taint));
+        } else if !taints.iter().any(is_tainted) {
+            taints.push(json!({"key": key, "effect": "NoSchedule", "timeAdded": time::format(now)}));
+        }
+    }
     set_taints(node, taints);
     for field in ["capacity", "allocatable", "nodeInfo", "addresses", "images"] {
         let pointer = format!("/status/{field}");
@@ -321,6 +337,30 @@ mod tests {
         assert_eq!(list("10.42.0.0/26"), ["10.42.0.0/26"]);
         assert_eq!(list("10.42.0.0/16").len(), 256);
         assert_eq!(ranges("0.0.0.0/0".parse().unwrap()).count(), 1 << 24);
+    }
+
+    #[test]
+    fn pressure_taints() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let said = |status: &str| {
+            object(json!({"metadata": {"name": "pi"}, "status": {"nodeInfo": {}, "conditions": [
+                {"type": "MemoryPressure", "status": status}, {"type": "DiskPressure", "status": "False"},
+            ]}}))
+        };
+        let own = json!({"key": "gpu", "effect": "NoSchedule"});
+        let mut node = object(json!({"metadata": {"name": "pi"}, "spec": {"taints": [own]}}));
+        merge(&mut node, &said("True"), now);
+        let keys = |node: &Object| -> Vec<String> {
+            let taints = node.array_at("/spec/taints").iter();
+            taints.map(|taint| taint["key"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(keys(&node), ["gpu", "node.kubernetes.io/memory-pressure"]);
+        // The time of the first one stays.
+        let before = node.clone();
+        merge(&mut node, &said("True"), now + Duration::from_secs(99));
+        assert_eq!(node, before);
+        merge(&mut node, &said("False"), now);
+        assert_eq!(keys(&node), ["gpu"]);
     }
 
     #[test]
