@@ -72,6 +72,7 @@ impl Node {
             bridge: format!("ms{}", std::process::id() % 1_000_000),
             executable: env!("CARGO_BIN_EXE_midge").into(),
             log_limits: Default::default(),
+            images: Default::default(),
         };
         change(&mut config);
         std::fs::create_dir_all(config.images_folder()).unwrap();

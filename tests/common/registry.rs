@@ -296,7 +296,7 @@ fn serve(mut client: TcpStream, port: u16, state: &Mutex<State>) -> Option<()> {
     for (name, value) in &headers {
         let is_ours =
             ["connection", "authorization", "proxy-authorization"].contains(&name.to_lowercase().as_str());
-        if !is_ours && !(faults.no_ranges && name.eq_ignore_ascii_case("range")) {
+        if !(is_ours || faults.no_ranges && name.eq_ignore_ascii_case("range")) {
             write!(server, "{name}: {value}\r\n").ok()?;
         }
     }

@@ -230,6 +230,7 @@ async fn serve(request: StreamRequest, stream: &Stream) -> Vec<u8> {
             let _ = stream.write(channel::STDOUT, greeting.as_bytes()).await;
             if attach.stdin { echo(stream).await } else { Vec::new() }
         }
+        StreamRequest::Reclaim(_) => Vec::new(),
         StreamRequest::PortForward(forward) if forward.port == 81 => {
             failure(&format!("error forwarding port 81 to pod {}: connection refused", forward.pod))
         }

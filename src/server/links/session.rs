@@ -58,12 +58,6 @@ impl Pace {
     }
 }
 
-/// What woke the session.
-enum Turn {
-    Received(Result<Received, Closed>),
-    Changed,
-}
-
 impl Session {
     /// Why the link ended, and what the node knows.
     pub(super) async fn run(mut self, changed: Receiver<()>) -> (Closed, Known) {
@@ -80,21 +74,21 @@ impl Session {
         let mut pace = Pace { left: BURST, at: Instant::now() };
         loop {
             // Both arms are cancel-safe; what changed waits in `news`.
-            let received = async { Turn::Received(self.connection.next().await) };
+            let received = async { Some(self.connection.next().await) };
             let news = async {
                 match changed.recv().await {
-                    Ok(()) => Turn::Changed,
+                    Ok(()) => None,
                     Err(_) => future::pending().await,
                 }
             };
             match future::or(received, news).await {
-                Turn::Received(Ok(Received::Alive)) => self.renew().await,
-                Turn::Received(Ok(received)) => {
+                Some(Ok(Received::Alive)) => self.renew().await,
+                Some(Ok(received)) => {
                     pace.keep().await;
                     self.take(received).await?;
                 }
-                Turn::Received(Err(why)) => return Err(why),
-                Turn::Changed => self.tell().await?,
+                Some(Err(why)) => return Err(why),
+                None => self.tell().await?,
             }
         }
     }
