@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(read("stamps", &log, &stamps).unwrap(), format!("{} one\n{}", stamp(1), &stamp(2)[..5]));
         let log = log.replace("stdout F one", "stderr F one");
         let stderr = LogRequest { stream: Some("stderr".into()), ..request() };
-        assert_eq!(read("stream", &log, &stderr).unwrap(), "one\n");
+        assert_eq!(read("stream", &log, &stderr).unwrap(), "one\ntwo parts\n");
         let previous = LogRequest { previous: true, ..request() };
         let error = read("previous", &log, &previous).unwrap_err();
         assert_eq!(error.message, "previous terminated container \"web\" in pod \"web\" not found");

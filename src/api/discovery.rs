@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn groups_and_what_is_not_there() {
-        assert_eq!(api_groups()["groups"].as_array().unwrap().len(), 2);
+        assert_eq!(api_groups()["groups"].as_array().unwrap().len(), 3);
         let group = api_group("coordination.k8s.io").unwrap();
         assert_eq!(group["preferredVersion"]["groupVersion"], "coordination.k8s.io/v1");
         assert!(api_group("").is_none() && api_group("apps").is_none());
