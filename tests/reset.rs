@@ -146,6 +146,9 @@ fn all_of_a_node_goes_and_nothing_of_others() {
     foreign(&cluster.agents[0], &format!("images import {}", archive.display()));
     foreign(&cluster.agents[0], &format!("run -d {IMAGE} reset-{} sleep 1000", std::process::id()));
     on(&cluster.agents[0], "iptables -A FORWARD -i other0 -j ACCEPT");
+    // What that import left over goes at some time: now.
+    foreign(&cluster.agents[0], "leases create --id collect");
+    foreign(&cluster.agents[0], "leases delete --sync collect");
     let others = Traces::of(&cluster.agents[0]);
     let state_of_others = |cluster: &Cluster| {
         let status = &cluster.object("pod other").unwrap()["status"]["containerStatuses"][0];

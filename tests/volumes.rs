@@ -108,7 +108,7 @@ fn files_of_objects_with_modes_groups_and_updates() {
     assert_eq!(said(&cluster, "waits"), "threefouronea\nc\nx\n");
 
     for (source, field) in [
-        (json!({"persistentVolumeClaim": {"claimName": "a"}}), "spec.volumes[0].persistentVolumeClaim"),
+        (json!({"nfs": {"server": "a", "path": "/"}}), "spec.volumes[0].nfs"),
         (
             json!({"projected": {"sources": [{"serviceAccountToken": {"path": "a"}}]}}),
             "spec.volumes[0].projected.sources[0].serviceAccountToken",

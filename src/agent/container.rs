@@ -383,7 +383,7 @@ fn image_failure(error: images::Error, image: &str, name: &str, report: &mut imp
             format!("Container image \"{image}\" is not present with pull policy of Never"),
         ),
         "InvalidImageName" => Event::warning("InspectFailed", message.clone()),
-        _ => Event::warning("Failed", format!("Failed to pull image \"{image}\": {message}")),
+        _ => Event::warning("Failed", message.replacen("failed", "Failed", 1)),
     };
     report.event(first.of(name));
     report.event(Event::warning("Failed", format!("Error: {reason}")).of(name));

@@ -304,14 +304,19 @@ where
         images.import_folder().await;
         images.tend().await;
     });
-    let _pressure = executor.spawn(watch.run());
     let _limits = executor.spawn(async move { limits.run().await });
     if config.node_key_path().exists() {
         // A node that has joined runs its pods whether a server is in reach or not.
         notify::ready();
     }
-    // None of the three ends but the link, with an error.
-    future::or(future::or(pod_loop, node), link).await.map_err(Error::Session)
+    // No task of its own: it has the outbox, and what the outbox says of the node is to end with this.
+    let pressure = async {
+        Box::pin(watch.run()).await;
+        future::pending().await
+    };
+    // None of the four ends but the link, with an error.
+    let others = future::or(future::or(pod_loop, node), pressure);
+    future::or(others, link).await.map_err(Error::Session)
 }
 
 /// A machine that just started may start containerd after midge: one that has joined waits for it.

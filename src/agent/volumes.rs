@@ -138,8 +138,12 @@ impl Volumes {
     }
 }
 
-/// Unmounts all below a pod's folder, innermost first.
+/// Unmounts all volumes in a pod's folder, innermost first. What somebody else has mounted beside them stays.
 pub fn unmount_all(folder: &Path) -> Vec<Error> {
+    ["volume-subpaths", "volumes"].iter().flat_map(|name| unmount_below(&folder.join(name))).collect()
+}
+
+fn unmount_below(folder: &Path) -> Vec<Error> {
     let failed = |problem| Error { volume: String::new(), problem };
     let points = match folder.canonicalize().and_then(|folder| mount::below(&folder)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),

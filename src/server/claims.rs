@@ -93,10 +93,11 @@ impl Claims {
             }
         };
         let again = async {
-            match waits.nodes {
-                true => _ = smol::Timer::after(RECLAIM_AGAIN).await,
-                false => smol::future::pending().await,
+            if !waits.nodes {
+                smol::future::pending::<()>().await;
             }
+            let later = async { _ = smol::Timer::after(RECLAIM_AGAIN).await };
+            or(self.links.arrival(), later).await;
         };
         or(change, again).await;
     }

@@ -63,6 +63,8 @@ pub struct Links {
     attempts: Attempts,
     /// Wakes what waits for `State::away`.
     away: (Sender<()>, Receiver<()>),
+    /// Says that a node has come, or come back.
+    arrivals: (Sender<()>, Receiver<()>),
     /// Held while a pod range is chosen and written.
     ranges: smol::lock::Mutex<()>,
     closing: AtomicBool,
@@ -118,6 +120,7 @@ impl Links {
             state: Mutex::default(),
             attempts: Attempts::default(),
             away: bounded(1),
+            arrivals: bounded(1),
             ranges: smol::lock::Mutex::new(()),
             closing: AtomicBool::new(false),
         })
@@ -243,6 +246,11 @@ impl Links {
     /// Whether the node's link is up.
     pub fn connected(&self, node: &str) -> bool {
         self.state().links.contains_key(node)
+    }
+
+    /// Waits until a node has come, or come back, since the last call: for one caller. Cancel-safe.
+    pub async fn arrival(&self) {
+        let _ = self.arrivals.1.recv().await; // never closed: both ends are here
     }
 
     /// Tells every agent that the server ends (they redial), and closes the links.

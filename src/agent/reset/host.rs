@@ -15,7 +15,7 @@ use crate::sys::cgroup::{self, Cgroups};
 use crate::sys::{mount, namespace, netlink};
 
 /// What the agent keeps in its run folder.
-const RUN_FOLDERS: [&str; 5] = ["netns", "ipc", "uts", "cni", "leases"];
+const RUN_FOLDERS: [&str; 9] = ["netns", "ipc", "uts", "pid", "shm", "cni", "leases", "exec", "stdio"];
 /// What a killed midge last said of itself.
 const RUN_FILES: [&str; 2] = ["agent.json", "server.json"];
 

@@ -96,15 +96,15 @@ impl Groups {
         let mut outcome = Ok(());
         for class in CLASSES {
             let path = self.path(uid, class);
-            if !self.cgroups.exists(&path) {
-                continue;
+            if self.cgroups.exists(&path) {
+                // The containers have ended: nobody needs their namespace any more.
+                let pause = pause(&path);
+                let processes = self.cgroups.processes(&pause).unwrap_or_default();
+                outcome = outcome.and(self.cgroups.signal(&pause, true).map(drop));
+                outcome = outcome.and(self.cgroups.remove(&path));
+                processes.into_iter().for_each(pid_namespace::reap);
             }
-            // The containers have ended: nobody needs their namespace any more.
-            let pause = pause(&path);
-            let processes = self.cgroups.processes(&pause).unwrap_or_default();
-            outcome = outcome.and(self.cgroups.signal(&pause, true).map(drop));
-            outcome = outcome.and(self.cgroups.remove(&path));
-            processes.into_iter().for_each(pid_namespace::reap);
+            // Also when only this is left: the agent may have died before it.
             if class != Class::Guaranteed {
                 self.cgroups.remove_empty(&self.class_path(class));
             }

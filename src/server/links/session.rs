@@ -161,7 +161,10 @@ impl Session {
         }
         self.known.retain(&hello.pods);
         self.compare_all().await?;
-        self.send(&ToAgent::Synced).await
+        self.send(&ToAgent::Synced).await?;
+        // Full: an arrival is waiting to be seen already.
+        let _ = self.links.arrivals.0.try_send(());
+        Ok(())
     }
 
     async fn compare_all(&mut self) -> Result<(), Closed> {
