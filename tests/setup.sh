@@ -29,7 +29,7 @@ install() {
 }
 
 install containerd runc containernetworking-plugins iptables iproute2 procps util-linux jq busybox-static \
-    python3 python3-venv unzip gcc libc6-dev ca-certificates git curl shellcheck
+    python3 python3-venv unzip gcc libc6-dev ca-certificates git curl shellcheck docker-registry openssl zstd bsdutils
 
 # wanted STEP…: one of them is to be run
 steps=" $* "
