@@ -152,7 +152,11 @@ fn restarts_back_off_and_exit_codes_are_told() {
         let shown = cluster.kubectl("get pod missing").stdout;
         (shown.contains("ErrImagePull") || shown.contains("ImagePullBackOff")).then_some(())
     });
-    cluster.kubectl("describe pod missing").success().says(&["localhost/nothing:1", "ErrImagePull", "refused"]);
+    cluster.kubectl("describe pod missing").success().says(&[
+        "localhost/nothing:1",
+        "ErrImagePull",
+        "refused",
+    ]);
     let restarts = || {
         let pod = cluster.object("pod crashes").unwrap();
         pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap()
