@@ -3,7 +3,11 @@
 //! ```text
 //! session  ── ToAgent ──▶ outbox ── changes ──▶ pods (the loop) ── actions ──▶ work, one task a pod
 //! session ◀── ToServer ── outbox ◀── statuses, events ── pods ◀── outcomes ── work
-//!                            ▲ Node object ── mod (every minute, when it differs)
+//!    │                       ▲ Node object ── mod (every minute, when it differs)
+//!    └▶ streams: logs, programs, ports, figures, one task each
+//!
+//! pods ── what runs ──▶ probes ── verdicts ──▶ pods ◀── evictions ── pressure, volumes' limits
+//! work ──▶ images (pulls go on beside it), configs and volumes, sandbox, container
 //! ```
 //!
 //! Dropping or stopping the agent stops no container: everything is found again by [`pods`].
