@@ -6,7 +6,9 @@ mod signal;
 pub mod stdio;
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -178,9 +180,10 @@ impl Runtime {
         };
 
         let uid = start.pod.uid();
-        let sandbox = match text("targetContainerName") {
-            "" => start.sandbox.clone(),
-            target => self.beside(start, target).await?,
+        // The namespace is held until the container is in it.
+        let (sandbox, _held) = match text("targetContainerName") {
+            "" => (start.sandbox.clone(), None),
+            target => self.beside(start, target).await.map(|(sandbox, held)| (sandbox, Some(held)))?,
         };
         let folder = self.pod_folder(uid);
         let id = id(uid, start.name, start.attempt);
@@ -288,16 +291,26 @@ impl Runtime {
     }
 
     /// The sandbox with the processes of the container `target` in sight, for one that looks into it.
-    async fn beside(&self, start: &Start<'_>, target: &str) -> Result<Sandbox, Failure> {
-        let pods = observe(&self.client).await.map_err(Failure::Unavailable)?;
-        let mut live = pods.get(start.pod.uid()).into_iter().flatten();
-        let task = live.find(|live| live.name == target && live.runs()).and_then(|live| live.task.as_ref());
-        let Some(task) = task else {
-            let message = format!("target container {target} does not run");
-            return Err(Failure::Waits { reason: "CreateContainerConfigError", message });
+    async fn beside(&self, start: &Start<'_>, target: &str) -> Result<(Sandbox, File), Failure> {
+        let gone = || Failure::Waits {
+            reason: "CreateContainerConfigError",
+            message: format!("target container {target} does not run"),
         };
-        let pid = Some(PathBuf::from(format!("/proc/{}/ns/pid", task.pid)));
-        Ok(Sandbox { pid, ..start.sandbox.clone() })
+        let process = async || {
+            let pods = observe(&self.client).await.map_err(Failure::Unavailable)?;
+            let mut live = pods.get(start.pod.uid()).into_iter().flatten();
+            let task =
+                live.find(|live| live.name == target && live.runs()).and_then(|live| live.task.as_ref());
+            task.map(|task| task.pid).ok_or_else(gone)
+        };
+        let id = process().await?;
+        let held = File::open(format!("/proc/{id}/ns/pid")).map_err(|_| gone())?;
+        // Its number may have become another process's before that.
+        if process().await? != id {
+            return Err(gone());
+        }
+        let pid = format!("/proc/{}/fd/{}", std::process::id(), held.as_raw_fd());
+        Ok((Sandbox { pid: Some(pid.into()), ..start.sandbox.clone() }, held))
     }
 
     async fn create_container(

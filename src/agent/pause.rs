@@ -5,10 +5,10 @@
 //! without the agent.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
-use crate::sys::inherited;
+use crate::sys::{inherited, pid_namespace};
 
 /// The first argument of the program.
 pub const ARGUMENT: &str = "pod-pause";
@@ -22,6 +22,10 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     inherited::ignore_children();
     // The agent says so when it can find this process again; one that died before does not.
     if !matches!(io::stdin().read(&mut [0]), Ok(1)) {
+        return Some(ExitCode::FAILURE);
+    }
+    // The containers see it: it must have nothing of the machine's.
+    if pid_namespace::confine().is_err() || io::stdout().write_all(b"\n").is_err() {
         return Some(ExitCode::FAILURE);
     }
     loop {

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_lite::future;
+
 use self::threshold::{SIGNALS, Signal, Threshold};
 use super::event::Event;
 use super::evictions::{Eviction, Evictions};
@@ -26,7 +28,7 @@ use crate::sys::host;
 /// As the kubelet's.
 const PERIOD: Duration = Duration::from_secs(10);
 /// How often containers' files are measured where they have limits: they are walked.
-const STORAGE_PERIOD: u64 = 3;
+const STORAGE_PERIOD: Duration = Duration::from_secs(30);
 /// How often it is asked where images are, as long as there is no container to tell.
 const IMAGES_PERIOD: u64 = 30;
 /// How long an evicted pod has to be gone before another one is.
@@ -134,6 +136,19 @@ struct Crossed {
 impl Watch {
     /// Looks for ever.
     pub async fn run(self) -> Infallible {
+        // Apart: a pod with millions of files must not hide what else the node lacks.
+        let limits = async {
+            loop {
+                smol::Timer::after(STORAGE_PERIOD).await;
+                if self.stats.limits_storage().await {
+                    self.hold_to_limits().await;
+                }
+            }
+        };
+        future::or(self.look(), limits).await
+    }
+
+    async fn look(&self) -> Infallible {
         if let Some(message) = self.cgroups.missing() {
             self.event(&Event::warning("CgroupControllersMissing", message));
         }
@@ -159,13 +174,10 @@ impl Watch {
                         evicted = Some((uid, Instant::now()));
                     }
                 }
-                if pass % STORAGE_PERIOD == 0 && self.stats.limits_storage().await {
-                    self.hold_to_limits().await;
-                }
             }
             smol::Timer::after(PERIOD).await;
         }
-        std::future::pending().await
+        future::pending().await
     }
 
     fn crossed(&self, thresholds: &[Threshold]) -> Vec<Crossed> {

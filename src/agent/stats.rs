@@ -116,8 +116,14 @@ impl Stats {
         if let Some(short) = WINDOW.0.checked_sub(age) {
             smol::Timer::after(short).await;
         }
-        let mut figures = self.look(depth).await?;
-        if let Some(before) = last.replace(Sample::of(&figures)) {
+        let mut figures = self.look(Depth::Rates).await?;
+        let before = last.replace(Sample::of(&figures));
+        drop(last);
+        // Walking disks takes its time, and keeps nobody from the rates.
+        if depth == Depth::Disks {
+            figures = self.look(depth).await?;
+        }
+        if let Some(before) = before {
             before.rate(&mut figures);
         }
         Ok(figures)

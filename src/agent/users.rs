@@ -182,7 +182,9 @@ fn wanted(pod: &Object, container: &Value, image: &str) -> Result<Wanted, Error>
         let own = container.pointer(&format!("/securityContext/{field}")).filter(|value| !value.is_null());
         own.or_else(|| pod.at(&format!("/spec/securityContext/{field}")))
     };
-    let id = |field: &str| own(field).and_then(Value::as_u64);
+    // A number that is none of a user must not be looked up as a name.
+    const MOST: u64 = i32::MAX.unsigned_abs() as u64;
+    let id = |field: &str| own(field).and_then(Value::as_u64).map(|id| id.min(MOST));
     let (image_user, image_group) = image.split_once(':').unwrap_or((image, ""));
     if own("runAsNonRoot") == Some(&Value::Bool(true)) {
         let of = format!("{}_{}({})", pod.name(), pod.namespace(), pod.uid());

@@ -19,6 +19,10 @@ use super::Error;
 use super::io::Socket;
 use crate::Executor;
 
+/// How much of h2's guard against floods of small frames containerd may use up. Its answers and events are all small,
+/// and many come at once when many containers or programs end: the default of 25,600 bytes cuts the connection then.
+const SMALL_FRAMES: usize = 4 << 20;
+
 pub struct Channel {
     socket: PathBuf,
     executor: Executor,
@@ -93,6 +97,7 @@ impl Channel {
         let (requests, connection) = h2::client::Builder::new()
             .enable_push(false)
             .max_header_list_size(16 * 1024)
+            .data_frame_budget(SMALL_FRAMES)
             .handshake::<_, Bytes>(Socket(Box::new(stream)))
             .await
             .map_err(|source| Error::Transport { call, source })?;

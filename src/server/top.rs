@@ -32,11 +32,16 @@ const PATH: &str = "stats/summary?only_cpu_and_memory=true";
 
 /// What nodes said last. A node is asked once, however many ask for it at once.
 #[derive(Default)]
-pub struct Top(Mutex<HashMap<String, Arc<smol::lock::Mutex<Option<Said>>>>>);
+pub struct Top(Mutex<HashMap<String, Arc<smol::lock::Mutex<Option<Asked>>>>>);
+
+/// What a node was asked last, and when; None: it did not answer.
+struct Asked {
+    at: Instant,
+    said: Option<Said>,
+}
 
 #[derive(Clone)]
 struct Said {
-    at: Instant,
     time: SystemTime,
     summary: Arc<Summary>,
 }
@@ -186,24 +191,24 @@ impl Top {
             nodes.retain(|node, _| state.links.connected(node));
             Arc::clone(nodes.entry(node.to_owned()).or_default())
         };
-        let mut said = entry.lock().await;
-        if said.as_ref().is_none_or(|said| said.at.elapsed() > FRESH) {
+        let mut asked = entry.lock().await;
+        // A node that does not answer is not asked again by each who waits for it.
+        if asked.as_ref().is_none_or(|asked| asked.at.elapsed() > FRESH) {
             let read = async { read(state, node).await.map_err(|status| status.message) };
             let late = async {
                 Timer::after(PATIENCE).await;
                 Err("it took too long".to_owned())
             };
-            *said = match future::or(read, late).await {
-                Ok(summary) => {
-                    Some(Said { at: Instant::now(), time: SystemTime::now(), summary: Arc::new(summary) })
-                }
+            let said = match future::or(read, late).await {
+                Ok(summary) => Some(Said { time: SystemTime::now(), summary: Arc::new(summary) }),
                 Err(why) => {
                     log::warn!("node {node} does not say what it uses: {why}");
                     None
                 }
             };
+            *asked = Some(Asked { at: Instant::now(), said });
         }
-        said.clone()
+        asked.as_ref().and_then(|asked| asked.said.clone())
     }
 }
 

@@ -8,7 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Kills the session that `leader` leads and all that descends from it, but only what is in a control group
 /// with `group` in its path: a number that another process has got meanwhile harms nobody. Returns how many there were.
 pub fn kill_tree(leader: u32, group: &str) -> usize {
-    let Ok(leader) = i32::try_from(leader) else { return 0 };
+    // 0 is one that never started, and the parent of all.
+    let Some(leader) = i32::try_from(leader).ok().filter(|leader| *leader > 1) else { return 0 };
     let mut tree = BTreeSet::from([leader]);
     let all = processes();
     loop {

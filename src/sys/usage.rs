@@ -66,7 +66,12 @@ pub fn measure(folder: &Path, enough: u64) -> io::Result<Used> {
         if used.bytes > enough {
             break;
         }
-        if is_folder && stack.len() < MAX_DEPTH {
+        if is_folder && stack.len() >= MAX_DEPTH {
+            // What hides so deep is over every limit.
+            used.bytes = u64::MAX;
+            break;
+        }
+        if is_folder {
             // It may be gone, or something else, by now.
             let Some((_, folder)) = stack.last() else { break };
             if let Ok(inner) = open(folder, name) {

@@ -6,7 +6,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-/// Of a piece of output: 1 for stdout and 2 for stderr, then the length of what follows, big endian.
+/// Of a piece of output: 1 for stdout and 2 for stderr, then the length of what follows, big endian. The first one
+/// has zeros: from there on nothing is missed.
 pub const HEADER: usize = 3;
 /// One who takes nothing for so long is left behind; meanwhile the container waits, so that nothing is lost to
 /// one who is merely slow.
@@ -37,9 +38,12 @@ impl Listeners {
         let waits = self.door.is_some() && ready.next() == Some(true);
         self.inside.retain_mut(|one| ready.next() != Some(true) || is_there(one));
         let Some(door) = self.door.as_ref().filter(|_| waits) else { return };
-        if let Ok((one, _)) = door.accept() {
+        if let Ok((mut one, _)) = door.accept()
+            && self.inside.len() < MAX
+        {
             let patient = one.set_nonblocking(false).and_then(|()| one.set_write_timeout(Some(PATIENCE)));
-            if patient.is_ok() && self.inside.len() < MAX {
+            let greeted = patient.and_then(|()| one.write_all(&[0; HEADER]));
+            if greeted.is_ok() {
                 self.inside.push(one);
             }
         }

@@ -83,6 +83,13 @@ async fn be_attached(streams: &Streams, request: &AttachRequest, stream: &Stream
     let has = |what: fn(&serde_json::Value) -> bool| declared.is_some_and(what);
     let failed = |error| Status::internal(format!("error attaching to container: {error}"));
     let mut output = UnixStream::connect(stdio::socket(&streams.run_dir, &id)).await.map_err(failed)?;
+    // What is typed before it listens would be answered unheard.
+    let mut text = Vec::new();
+    if next_piece(&mut output, &mut text).await.is_none() {
+        return Err(Status::internal(
+            "error attaching to container: it has just ended, or too many are attached",
+        ));
+    }
     let input = Input {
         client: streams.client.clone(),
         pipe: stdio::input(&streams.run_dir, &id),
@@ -103,7 +110,6 @@ async fn be_attached(streams: &Streams, request: &AttachRequest, stream: &Stream
         Ok(end == input::End::Closed && !ends_input)
     };
     let listening = async {
-        let mut text = Vec::new();
         while let Some(channel) = next_piece(&mut output, &mut text).await {
             let wanted = match channel {
                 channel::STDOUT => request.stdout,

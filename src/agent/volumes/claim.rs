@@ -11,7 +11,7 @@ use super::{Problem, host_path};
 use crate::agent::configs::{Configs, Kind};
 use crate::api::{Object, Status};
 use crate::link::{ReclaimRequest, Stream, StreamError};
-use crate::sys::{file, ownership};
+use crate::sys::{file, mount, ownership};
 
 /// Makes the folder of a volume that is kept in `storage`, checks that of any other, and links it at `path`.
 pub fn set_up(
@@ -98,10 +98,8 @@ fn remove(storage: &Path, folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         renamed => renamed?,
     }
-    match fs::remove_dir_all(&going) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    // Not what somebody has mounted in it.
+    mount::remove_folder(&going)?;
     match file::sync_folder(storage) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -62,6 +62,7 @@ pub fn validate(new: &Object, old: &Object) -> Vec<Cause> {
         let detail = format!("existing ephemeral containers \"{name}\" may not be {what}");
         causes.push(Cause::forbidden("spec.ephemeralContainers", &detail));
     }
+    super::security::validate(new, &mut causes);
     causes
 }
 
