@@ -35,7 +35,8 @@ fi
 source_date
 # zig brings crt1.o and libc. Every ARMv7-A runs Thumb-2, whose instructions take three quarters of the room.
 case $triple in armv7-*) thumb=' -C target-feature=+thumb-mode' ;; *) thumb= ;; esac
-RUSTFLAGS="-C link-self-contained=no$thumb$(remap)"
+# A panic ends the process: tables to unwind it by would be a sixth of the file on 64-bit CPUs.
+RUSTFLAGS="-C link-self-contained=no -C force-unwind-tables=no$thumb$(remap)"
 export RUSTFLAGS
 cargo zigbuild "$@" >&2
 echo "$output/$triple/release/midge"

@@ -3,9 +3,10 @@
 //! ```text
 //! floor 3   main.rs  cli/              arguments → validated config → run
 //! floor 2   server/                    HTTPS listener, API handlers, links, controllers' loops
-//!           agent/                     link client, pod loop, status, streams, images
+//!           agent/                     link client, pod loop, probes, status, streams, figures, images,
+//!                                      volumes, eviction
 //! floor 1   store/                     registry: revisions, compare-and-swap, watch
-//!           plan/                      pure decisions: schedule, pod
+//!           plan/                      pure decisions: schedule, pod, volume, eviction
 //!           containerd/  cni/          the node's runtime and network, spoken directly
 //!           link/                      messages and streams on the WebSocket, both ends
 //!           http/  tls/  token.rs      transport and trust

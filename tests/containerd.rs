@@ -235,6 +235,7 @@ fn decides_whether_an_image_is_present() {
             Images::new(images::Parts {
                 client: client.clone(),
                 folder: folder.path(),
+                pods_folder: folder.path().join("pods"),
                 snapshotter: SNAPSHOTTER,
                 platform: Platform::host(),
                 settings: images::Settings::default(),

@@ -56,6 +56,7 @@ impl<'a> Node<'a> {
         let images = Images::new(Parts {
             client: client.clone(),
             folder: &folder,
+            pods_folder: containerd.folder().join("pods"),
             snapshotter: SNAPSHOTTER,
             platform: Platform::host(),
             settings,
@@ -70,6 +71,7 @@ impl<'a> Node<'a> {
         let images = Images::new(Parts {
             client: self.client.clone(),
             folder: &self.containerd.folder().join("images"),
+            pods_folder: self.containerd.folder().join("pods"),
             snapshotter: SNAPSHOTTER,
             platform: Platform::host(),
             settings: Settings { gc_high: 0, gc_low: 0, gc_age: age, ..Settings::default() },

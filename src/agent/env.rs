@@ -218,16 +218,20 @@ pub fn expand(text: &str, env: &[(String, String)]) -> String {
             continue;
         }
         let name = after.strip_prefix('(').and_then(|after| after.split_once(')'));
-        match name.and_then(|(name, rest)| Some((env.iter().find(|(known, _)| known == name)?, rest))) {
-            Some(((_, value), after)) => {
-                expanded.push_str(value);
-                rest = after;
+        rest = match name {
+            Some((name, after)) => {
+                match env.iter().find(|(known, _)| known == name) {
+                    Some((_, value)) => expanded.push_str(value),
+                    // As a whole: nothing in it is replaced.
+                    None => expanded.extend(["$(", name, ")"]),
+                }
+                after
             }
             None => {
                 expanded.push('$');
-                rest = after;
+                after
             }
-        }
+        };
     }
     expanded + rest
 }

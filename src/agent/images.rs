@@ -87,6 +87,8 @@ pub struct Parts<'a> {
     pub client: Client,
     /// Where archives are put, `<data>/agent/images`.
     pub folder: &'a Path,
+    /// `<data>/agent/pods`: what the node's pods name is in use, whether it runs just now or not.
+    pub pods_folder: PathBuf,
     pub snapshotter: &'a str,
     pub platform: Platform,
     pub settings: Settings,
@@ -98,6 +100,7 @@ pub struct Parts<'a> {
 /// The images of one node.
 pub struct Images {
     client: Client,
+    pods_folder: PathBuf,
     snapshotter: String,
     platform: Platform,
     settings: Settings,
@@ -110,11 +113,21 @@ pub struct Images {
 
 impl Images {
     pub fn new(parts: Parts<'_>) -> Images {
-        let Parts { client, folder, snapshotter, platform, settings, executor, wake } = parts;
+        let Parts { client, folder, pods_folder, snapshotter, platform, settings, executor, wake } = parts;
         let archives = smol::lock::Mutex::new(Archives::new(folder));
         let snapshotter = snapshotter.to_owned();
         let pulls = Pulls::new(client.clone(), snapshotter.clone(), platform.clone(), executor.clone(), wake);
-        Images { client, snapshotter, platform, settings, executor, archives, pulls, uses: Uses::default() }
+        Images {
+            client,
+            pods_folder,
+            snapshotter,
+            platform,
+            settings,
+            executor,
+            archives,
+            pulls,
+            uses: Uses::default(),
+        }
     }
 
     /// Imports the folder's archives (`*.tar`, `*.tar.gz`, `*.tgz`, `*.tar.zst`) that are not imported yet. What fails is logged

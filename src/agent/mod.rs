@@ -214,9 +214,21 @@ where
         cgroups: cgroups.clone(),
         executable: config.executable.clone(),
     });
+    let images = Images::new(images::Parts {
+        client: client.clone(),
+        folder: &config.images_folder(),
+        pods_folder: config.pods_folder(),
+        snapshotter: &config.snapshotter,
+        platform: Platform::host(),
+        settings: config.images.clone(),
+        executor: executor.clone(),
+        wake: arrivals.clone(),
+    });
+    let images = Arc::new(images);
     let watch = pressure::Watch {
         pressure: pressure.clone(),
         stats,
+        images: Arc::clone(&images),
         evictions: evictions.clone(),
         outbox: outbox.clone(),
         node_name: config.node_name.clone(),
@@ -225,16 +237,6 @@ where
         options: config.eviction.clone(),
         changed: health.1.clone(),
     };
-    let images = Images::new(images::Parts {
-        client: client.clone(),
-        folder: &config.images_folder(),
-        snapshotter: &config.snapshotter,
-        platform: Platform::host(),
-        settings: config.images.clone(),
-        executor: executor.clone(),
-        wake: arrivals.clone(),
-    });
-    let images = Arc::new(images);
     let configs = Configs::new(folder.join("configs"));
     let machine = machine(&cgroups, &config);
     let volumes = Volumes::new(

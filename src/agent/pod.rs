@@ -132,7 +132,7 @@ impl Pod {
             let Some(current) = current.filter(|current| current.exit.is_none()) else { continue };
             let runs = self.live.iter().any(|live| live.id == current.id && live.runs());
             let is_probed = matches!(wanted.role, Role::Main | Role::Sidecar);
-            if runs && is_probed && !self.post_starts.contains_key(&current.id) {
+            if runs && is_probed && !self.is_in_hook(&current.id) {
                 let was = record.and_then(|record| record.seen);
                 running.push((wanted.name.clone(), current.id.clone(), was));
             }
@@ -192,9 +192,14 @@ impl Pod {
         })
     }
 
+    /// Its postStart hook runs, or has failed: to others it does not run.
+    fn is_in_hook(&self, id: &str) -> bool {
+        self.post_starts.contains_key(id) || self.hook_failed.contains(id)
+    }
+
     fn health(&self, name: &str, id: &str) -> plan::Health {
         let seen = self.record.containers.get(name).and_then(|record| record.seen);
-        let is_in_hook = self.post_starts.contains_key(id);
+        let is_in_hook = self.is_in_hook(id);
         plan::Health {
             is_in_hook,
             is_started: !is_in_hook && seen.is_none_or(|seen| seen.started),
@@ -211,7 +216,7 @@ impl Pod {
         now: SystemTime,
     ) -> (Vec<u8>, Option<SystemTime>) {
         let mut running = BTreeMap::new();
-        for live in self.live.iter().filter(|live| live.runs() && !self.post_starts.contains_key(&live.id)) {
+        for live in self.live.iter().filter(|live| live.runs() && !self.is_in_hook(&live.id)) {
             let seen = self.record.containers.get(&live.name).and_then(|record| record.seen);
             running.insert(live.name.clone(), seen.unwrap_or(Seen { started: true, ready: true }));
         }

@@ -17,6 +17,7 @@ use futures_lite::future;
 use self::threshold::{SIGNALS, Signal, Threshold};
 use super::event::Event;
 use super::evictions::{Eviction, Evictions};
+use super::images::Images;
 use super::outbox::Outbox;
 use super::stats::figures::{self, Figures, Pod};
 use super::stats::{Depth, Stats};
@@ -107,6 +108,8 @@ impl Pressure {
 pub struct Watch {
     pub pressure: Pressure,
     pub stats: Arc<Stats>,
+    /// Those that nothing uses go before any pod.
+    pub images: Arc<Images>,
     pub evictions: Evictions,
     pub outbox: Outbox,
     pub node_name: String,
@@ -252,6 +255,12 @@ impl Watch {
             Signal::Memory | Signal::Processes => Depth::Usage,
             _ => Depth::Disks,
         };
+        if depth == Depth::Disks {
+            self.images.collect_if_full().await;
+            if self.read(crossed.signal).is_some_and(|now| now.available >= crossed.threshold) {
+                return None;
+            }
+        }
         let figures = match self.stats.figures(depth).await {
             Ok(figures) => figures,
             Err(status) => {

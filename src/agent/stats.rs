@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde_json::Value;
 use smol::lock::Mutex;
 
 use self::figures::{Container, Figures, Pod, Storage};
@@ -16,7 +17,7 @@ use super::container::{self, Live};
 use super::desired;
 use super::pressure::Pressure;
 use super::record::Record;
-use crate::api::Status;
+use crate::api::{Object, Status};
 use crate::chain;
 use crate::containerd::Client;
 use crate::link::{ReadRequest, Stream, StreamError};
@@ -242,12 +243,14 @@ impl Stats {
 
     /// Whether any pod says anything of ephemeral storage: a limit, perhaps.
     pub async fn limits_storage(&self) -> bool {
-        const WORD: &[u8] = b"ephemeral-storage";
         let folder = self.options.pods_folder.clone();
         smol::unblock(move || {
             std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
                 let text = std::fs::read(entry.path().join("pod.json")).unwrap_or_default();
-                text.windows(WORD.len()).any(|window| window == WORD)
+                let Ok(pod) = Object::from_slice(&text) else { return false };
+                let limits =
+                    |container: &Value| container.pointer("/resources/limits/ephemeral-storage").is_some();
+                pod.array_at("/spec/containers").iter().any(limits)
             })
         })
         .await

@@ -38,6 +38,9 @@ use crate::api::quantity::Quantity;
 use crate::chain;
 use crate::sys::{file, mount};
 
+/// What a pod's folder has of them.
+pub const FOLDERS: [&str; 2] = ["volume-subpaths", "volumes"];
+
 /// One bind mount of a container (`mounts` of the runtime-spec).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -140,7 +143,7 @@ impl Volumes {
 
 /// Unmounts all volumes in a pod's folder, innermost first. What somebody else has mounted beside them stays.
 pub fn unmount_all(folder: &Path) -> Vec<Error> {
-    ["volume-subpaths", "volumes"].iter().flat_map(|name| unmount_below(&folder.join(name))).collect()
+    FOLDERS.iter().flat_map(|name| unmount_below(&folder.join(name))).collect()
 }
 
 fn unmount_below(folder: &Path) -> Vec<Error> {

@@ -20,7 +20,7 @@ use super::pod::image_of;
 use super::record::Attempt;
 use super::sandbox::{Sandbox, SandboxSpec, Sandboxes};
 use super::wake::Wake;
-use super::{env, etc};
+use super::{env, etc, volumes};
 use crate::api::Object;
 use crate::chain;
 use crate::plan::pod::Action;
@@ -144,7 +144,8 @@ impl Work {
                     }
                 }
                 Action::RemoveSandbox => {
-                    if self.remove_sandbox().await {
+                    // The pod has ended: its volumes take room. The sandbox goes last, since it is what is observed.
+                    if self.remove_volumes().await && self.remove_sandbox().await {
                         self.say(Outcome::SandboxRemoved);
                     } else {
                         removed = false;
@@ -207,14 +208,38 @@ impl Work {
         if !(cleared && sandbox_removed) {
             return;
         }
-        if let Err(errors) = self.context.runtime.volumes.tear_down(&self.uid).await {
-            errors.iter().for_each(|error| self.failed(chain(error)));
+        if !self.unmount_volumes().await {
             return;
         }
         let folder = self.context.runtime.pod_folder(&self.uid);
         match smol::unblock(move || remove_folder(&folder)).await {
             Ok(()) => self.say(Outcome::TornDown),
             Err(error) => self.failed(format!("failed to remove the pod's folder: {error}")),
+        }
+    }
+
+    async fn unmount_volumes(&mut self) -> bool {
+        let unmounted = self.context.runtime.volumes.tear_down(&self.uid).await;
+        let errors = unmounted.err().unwrap_or_default();
+        errors.iter().for_each(|error| self.failed(chain(error)));
+        errors.is_empty()
+    }
+
+    async fn remove_volumes(&mut self) -> bool {
+        if !self.unmount_volumes().await {
+            return false;
+        }
+        let folder = self.context.runtime.pod_folder(&self.uid);
+        let remove = move || {
+            let folders = volumes::FOLDERS.map(|name| folder.join(name));
+            folders.iter().try_for_each(|folder| mount::remove_folder(folder))
+        };
+        match smol::unblock(remove).await {
+            Ok(()) => true,
+            Err(error) => {
+                self.failed(format!("failed to remove the pod's volumes: {error}"));
+                false
+            }
         }
     }
 

@@ -107,7 +107,7 @@ pub fn over_limit(pod: &Object, containers: &[(&str, u64)], used: u64) -> Option
 }
 
 /// Bytes as Kubernetes writes them: `100Mi`, `1234Ki`, `17`.
-fn quantity(bytes: u64) -> String {
+pub fn quantity(bytes: u64) -> String {
     let text = if bytes % 1024 == 0 { format!("{}Ki", bytes / 1024) } else { bytes.to_string() };
     Quantity::parse(&text).map_or(text, |quantity| quantity.to_string())
 }

@@ -35,15 +35,16 @@ pub fn requested(pod: &Object, resource: &str) -> i64 {
 impl Pod {
     pub fn of(pod: &Object) -> Self {
         let selector = pod.map_at("/spec/nodeSelector").into_iter().flatten();
+        let sidecars = pod.array_at("/spec/initContainers").iter();
+        let sidecars = sidecars.filter(|container| container["restartPolicy"] == "Always");
         Self {
             requests: Requests::of(pod),
             selector: selector
                 .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
                 .collect(),
             tolerations: pod.array_at("/spec/tolerations").iter().map(Toleration::of).collect(),
-            ports: pod
-                .array_at("/spec/containers")
-                .iter()
+            ports: sidecars
+                .chain(pod.array_at("/spec/containers"))
                 .filter_map(|container| container["ports"].as_array())
                 .flatten()
                 .filter_map(HostPort::of)

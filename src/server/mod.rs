@@ -3,7 +3,7 @@
 //! ```text
 //! request → router → auth → handlers/ (get, list, write, patch, delete) ┐
 //!                         → watch     (one cursor a watcher)            ├→ registry → store
-//!                         → logs, remote (link streams)                 ┘
+//!                         → logs, remote, proxy, top (link streams)     ┘
 //!                         → links     (the agents' WebSockets, tokens, node keys)
 //! ```
 //! Tasks: one per connection (`http::server`), one per link, one per controller loop (scheduler,

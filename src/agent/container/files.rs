@@ -23,11 +23,14 @@ pub fn termination_log(pod_folder: &Path, name: &str) -> PathBuf {
     pod_folder.join("termination").join(name)
 }
 
-/// What the container left as its termination message, at most 4,096 bytes.
+/// What the container left as its termination message: the last 4,096 bytes of it.
 pub fn termination_message(pod_folder: &Path, name: &str) -> String {
     let mut bytes = Vec::new();
-    let read = fs::File::open(termination_log(pod_folder, name))
-        .and_then(|file| file.take(MAX_MESSAGE).read_to_end(&mut bytes));
+    let read = fs::File::open(termination_log(pod_folder, name)).and_then(|mut file| {
+        let begin = file.metadata()?.len().saturating_sub(MAX_MESSAGE);
+        file.seek(io::SeekFrom::Start(begin))?;
+        file.take(MAX_MESSAGE).read_to_end(&mut bytes)
+    });
     read.map_or(String::new(), |_| String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::progress::Bytes;
 use super::pull::LEASES;
 use super::{Images, reference};
+use crate::agent::desired;
 use crate::chain;
 use crate::containerd::{self, StoredImage};
 use crate::sys::host;
@@ -89,6 +90,16 @@ impl Images {
         let mut used: BTreeSet<String> = running.into_iter().map(|(name, _)| name).collect();
         for container in self.client.containers(&[]).await? {
             used.extend(reference::normalize(&container.image));
+        }
+        // A container that crashed, or an init container, is wanted again and is not there meanwhile.
+        let folder = self.pods_folder.clone();
+        let Ok(loaded) = smol::unblock(move || desired::load(&folder)).await else { return Ok(()) };
+        for pod in loaded.pods.iter().filter_map(|pod| pod.object().ok()) {
+            for list in ["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"] {
+                let images =
+                    pod.array_at(list).iter().filter_map(|container| container.get("image")?.as_str());
+                used.extend(images.filter_map(|image| reference::normalize(image).ok()));
+            }
         }
         // Another name of what is in use frees nothing.
         let digests: BTreeSet<&str> = images

@@ -29,7 +29,11 @@ pub fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
     mounts.push(("/dev/shm".to_owned(), shm));
     for name in ["hosts", "hostname", "resolv.conf"] {
         let file = inputs.folder.join("etc").join(name);
-        mounts.push((format!("/etc/{name}"), bind(&file, &["rbind", "rprivate", "rw"])));
+        // As containerd has it: the pod's other containers share them.
+        let root_is_read_only =
+            inputs.container.pointer("/securityContext/readOnlyRootFilesystem") == Some(&Value::Bool(true));
+        let access = if root_is_read_only && name != "hosts" { "ro" } else { "rw" };
+        mounts.push((format!("/etc/{name}"), bind(&file, &["rbind", "rprivate", access])));
     }
     let message = text(inputs.container, "/terminationMessagePath").unwrap_or("/dev/termination-log");
     mounts.push((message.to_owned(), bind(inputs.termination_log, &["rbind", "rprivate", "rw"])));

@@ -37,7 +37,9 @@ pub fn set_up(
                 create(&folder).map_err(|source| Problem::io("create", &folder, source))?;
             }
             host_path::check(&serde_json::json!({"path": folder, "type": "Directory"}))?;
-            if let Some(group) = fs_group {
+            // Once a pod: the link says that it was done. What runs may have made files of its own since.
+            let is_done = fs::read_link(path).is_ok_and(|target| target == folder);
+            if let Some(group) = fs_group.filter(|_| !is_done) {
                 let only_if_differs =
                     pod.str_at("/spec/securityContext/fsGroupChangePolicy") == "OnRootMismatch";
                 ownership::give(&folder, group, only_if_differs)
@@ -142,7 +144,8 @@ mod tests {
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o777);
         }
         fs::write(path.join("kept"), "x").unwrap();
-        set_up(&configs, &storage, &pod, &source("data"), &path, Some(2000)).unwrap();
+        let another = root.join("pod/volumes/again");
+        set_up(&configs, &storage, &pod, &source("data"), &another, Some(2000)).unwrap();
         assert_eq!(std::os::unix::fs::MetadataExt::gid(&kept.join("kept").metadata().unwrap()), 2000);
         let missing = set_up(&configs, &storage, &pod, &source("none"), &path, None).unwrap_err();
         assert_eq!(missing.to_string(), "persistentvolumeclaim \"none\" is not bound to a volume");

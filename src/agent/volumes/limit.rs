@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::evictions::{Eviction, Evictions};
 use crate::agent::wake::Wake;
+use crate::plan::eviction::quantity;
 use crate::sys::usage;
 
 /// How often the volumes are looked at, if there are any; a volume of many files less often, so that looking
@@ -78,28 +79,9 @@ impl Limits {
     }
 }
 
-/// Bytes with the largest binary suffix that loses nothing.
-fn quantity(bytes: u64) -> String {
-    let suffixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi"];
-    let mut number = bytes;
-    let mut power = 0;
-    while number % 1024 == 0 && number > 0 && power + 1 < suffixes.len() {
-        number /= 1024;
-        power += 1;
-    }
-    format!("{number}{}", suffixes.get(power).unwrap_or(&""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn limits_read_as_they_are_written() {
-        for (bytes, text) in [(1, "1"), (1024, "1Ki"), (1536, "1536"), (10 << 20, "10Mi"), (3 << 30, "3Gi")] {
-            assert_eq!(quantity(bytes), text);
-        }
-    }
 
     #[test]
     fn a_volume_over_its_limit_ends_its_pod() {
