@@ -39,14 +39,14 @@ fn events(cluster: &Cluster, pod: &str) -> String {
 fn init_containers_sidecars_and_how_pods_end() {
     let cluster = Cluster::new("lifecycle").agent("pi-1").up();
     let before = cluster.agents[0].host.interfaces();
-    let mount = json!([{"name": "work", "mountPath": "/work"}]);
+    let mount = json!([{"name": "work", "mountPath": "/order"}]);
 
-    let mut order = pod("order", json!([container("main", "echo m >> /work/log; tr -d '\\n' < /work/log")]));
-    let mut sidecar = container("side", &format!("sleep 1; echo s >> /work/log; {SERVES}"));
+    let mut order = pod("order", json!([container("main", "echo m >> /order/log; tr -d '\\n' < /order/log")]));
+    let mut sidecar = container("side", &format!("sleep 1; echo s >> /order/log; {SERVES}"));
     sidecar["restartPolicy"] = "Always".into();
-    sidecar["startupProbe"] = json!({"exec": {"command": ["grep", "s", "/work/log"]}, "periodSeconds": 1});
+    sidecar["startupProbe"] = json!({"exec": {"command": ["grep", "s", "/order/log"]}, "periodSeconds": 1});
     order["spec"]["initContainers"] =
-        json!([container("a", "echo a >> /work/log"), sidecar, container("b", "echo b >> /work/log")]);
+        json!([container("a", "echo a >> /order/log"), sidecar, container("b", "echo b >> /order/log")]);
     order["spec"]["volumes"] = json!([{"name": "work", "emptyDir": {}}]);
     order["spec"]["containers"][0]["volumeMounts"] = mount.clone();
     for at in 0..3 {
