@@ -41,7 +41,8 @@ fn init_containers_sidecars_and_how_pods_end() {
     let before = cluster.agents[0].host.interfaces();
     let mount = json!([{"name": "work", "mountPath": "/order"}]);
 
-    let mut order = pod("order", json!([container("main", "echo m >> /order/log; tr -d '\\n' < /order/log")]));
+    let mut order =
+        pod("order", json!([container("main", "echo m >> /order/log; tr -d '\\n' < /order/log")]));
     let mut sidecar = container("side", &format!("sleep 1; echo s >> /order/log; {SERVES}"));
     sidecar["restartPolicy"] = "Always".into();
     sidecar["startupProbe"] = json!({"exec": {"command": ["grep", "s", "/order/log"]}, "periodSeconds": 1});
