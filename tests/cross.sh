@@ -107,7 +107,10 @@ with open(sys.argv[2], "wb") as file:
     file.write(data)
 os.chmod(sys.argv[2], 0o755)
 PYTHON
-    check 'no SIGILL on an ARMv6 CPU' refused 'on an ARMv6 CPU it ends with 0, not by SIGILL' cross/check.sh armv7 "$scratch/marked"
+    # It is larger than ARMv7's limit, which is not what is asked here.
+    mkdir "$scratch/roomy" && cp -R cross Cargo.toml "$scratch/roomy" && sed -i 's/ 4000000$/ 9000000/' "$scratch/roomy/cross/targets.txt"
+    check 'no SIGILL on an ARMv6 CPU' refused 'on an ARMv6 CPU it ends with 0, not by SIGILL' \
+        "$scratch/roomy/cross/check.sh" armv7 "$scratch/marked"
 }
 
 # The registry's folder and this one would be in the messages of panics.
