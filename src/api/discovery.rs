@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Kind;
-use super::kinds::served;
+use super::kinds::Catalogue;
 
 /// The Kubernetes version that the schema comes from.
 pub const KUBERNETES: (&str, &str, &str) = ("1", "37", "0");
@@ -22,26 +22,30 @@ pub fn api_versions(address: &str) -> Value {
 }
 
 /// `GET /apis` (legacy): an APIGroupList.
-pub fn api_groups() -> Value {
-    let groups: Vec<Value> = groups().into_iter().filter(|group| !group.is_empty()).map(group_body).collect();
+pub fn api_groups(kinds: &Catalogue) -> Value {
+    let served = kinds.served();
+    let named = groups(&served).into_iter().filter(|group| !group.is_empty());
+    let groups: Vec<Value> = named.map(|group| group_body(&served, group)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `GET /apis/G`: an APIGroup; None for a group that is not there.
-pub fn api_group(group: &str) -> Option<Value> {
-    if group.is_empty() || !groups().contains(&group) {
+pub fn api_group(kinds: &Catalogue, group: &str) -> Option<Value> {
+    let served = kinds.served();
+    if group.is_empty() || !groups(&served).contains(&group) {
         return None;
     }
-    let mut body = group_body(group);
+    let mut body = group_body(&served, group);
     body["kind"] = "APIGroup".into();
     body["apiVersion"] = "v1".into();
     Some(body)
 }
 
 /// `GET /api/v1` and `GET /apis/G/V`: an APIResourceList; None for a version that is not there.
-pub fn api_resources(group: &str, version: &str) -> Option<Value> {
+pub fn api_resources(kinds: &Catalogue, group: &str, version: &str) -> Option<Value> {
+    let served = kinds.served();
     let mut resources = Vec::new();
-    for kind in kinds(group, version) {
+    for kind in of(&served, group, version) {
         let mut resource = json!({
             "name": kind.plural,
             "singularName": kind.singular,
@@ -78,13 +82,14 @@ pub fn api_resources(group: &str, version: &str) -> Option<Value> {
 }
 
 /// `GET /api` (`core`) or `/apis` with `Accept: …;as=APIGroupDiscoveryList;v=v2`.
-pub fn aggregated(core: bool) -> Value {
+pub fn aggregated(kinds: &Catalogue, core: bool) -> Value {
+    let served = kinds.served();
     let mut items = Vec::new();
-    for group in groups().into_iter().filter(|group| group.is_empty() == core) {
-        let versions: Vec<Value> = versions(group)
+    for group in groups(&served).into_iter().filter(|group| group.is_empty() == core) {
+        let versions: Vec<Value> = versions(&served, group)
             .into_iter()
             .map(|version| {
-                let resources: Vec<Value> = kinds(group, version).map(aggregated_resource).collect();
+                let resources: Vec<Value> = of(&served, group, version).map(aggregated_resource).collect();
                 json!({"version": version, "resources": resources, "freshness": "Current"})
             })
             .collect();
@@ -162,8 +167,8 @@ fn add_names(resource: &mut Value, kind: &Kind) {
     }
 }
 
-fn group_body(group: &str) -> Value {
-    let versions: Vec<Value> = versions(group)
+fn group_body(served: &[&'static Kind], group: &str) -> Value {
+    let versions: Vec<Value> = versions(served, group)
         .into_iter()
         .map(|version| json!({"groupVersion": group_version(group, version), "version": version}))
         .collect();
@@ -180,14 +185,14 @@ fn group_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
-fn kinds(group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
-    served().filter(move |kind| kind.group == group && kind.version == version)
+fn of(served: &[&'static Kind], group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
+    served.iter().copied().filter(move |kind| kind.group == group && kind.version == version)
 }
 
 /// Groups in the order of their first kind.
-fn groups() -> Vec<&'static str> {
+fn groups(served: &[&'static Kind]) -> Vec<&'static str> {
     let mut groups = Vec::new();
-    for kind in served() {
+    for kind in served {
         if !groups.contains(&kind.group) {
             groups.push(kind.group);
         }
@@ -196,9 +201,9 @@ fn groups() -> Vec<&'static str> {
 }
 
 /// A group's versions, the preferred one first.
-fn versions(group: &str) -> Vec<&'static str> {
+fn versions(served: &[&'static Kind], group: &str) -> Vec<&'static str> {
     let mut versions = Vec::new();
-    for kind in served().filter(|kind| kind.group == group) {
+    for kind in served.iter().filter(|kind| kind.group == group) {
         if !versions.contains(&kind.version) {
             versions.push(kind.version);
         }
@@ -212,29 +217,35 @@ mod tests {
 
     #[test]
     fn both_forms_tell_of_the_same_resources() {
-        let legacy = api_resources("", "v1").unwrap();
+        let legacy = api_resources(&Catalogue::default(), "", "v1").unwrap();
         let names: Vec<&str> =
             legacy["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
         assert!(names.contains(&"pods") && names.contains(&"pods/log") && names.contains(&"nodes/status"));
         let resources = legacy["resources"].as_array().unwrap();
         let eviction = resources.iter().find(|r| r["name"] == "pods/eviction").unwrap();
         assert_eq!((&eviction["group"], &eviction["version"]), (&json!("policy"), &json!("v1")));
-        let core = aggregated(true);
+        let core = aggregated(&Catalogue::default(), true);
         let resources = core["items"][0]["versions"][0]["resources"].as_array().unwrap();
         assert_eq!(resources.len(), names.iter().filter(|name| !name.contains('/')).count());
         assert_eq!(core["items"][0]["metadata"], json!({}));
-        let others = aggregated(false);
-        assert_eq!(others["items"][0]["metadata"]["name"], "coordination.k8s.io");
-        assert_eq!(others["items"][0]["versions"][0]["resources"][0]["scope"], "Namespaced");
+        let others = aggregated(&Catalogue::default(), false);
+        assert_eq!(others["items"][0]["metadata"]["name"], "apiextensions.k8s.io");
+        assert_eq!(others["items"][0]["versions"][0]["resources"][0]["scope"], "Cluster");
     }
 
     #[test]
     fn groups_and_what_is_not_there() {
-        assert_eq!(api_groups()["groups"].as_array().unwrap().len(), 3);
-        let group = api_group("coordination.k8s.io").unwrap();
+        assert_eq!(api_groups(&Catalogue::default())["groups"].as_array().unwrap().len(), 13);
+        let group = api_group(&Catalogue::default(), "coordination.k8s.io").unwrap();
         assert_eq!(group["preferredVersion"]["groupVersion"], "coordination.k8s.io/v1");
-        assert!(api_group("").is_none() && api_group("apps").is_none());
-        assert!(api_resources("", "v2").is_none() && api_resources("apps", "v1").is_none());
+        assert!(
+            api_group(&Catalogue::default(), "").is_none()
+                && api_group(&Catalogue::default(), "apps.example").is_none()
+        );
+        assert!(
+            api_resources(&Catalogue::default(), "", "v2").is_none()
+                && api_resources(&Catalogue::default(), "apps", "v9").is_none()
+        );
         assert!(git_version().starts_with("v1.37.0+midge"));
     }
 }

@@ -4,8 +4,31 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::Object;
-use super::strategy::{self, PlainStrategy, Strategy};
+use super::strategy::{PlainStrategy, Strategy};
 use super::table::{self, Column};
+
+mod access;
+mod catalogue;
+mod core;
+mod definitions;
+mod metrics;
+mod network;
+mod policy;
+mod storage;
+mod workloads;
+
+pub use access::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};
+pub use catalogue::Catalogue;
+pub use core::{CONFIG_MAP, EVENT, LEASE, NAMESPACE, NODE, POD, SECRET, SERVICE_ACCOUNT};
+pub use definitions::CUSTOM_RESOURCE_DEFINITION;
+pub use metrics::{NODE_METRICS, POD_METRICS};
+pub use network::{ENDPOINT_SLICE, ENDPOINTS, INGRESS, INGRESS_CLASS, NETWORK_POLICY, SERVICE};
+pub use policy::{LIMIT_RANGE, PRIORITY_CLASS, RESOURCE_QUOTA, RUNTIME_CLASS};
+pub use storage::{PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS};
+pub use workloads::{
+    CONTROLLER_REVISION, CRON_JOB, DAEMON_SET, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, JOB,
+    POD_DISRUPTION_BUDGET, POD_TEMPLATE, REPLICA_SET, REPLICATION_CONTROLLER, STATEFUL_SET,
+};
 
 /// One kind.
 pub struct Kind {
@@ -54,37 +77,48 @@ pub struct Field {
 /// All of them, in the order of discovery.
 pub static KINDS: &[&Kind] = &[
     CONFIG_MAP,
+    ENDPOINTS,
     EVENT,
+    LIMIT_RANGE,
     NAMESPACE,
     NODE,
     PERSISTENT_VOLUME_CLAIM,
     PERSISTENT_VOLUME,
     POD,
+    POD_TEMPLATE,
+    REPLICATION_CONTROLLER,
+    RESOURCE_QUOTA,
     SECRET,
     SERVICE_ACCOUNT,
+    SERVICE,
+    CUSTOM_RESOURCE_DEFINITION,
+    CONTROLLER_REVISION,
+    DAEMON_SET,
+    DEPLOYMENT,
+    REPLICA_SET,
+    STATEFUL_SET,
+    HORIZONTAL_POD_AUTOSCALER,
+    CRON_JOB,
+    JOB,
     LEASE,
+    ENDPOINT_SLICE,
+    INGRESS_CLASS,
+    INGRESS,
+    NETWORK_POLICY,
+    RUNTIME_CLASS,
+    POD_DISRUPTION_BUDGET,
+    CLUSTER_ROLE_BINDING,
+    CLUSTER_ROLE,
+    ROLE_BINDING,
+    ROLE,
+    PRIORITY_CLASS,
     STORAGE_CLASS,
 ];
 
 /// Kinds that are made when they are asked for: discovery tells of them, nothing stores them.
 pub static COMPUTED: &[&Kind] = &[NODE_METRICS, POD_METRICS];
 
-/// Every kind that can be read.
-pub fn served() -> impl Iterator<Item = &'static Kind> {
-    KINDS.iter().chain(COMPUTED).copied()
-}
-
 impl Kind {
-    /// By URL: group ("" for core), version, plural.
-    pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-        served().find(|k| k.group == group && k.version == version && k.plural == plural)
-    }
-
-    /// By what an object says of itself.
-    pub fn of(api_version: &str, kind: &str) -> Option<&'static Kind> {
-        KINDS.iter().copied().find(|k| k.kind == kind && k.api_version() == api_version)
-    }
-
     /// `v1`, `coordination.k8s.io/v1`.
     pub fn api_version(&self) -> Cow<'static, str> {
         if self.group.is_empty() {
@@ -163,225 +197,19 @@ const CORE: Kind = Kind {
     strategy: &PlainStrategy,
 };
 
-pub static NODE: &Kind = &Kind {
-    kind: "Node",
-    plural: "nodes",
-    singular: "node",
-    list_kind: "NodeList",
-    short_names: &["no"],
-    namespaced: false,
-    subresources: &[
-        Subresource::new("proxy", "NodeProxyOptions", &["get"]),
-        Subresource::new("status", "Node", READ_WRITE),
-    ],
-    columns: table::NODE,
-    fields: &[Field {
-        label: "spec.unschedulable",
-        value: |node| node.bool_at("/spec/unschedulable").to_string().into(),
-    }],
-    strategy: &strategy::NodeStrategy,
-    ..CORE
-};
-
-pub static NAMESPACE: &Kind = &Kind {
-    kind: "Namespace",
-    plural: "namespaces",
-    singular: "namespace",
-    list_kind: "NamespaceList",
-    short_names: &["ns"],
-    namespaced: false,
-    verbs: NO_COLLECTION,
-    subresources: &[Subresource::new("status", "Namespace", READ_WRITE)],
-    columns: table::NAMESPACE,
-    fields: &[Field { label: "status.phase", value: |o| o.str_at("/status/phase").into() }],
-    label_names: true,
-    strategy: &strategy::NamespaceStrategy,
-    ..CORE
-};
-
-pub static POD: &Kind = &Kind {
-    kind: "Pod",
-    plural: "pods",
-    singular: "pod",
-    list_kind: "PodList",
-    short_names: &["po"],
-    categories: &["all"],
-    subresources: &[
-        Subresource::new("attach", "PodAttachOptions", CONNECT),
-        Subresource::new("binding", "Binding", &["create"]),
-        // `kubectl drain` evicts if it finds this, and otherwise deletes.
-        Subresource { body: Some(("policy", "v1")), ..Subresource::new("eviction", "Eviction", &["create"]) },
-        Subresource::new("ephemeralcontainers", "Pod", READ_WRITE),
-        Subresource::new("exec", "PodExecOptions", CONNECT),
-        Subresource::new("log", "Pod", &["get"]),
-        Subresource::new("portforward", "PodPortForwardOptions", CONNECT),
-        Subresource::new("status", "Pod", READ_WRITE),
-    ],
-    columns: table::POD,
-    fields: &[
-        Field { label: "spec.nodeName", value: |o| o.str_at("/spec/nodeName").into() },
-        Field { label: "spec.restartPolicy", value: |o| o.str_at("/spec/restartPolicy").into() },
-        Field { label: "spec.schedulerName", value: |o| o.str_at("/spec/schedulerName").into() },
-        Field { label: "spec.serviceAccountName", value: |o| o.str_at("/spec/serviceAccountName").into() },
-        Field { label: "spec.hostNetwork", value: |o| o.bool_at("/spec/hostNetwork").to_string().into() },
-        Field { label: "status.phase", value: |o| o.str_at("/status/phase").into() },
-        Field { label: "status.podIP", value: |o| o.str_at("/status/podIP").into() },
-        Field { label: "status.podIPs", value: |o| o.str_at("/status/podIP").into() },
-        Field { label: "status.nominatedNodeName", value: |o| o.str_at("/status/nominatedNodeName").into() },
-    ],
-    strategy: &strategy::PodStrategy,
-    ..CORE
-};
-
-pub static EVENT: &Kind = &Kind {
-    kind: "Event",
-    plural: "events",
-    singular: "event",
-    list_kind: "EventList",
-    short_names: &["ev"],
-    columns: table::EVENT,
-    fields: &[
-        Field { label: "involvedObject.kind", value: |o| o.str_at("/involvedObject/kind").into() },
-        Field { label: "involvedObject.namespace", value: |o| o.str_at("/involvedObject/namespace").into() },
-        Field { label: "involvedObject.name", value: |o| o.str_at("/involvedObject/name").into() },
-        Field { label: "involvedObject.uid", value: |o| o.str_at("/involvedObject/uid").into() },
-        Field {
-            label: "involvedObject.apiVersion",
-            value: |o| o.str_at("/involvedObject/apiVersion").into(),
-        },
-        Field {
-            label: "involvedObject.resourceVersion",
-            value: |o| o.str_at("/involvedObject/resourceVersion").into(),
-        },
-        Field { label: "involvedObject.fieldPath", value: |o| o.str_at("/involvedObject/fieldPath").into() },
-        Field { label: "reason", value: |o| o.str_at("/reason").into() },
-        Field { label: "reportingComponent", value: |o| o.str_at("/reportingComponent").into() },
-        Field {
-            label: "source",
-            value: |o| match o.str_at("/source/component") {
-                "" => o.str_at("/reportingComponent").into(),
-                component => component.into(),
-            },
-        },
-        Field { label: "type", value: |o| o.str_at("/type").into() },
-    ],
-    strategy: &strategy::EventStrategy,
-    ..CORE
-};
-
-pub static CONFIG_MAP: &Kind = &Kind {
-    kind: "ConfigMap",
-    plural: "configmaps",
-    singular: "configmap",
-    list_kind: "ConfigMapList",
-    short_names: &["cm"],
-    columns: table::CONFIG_MAP,
-    strategy: &strategy::ConfigMapStrategy,
-    ..CORE
-};
-
-pub static SECRET: &Kind = &Kind {
-    kind: "Secret",
-    plural: "secrets",
-    singular: "secret",
-    list_kind: "SecretList",
-    columns: table::SECRET,
-    fields: &[Field { label: "type", value: |o| o.str_at("/type").into() }],
-    strategy: &strategy::SecretStrategy,
-    ..CORE
-};
-
-pub static SERVICE_ACCOUNT: &Kind = &Kind {
-    kind: "ServiceAccount",
-    plural: "serviceaccounts",
-    singular: "serviceaccount",
-    list_kind: "ServiceAccountList",
-    short_names: &["sa"],
-    columns: table::SERVICE_ACCOUNT,
-    ..CORE
-};
-
-pub static PERSISTENT_VOLUME_CLAIM: &Kind = &Kind {
-    kind: "PersistentVolumeClaim",
-    plural: "persistentvolumeclaims",
-    singular: "persistentvolumeclaim",
-    list_kind: "PersistentVolumeClaimList",
-    short_names: &["pvc"],
-    subresources: &[Subresource::new("status", "PersistentVolumeClaim", READ_WRITE)],
-    columns: table::PERSISTENT_VOLUME_CLAIM,
-    strategy: &strategy::ClaimStrategy,
-    ..CORE
-};
-
-pub static PERSISTENT_VOLUME: &Kind = &Kind {
-    kind: "PersistentVolume",
-    plural: "persistentvolumes",
-    singular: "persistentvolume",
-    list_kind: "PersistentVolumeList",
-    short_names: &["pv"],
-    namespaced: false,
-    subresources: &[Subresource::new("status", "PersistentVolume", READ_WRITE)],
-    columns: table::PERSISTENT_VOLUME,
-    strategy: &strategy::VolumeStrategy,
-    ..CORE
-};
-
-pub static STORAGE_CLASS: &Kind = &Kind {
-    group: "storage.k8s.io",
-    kind: "StorageClass",
-    plural: "storageclasses",
-    singular: "storageclass",
-    list_kind: "StorageClassList",
-    short_names: &["sc"],
-    namespaced: false,
-    columns: table::STORAGE_CLASS,
-    strategy: &strategy::StorageClassStrategy,
-    ..CORE
-};
-
-pub static LEASE: &Kind = &Kind {
-    group: "coordination.k8s.io",
-    kind: "Lease",
-    plural: "leases",
-    singular: "lease",
-    list_kind: "LeaseList",
-    columns: table::LEASE,
-    strategy: &strategy::LeaseStrategy,
-    ..CORE
-};
-
-/// What computed kinds have.
-const METRICS: Kind = Kind {
-    group: "metrics.k8s.io",
-    version: "v1beta1",
-    verbs: &["get", "list"],
-    columns: table::METRICS,
-    ..CORE
-};
-
-pub static NODE_METRICS: &Kind = &Kind {
-    kind: "NodeMetrics",
-    plural: "nodes",
-    list_kind: "NodeMetricsList",
-    namespaced: false,
-    ..METRICS
-};
-
-pub static POD_METRICS: &Kind =
-    &Kind { kind: "PodMetrics", plural: "pods", list_kind: "PodMetricsList", ..METRICS };
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn rows_are_found_by_url_and_by_kind() {
+        let kinds = Catalogue::default();
         for kind in KINDS {
-            assert_eq!(Kind::find(kind.group, kind.version, kind.plural), Some(*kind));
-            assert_eq!(Kind::of(&kind.api_version(), kind.kind), Some(*kind));
+            assert_eq!(kinds.find(kind.group, kind.version, kind.plural), Some(*kind));
+            assert_eq!(kinds.of(&kind.api_version(), kind.kind), Some(*kind));
             assert_eq!(kind.list_kind, format!("{}List", kind.kind));
         }
-        assert_eq!(Kind::of("apps/v1", "Pod"), None);
+        assert_eq!(kinds.of("apps/v1", "Pod"), None);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Value, json};
 
+use super::Kind;
+use super::kinds::Catalogue;
 use super::schema::table::{self, Type};
-use super::{KINDS, Kind};
 
 mod paths;
 mod schemas;
@@ -24,10 +25,11 @@ pub use v2::{V2_CONTENT_TYPE, document_v2};
 const CHUNK: usize = 8 * 1024;
 
 /// `/openapi/v3`: where the document of each group and version is. JSON.
-pub fn index() -> Vec<u8> {
+pub fn index(kinds: &Catalogue) -> Vec<u8> {
     let hash = hash();
-    let paths: BTreeMap<String, Value> = KINDS
-        .iter()
+    let paths: BTreeMap<String, Value> = kinds
+        .stored()
+        .into_iter()
         .map(|kind| {
             let path = root(kind);
             let url = format!("/openapi/v3/{path}?hash={hash:016X}");
@@ -39,9 +41,9 @@ pub fn index() -> Vec<u8> {
 
 /// `/openapi/v3/api/v1` (group ""), `/openapi/v3/apis/<group>/<version>`. JSON, in chunks to be
 /// streamed (or collected). None: midge has no kind there. The query parameter `hash` needs no look.
-pub fn document(group: &str, version: &str) -> Option<Document> {
+pub fn document(kinds: &Catalogue, group: &str, version: &str) -> Option<Document> {
     let kinds: Vec<&'static Kind> =
-        KINDS.iter().copied().filter(|kind| kind.group == group && kind.version == version).collect();
+        kinds.stored().into_iter().filter(|kind| kind.group == group && kind.version == version).collect();
     let api_version = kinds.first()?.api_version();
     let mut pieces = VecDeque::new();
     pieces.push_back(Piece::Text(

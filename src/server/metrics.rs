@@ -7,8 +7,8 @@ use hyper::{Method, StatusCode};
 use super::State;
 use super::registry::{Page, Selectors};
 use super::reply::{self, Reply};
+use crate::api::discovery;
 use crate::api::kinds::NODE;
-use crate::api::{KINDS, discovery};
 use crate::http::exposition::{CONTENT_TYPE, Exposition};
 use crate::sys::this_process;
 
@@ -48,7 +48,7 @@ pub fn serve(state: &State) -> Result<Reply, crate::api::Status> {
         }
     }
     text.family("apiserver_storage_objects", "gauge", "Number of stored objects by kind.");
-    for kind in KINDS {
+    for kind in state.registry.kinds().stored() {
         let found = state.registry.store().list(&kind.prefix(None), None, 1);
         text.sample(&[("resource", &kind.resource())], found.entries.len() + found.more);
     }

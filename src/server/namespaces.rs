@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Executor;
 use crate::api::kinds::{NAMESPACE, SERVICE_ACCOUNT};
-use crate::api::{KINDS, Kind, Object, Reason, Status};
+use crate::api::{Kind, Object, Reason, Status};
 use crate::server::registry::{DeleteOptions, Deleted, Page, Registry, Selectors, WriteOptions};
 use crate::store;
 
@@ -92,7 +92,7 @@ impl Namespaces {
     /// Deletes what is in a namespace, and the namespace once it is empty. True if it is gone.
     async fn empty(&self, namespace: &str) -> Result<bool, Status> {
         let mut left = false;
-        for kind in KINDS.iter().copied().filter(|kind| kind.namespaced) {
+        for kind in self.registry.kinds().stored().into_iter().filter(|kind| kind.namespaced) {
             let list = self.registry.list(kind, Some(namespace), &Selectors::default(), &Page::default())?;
             for items in list.items.chunks(TOGETHER) {
                 let mut tasks = Vec::with_capacity(items.len());

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::query::decode;
 use crate::api::Kind;
-use crate::api::kinds::POD;
+use crate::api::kinds::{Catalogue, POD};
 
 /// A path that this server knows.
 #[derive(Debug)]
@@ -57,8 +57,8 @@ pub struct Target<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// Reads the path of a URL, without its query.
-    pub fn parse(path: &'a str) -> Self {
+    /// Reads the path of a URL, without its query, with the kinds that there are.
+    pub fn parse(path: &'a str, kinds: &Catalogue) -> Self {
         let mut parts: Vec<Cow<'a, str>> =
             path.trim_start_matches('/').split('/').take(16).map(|part| decode(part, false)).collect();
         // `/api/` means `/api`.
@@ -74,11 +74,11 @@ impl<'a> Route<'a> {
             "v1-midge" => own(rest),
             "api" if rest.is_empty() => Self::Core,
             "apis" if rest.is_empty() => Self::Groups,
-            "api" => versioned(Cow::Borrowed(""), rest),
+            "api" => versioned(Cow::Borrowed(""), rest, kinds),
             "apis" => {
                 let mut rest = rest;
                 let group = rest.remove(0);
-                if rest.is_empty() { Self::Group(group) } else { versioned(group, rest) }
+                if rest.is_empty() { Self::Group(group) } else { versioned(group, rest, kinds) }
             }
             "openapi" => openapi(rest),
             _ => Self::Unknown,
@@ -109,7 +109,7 @@ fn openapi(mut parts: Vec<Cow<'_, str>>) -> Route<'_> {
 }
 
 /// What follows the group: `VERSION/…`.
-fn versioned<'a>(group: Cow<'a, str>, mut parts: Vec<Cow<'a, str>>) -> Route<'a> {
+fn versioned<'a>(group: Cow<'a, str>, mut parts: Vec<Cow<'a, str>>, kinds: &Catalogue) -> Route<'a> {
     let version = parts.remove(0);
     if parts.is_empty() {
         return Route::Resources { group, version };
@@ -122,10 +122,15 @@ fn versioned<'a>(group: Cow<'a, str>, mut parts: Vec<Cow<'a, str>>) -> Route<'a>
             return Route::NodeProxy(node.clone(), path.join("/"));
         }
     }
-    objects(&group, &version, parts).map_or(Route::UnknownObjects, Route::Objects)
+    objects(&group, &version, parts, kinds).map_or(Route::UnknownObjects, Route::Objects)
 }
 
-fn objects<'a>(group: &str, version: &str, mut parts: Vec<Cow<'a, str>>) -> Option<Target<'a>> {
+fn objects<'a>(
+    group: &str,
+    version: &str,
+    mut parts: Vec<Cow<'a, str>>,
+    kinds: &Catalogue,
+) -> Option<Target<'a>> {
     // `namespaces/NS/pods` is about pods, `namespaces/NS/status` about the namespace.
     let inside = parts.len() > 2 && parts[0] == "namespaces" && !matches!(&*parts[2], "status" | "finalize");
     let namespace = if inside {
@@ -136,7 +141,7 @@ fn objects<'a>(group: &str, version: &str, mut parts: Vec<Cow<'a, str>>) -> Opti
         None
     };
     let mut parts = parts.into_iter();
-    let kind = Kind::find(group, version, &parts.next()?)?;
+    let kind = kinds.find(group, version, &parts.next()?)?;
     let name = parts.next();
     let subresource = match parts.next() {
         None => None,
@@ -164,7 +169,7 @@ mod tests {
 
     #[allow(clippy::type_complexity)] // a row of the table below
     fn target(path: &str) -> Option<(&str, Option<String>, Option<String>, Option<&str>)> {
-        match Route::parse(path) {
+        match Route::parse(path, &Catalogue::default()) {
             Route::Objects(found) => Some((
                 found.kind.plural,
                 found.namespace.map(Cow::into_owned),
@@ -210,22 +215,25 @@ mod tests {
         ] {
             assert_eq!(target(path), None, "{path}");
         }
-        assert!(matches!(Route::parse("/"), Route::Unknown));
-        assert!(matches!(Route::parse("/v1-midge/else"), Route::Unknown));
+        assert!(matches!(Route::parse("/", &Catalogue::default()), Route::Unknown));
+        assert!(matches!(Route::parse("/v1-midge/else", &Catalogue::default()), Route::Unknown));
     }
 
     #[test]
     fn others() {
-        assert!(matches!(Route::parse("/api/"), Route::Core));
-        assert!(matches!(Route::parse("/apis"), Route::Groups));
-        assert!(matches!(Route::parse("/apis/coordination.k8s.io"), Route::Group(_)));
-        assert!(matches!(Route::parse("/readyz/ping"), Route::Health));
-        assert!(matches!(Route::parse("/v1-midge/connect"), Route::Link));
-        assert!(matches!(Route::parse("/v1-midge/tokens/abc"), Route::Tokens(rest) if rest.len() == 1));
+        assert!(matches!(Route::parse("/api/", &Catalogue::default()), Route::Core));
+        assert!(matches!(Route::parse("/apis", &Catalogue::default()), Route::Groups));
+        assert!(matches!(Route::parse("/apis/coordination.k8s.io", &Catalogue::default()), Route::Group(_)));
+        assert!(matches!(Route::parse("/readyz/ping", &Catalogue::default()), Route::Health));
+        assert!(matches!(Route::parse("/v1-midge/connect", &Catalogue::default()), Route::Link));
         assert!(
-            matches!(Route::parse("/openapi/v3/api/v1"), Route::OpenApi { group, .. } if group.is_empty())
+            matches!(Route::parse("/v1-midge/tokens/abc", &Catalogue::default()), Route::Tokens(rest) if rest.len() == 1)
         );
-        let Route::OpenApi { group, version } = Route::parse("/openapi/v3/apis/coordination.k8s.io/v1")
+        assert!(
+            matches!(Route::parse("/openapi/v3/api/v1", &Catalogue::default()), Route::OpenApi { group, .. } if group.is_empty())
+        );
+        let Route::OpenApi { group, version } =
+            Route::parse("/openapi/v3/apis/coordination.k8s.io/v1", &Catalogue::default())
         else {
             panic!("no document");
         };

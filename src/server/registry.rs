@@ -21,6 +21,7 @@ pub use list::{Item, List, Page};
 pub use watch::{From, Watch, WatchEvent};
 pub use write::{Change, Subresource, WriteOptions};
 
+use crate::api::kinds::Catalogue;
 use crate::api::selector::{FieldSelector, LabelSelector};
 use crate::api::{Kind, Object, Status};
 use crate::store::Store;
@@ -35,15 +36,21 @@ pub struct Selectors {
 /// The cluster's objects.
 pub struct Registry {
     store: Arc<dyn Store>,
+    kinds: Arc<Catalogue>,
 }
 
 impl Registry {
     /// Takes over a store and makes what every cluster has: the namespaces `default`, `kube-system`,
     /// `kube-public` and `kube-node-lease`. (The `default` ServiceAccounts are the namespace loop's.)
     pub async fn open(store: Arc<dyn Store>) -> Result<Self, Status> {
-        let registry = Self { store };
+        let registry = Self { store, kinds: Arc::default() };
         registry.seed().await?;
         Ok(registry)
+    }
+
+    /// The kinds that there are.
+    pub fn kinds(&self) -> &Arc<Catalogue> {
+        &self.kinds
     }
 
     /// The store below, for what is no object (`midge/…` keys).

@@ -15,6 +15,7 @@ use super::auth::Verdict;
 use super::path::Route;
 use super::reply::{self, Reply};
 use super::{State, handlers, metrics, proxy, render, token_api};
+use crate::api::kinds::Catalogue;
 use crate::api::{Status, discovery, openapi};
 use crate::http::body;
 use crate::http::server::Peer;
@@ -39,7 +40,7 @@ pub async fn handle(state: Arc<State>, request: Request<Incoming>, peer: Peer) -
 
 async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> Result<Reply, Status> {
     let (parts, body) = request.into_parts();
-    let route = Route::parse(parts.uri.path());
+    let route = Route::parse(parts.uri.path(), state.registry.kinds());
     let reading = matches!(parts.method, Method::GET);
     if let Some(open) = open(state, &route) {
         return if reading { Ok(open) } else { Err(Status::method_not_allowed()) };
@@ -50,10 +51,10 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
         Route::NodeProxy(node, path) => proxy::serve(state, &parts.method, &node, &path).await,
         Route::Tokens(rest) => token_api::handle(state, &parts.method, &rest, body).await,
         Route::UnknownObjects => Err(not_there(parts.uri.path())),
-        Route::Unknown => Ok(paths(parts.uri.path() == "/")),
+        Route::Unknown => Ok(paths(state.registry.kinds(), parts.uri.path() == "/")),
         _ if !reading => Err(Status::method_not_allowed()),
         Route::Metrics => metrics::serve(state),
-        route => document(route, &parts.headers, peer),
+        route => document(state.registry.kinds(), route, &parts.headers, peer),
     }
 }
 
@@ -91,7 +92,7 @@ async fn authenticate(state: &State, headers: &HeaderMap, peer: Peer) -> Result<
 }
 
 /// Discovery and OpenAPI.
-fn document(route: Route<'_>, headers: &HeaderMap, peer: Peer) -> Result<Reply, Status> {
+fn document(kinds: &Catalogue, route: Route<'_>, headers: &HeaderMap, peer: Peer) -> Result<Reply, Status> {
     let found = |value: Option<serde_json::Value>| match value {
         Some(value) => Ok(reply::value(&value)),
         None => Err(Status::no_such_resource()),
@@ -100,25 +101,28 @@ fn document(route: Route<'_>, headers: &HeaderMap, peer: Peer) -> Result<Reply, 
         Route::Core | Route::Groups => {
             let core = matches!(route, Route::Core);
             if render::shape(headers, accept::DISCOVERY)? == Shape::Discovery {
-                let text = discovery::aggregated(core).to_string();
+                let text = discovery::aggregated(kinds, core).to_string();
                 return Ok(reply::full(StatusCode::OK, discovery::AGGREGATED_CONTENT_TYPE, text));
             }
-            let legacy =
-                if core { discovery::api_versions(&peer.local.to_string()) } else { discovery::api_groups() };
+            let legacy = if core {
+                discovery::api_versions(&peer.local.to_string())
+            } else {
+                discovery::api_groups(kinds)
+            };
             Ok(reply::value(&legacy))
         }
-        Route::Group(group) => found(discovery::api_group(&group)),
+        Route::Group(group) => found(discovery::api_group(kinds, &group)),
         Route::Resources { group, version } => {
             render::shape(headers, accept::PLAIN)?;
-            found(discovery::api_resources(&group, &version))
+            found(discovery::api_resources(kinds, &group, &version))
         }
         Route::OpenApiIndex => {
             render::shape(headers, accept::PLAIN)?;
-            Ok(tagged(headers, || reply::json(openapi::index())))
+            Ok(tagged(headers, || reply::json(openapi::index(kinds))))
         }
         Route::OpenApi { group, version } => {
             render::shape(headers, accept::PLAIN)?;
-            let document = openapi::document(&group, &version).ok_or_else(Status::no_such_resource)?;
+            let document = openapi::document(kinds, &group, &version).ok_or_else(Status::no_such_resource)?;
             Ok(tagged(headers, || pieces(reply::JSON, document)))
         }
         Route::OpenApiTwo => open_api_two(headers),
@@ -166,9 +170,9 @@ fn tagged(headers: &HeaderMap, make: impl FnOnce() -> Reply) -> Reply {
 }
 
 /// What there is, at `/` and, as upstream, with a 404 at every path that is not there.
-fn paths(root: bool) -> Reply {
+fn paths(kinds: &Catalogue, root: bool) -> Reply {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
-    for kind in crate::api::kinds::served().filter(|kind| !kind.group.is_empty()) {
+    for kind in kinds.served().into_iter().filter(|kind| !kind.group.is_empty()) {
         for path in [format!("/apis/{}", kind.group), format!("/apis/{}/{}", kind.group, kind.version)] {
             if !paths.contains(&path) {
                 paths.push(path);

@@ -19,13 +19,24 @@ fn whole(container: Value) -> Object {
     pod
 }
 
+/// Fields that hold any JSON.
+const ANY: &[(&str, &str)] = &[
+    ("ControllerRevision", "data"),
+    ("CustomResourceValidation", "openAPIV3Schema"),
+    ("JobSchedulingConfiguration", "disruptionMode"),
+    ("JobSchedulingConfiguration", "resourceClaims"),
+    ("JobSchedulingConfiguration", "schedulingConstraints"),
+    ("JobSchedulingConfiguration", "schedulingPolicy"),
+    ("ManagedFieldsEntry", "fieldsV1"),
+];
+
 #[test]
 fn the_table_is_whole() {
     fn check(of: Type, field: &str, shape: Shape) {
         match shape.form() {
             Form::List(item) | Form::Map(item) => check(of, field, item),
             Form::Any => assert!(
-                [("ManagedFieldsEntry", "fieldsV1")].contains(&(of.name(), field)),
+                ANY.contains(&(of.name(), field)),
                 "{}.{field} has a type that is not in the table",
                 of.name()
             ),
@@ -42,7 +53,7 @@ fn the_table_is_whole() {
         for field in of.fields() {
             check(of, field.name, field.shape);
             numbered += usize::from(field.number().is_some());
-            fields += 1;
+            fields += usize::from(!of.is_kind() || !matches!(field.name, "apiVersion" | "kind"));
             if let Some(default) = field.default() {
                 assert!(serde_json::from_str::<Value>(default.json).is_ok(), "{}.{}", of.name(), field.name);
             }
@@ -58,8 +69,8 @@ fn the_table_is_whole() {
         }
     }
     assert!(types > 200, "{types}");
-    // apiVersion and kind have none, nor have fields that are newer than the source of the numbers.
-    assert!(fields - numbered < fields / 12, "{numbered} of {fields} fields have a number");
+    // Fields that are newer than the source of the numbers have none.
+    assert!(fields - numbered < fields / 20, "{numbered} of {fields} fields have a number");
     for kind in crate::api::KINDS {
         assert!(of(kind).is_some_and(|of| of.is_kind()), "{kind:?}");
     }

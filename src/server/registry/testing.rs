@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Registry, WriteOptions};
-use crate::api::{Kind, Object, Status};
+use crate::api::{Object, Status};
 use crate::store::Journal;
 
 /// A registry in a temporary folder, removed at the end.
@@ -27,7 +27,7 @@ impl Cluster {
     /// Creates an object of the kind that it says it is.
     pub async fn create(&self, object: Value) -> Result<Object, Status> {
         let object = Object::from_value(object).unwrap();
-        let kind = Kind::of(object.api_version(), object.kind()).unwrap();
+        let kind = self.registry.kinds().of(object.api_version(), object.kind()).unwrap();
         self.registry.create(kind, object, WriteOptions::default()).await
     }
 }

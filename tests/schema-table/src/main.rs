@@ -93,7 +93,7 @@ fn find_crate(metadata: &Value, name: &'static str) -> Result<(PathBuf, String),
 
 /// Where both crates keep a package's sources: `io.k8s.api.core.v1` in `api/core/v1`.
 fn package_path(package: &str) -> PathBuf {
-    package.strip_prefix("io.k8s.").unwrap_or(package).split('.').collect()
+    package.strip_prefix("io.k8s.").unwrap_or(package).replace('-', "_").split('.').collect()
 }
 
 /// A field's name as all three spellings have it in common: `hostIPC`, `host_ipc` → `hostipc`.

@@ -130,12 +130,21 @@ fn shape(text: &str) -> Option<Shape> {
         "crate::ByteString" => "bytes",
         "crate::apimachinery::pkg::apis::meta::v1::Time" => "time",
         "crate::apimachinery::pkg::apis::meta::v1::MicroTime" => "micro",
-        "crate::apimachinery::pkg::apis::meta::v1::FieldsV1" => "any",
+        "crate::apimachinery::pkg::apis::meta::v1::FieldsV1"
+        | "crate::apimachinery::pkg::runtime::RawExtension"
+        // A schema is checked by who serves its objects.
+        | "crate::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps" => "any",
         "crate::apimachinery::pkg::api::resource::Quantity" => "quantity",
         "crate::apimachinery::pkg::util::intstr::IntOrString" => "intstr",
         _ => {
             let (package, name) = text.strip_prefix("crate::")?.rsplit_once("::")?;
-            return Some(Shape::Struct(format!("io.k8s.{}", package.replace("::", ".")), name.to_owned()));
+            // Alpha features are off: nothing looks into them.
+            if package.contains("alpha") {
+                return Some(Shape::Plain("any"));
+            }
+            // A crate's module has no `-` in its name.
+            let package = package.replace("::", ".").replace("apiextensions_apiserver", "apiextensions-apiserver");
+            return Some(Shape::Struct(format!("io.k8s.{package}"), name.to_owned()));
         }
     }))
 }
@@ -150,9 +159,13 @@ fn strategies(text: &str) -> HashMap<&str, Strategy> {
             let strategy = match function {
                 "list::atomic" | "map::atomic" => Strategy::Atomic,
                 "list::set" => Strategy::Set,
+                // The crate's own rule for lists of whole objects; upstream replaces them.
+                "list::map" if keys_of(rest).is_some_and(|keys| keys.contains("metadata.name")) => {
+                    Strategy::Atomic
+                }
                 "map::granular" => Strategy::Granular,
                 _ => {
-                    let keys = rest.split_once("&[")?.1.split_once(']')?.0;
+                    let keys = keys_of(rest)?;
                     let keys = keys.split("| lhs.").skip(1).filter_map(|key| key.split(' ').next());
                     Strategy::Keys(keys.map(crate::plain).collect())
                 }
@@ -160,4 +173,9 @@ fn strategies(text: &str) -> HashMap<&str, Strategy> {
             Some((ident, strategy))
         })
         .collect()
+}
+
+/// The comparisons that tell a list's items apart: `|lhs, rhs| lhs.name == rhs.name`.
+fn keys_of(call: &str) -> Option<&str> {
+    Some(call.split_once("&[")?.1.split_once(']')?.0)
 }

@@ -1,0 +1,34 @@
+//! Who may do what: roles and who has them.
+
+use super::{CORE, Kind};
+
+const RBAC: Kind = Kind { group: "rbac.authorization.k8s.io", ..CORE };
+
+pub static CLUSTER_ROLE_BINDING: &Kind = &Kind {
+    kind: "ClusterRoleBinding",
+    plural: "clusterrolebindings",
+    singular: "clusterrolebinding",
+    list_kind: "ClusterRoleBindingList",
+    namespaced: false,
+    ..RBAC
+};
+
+pub static CLUSTER_ROLE: &Kind = &Kind {
+    kind: "ClusterRole",
+    plural: "clusterroles",
+    singular: "clusterrole",
+    list_kind: "ClusterRoleList",
+    namespaced: false,
+    ..RBAC
+};
+
+pub static ROLE_BINDING: &Kind = &Kind {
+    kind: "RoleBinding",
+    plural: "rolebindings",
+    singular: "rolebinding",
+    list_kind: "RoleBindingList",
+    ..RBAC
+};
+
+pub static ROLE: &Kind =
+    &Kind { kind: "Role", plural: "roles", singular: "role", list_kind: "RoleList", ..RBAC };

@@ -1,0 +1,63 @@
+//! Kinds by which pods are reached.
+
+use super::{CORE, Kind, READ_WRITE, Subresource};
+
+const DISCOVERY: Kind = Kind { group: "discovery.k8s.io", ..CORE };
+
+const NETWORKING: Kind = Kind { group: "networking.k8s.io", ..CORE };
+
+pub static ENDPOINTS: &Kind = &Kind {
+    kind: "Endpoints",
+    plural: "endpoints",
+    singular: "endpoints",
+    list_kind: "EndpointsList",
+    short_names: &["ep"],
+    ..CORE
+};
+
+pub static SERVICE: &Kind = &Kind {
+    kind: "Service",
+    plural: "services",
+    singular: "service",
+    list_kind: "ServiceList",
+    short_names: &["svc"],
+    categories: &["all"],
+    subresources: &[Subresource::new("status", "Service", READ_WRITE)],
+    ..CORE
+};
+
+pub static ENDPOINT_SLICE: &Kind = &Kind {
+    kind: "EndpointSlice",
+    plural: "endpointslices",
+    singular: "endpointslice",
+    list_kind: "EndpointSliceList",
+    ..DISCOVERY
+};
+
+pub static INGRESS_CLASS: &Kind = &Kind {
+    kind: "IngressClass",
+    plural: "ingressclasses",
+    singular: "ingressclass",
+    list_kind: "IngressClassList",
+    namespaced: false,
+    ..NETWORKING
+};
+
+pub static INGRESS: &Kind = &Kind {
+    kind: "Ingress",
+    plural: "ingresses",
+    singular: "ingress",
+    list_kind: "IngressList",
+    short_names: &["ing"],
+    subresources: &[Subresource::new("status", "Ingress", READ_WRITE)],
+    ..NETWORKING
+};
+
+pub static NETWORK_POLICY: &Kind = &Kind {
+    kind: "NetworkPolicy",
+    plural: "networkpolicies",
+    singular: "networkpolicy",
+    list_kind: "NetworkPolicyList",
+    short_names: &["netpol"],
+    ..NETWORKING
+};
