@@ -187,21 +187,30 @@ fn field(pod: &Object, facts: &Facts<'_>, variable: &str, from: &Value) -> Resul
     let path = from.get("fieldPath").and_then(Value::as_str).unwrap_or("");
     let join = |ips: &[IpAddr]| ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
     let first = |ips: &[IpAddr]| ips.first().map(IpAddr::to_string).unwrap_or_default();
-    let key = |prefix: &str| path.strip_prefix(prefix)?.strip_prefix("['")?.strip_suffix("']");
     Ok(match path {
-        "metadata.name" => pod.name().to_owned(),
-        "metadata.namespace" => pod.namespace().to_owned(),
-        "metadata.uid" => pod.uid().to_owned(),
         "spec.nodeName" => pod.str_at("/spec/nodeName").to_owned(),
         "spec.serviceAccountName" => pod.str_at("/spec/serviceAccountName").to_owned(),
         "status.podIP" => first(facts.pod_ips),
         "status.podIPs" => join(facts.pod_ips),
         "status.hostIP" => first(facts.host_ips),
         "status.hostIPs" => join(facts.host_ips),
+        _ => {
+            let unknown = || Error::Field { variable: variable.to_owned(), path: path.to_owned() };
+            return metadata_field(pod, path).ok_or_else(unknown);
+        }
+    })
+}
+
+/// `metadata.name`, `metadata.labels['key']` and the like, as a `fieldRef` names them.
+pub fn metadata_field(pod: &Object, path: &str) -> Option<String> {
+    let key = |prefix: &str| path.strip_prefix(prefix)?.strip_prefix("['")?.strip_suffix("']");
+    Some(match path {
+        "metadata.name" => pod.name().to_owned(),
+        "metadata.namespace" => pod.namespace().to_owned(),
+        "metadata.uid" => pod.uid().to_owned(),
         _ => match (key("metadata.labels"), key("metadata.annotations")) {
             (Some(key), _) => pod.label(key).unwrap_or("").to_owned(),
-            (_, Some(key)) => pod.annotation(key).unwrap_or("").to_owned(),
-            _ => return Err(Error::Field { variable: variable.to_owned(), path: path.to_owned() }),
+            (None, key) => pod.annotation(key?).unwrap_or("").to_owned(),
         },
     })
 }

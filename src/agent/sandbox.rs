@@ -3,7 +3,7 @@
 //! Nothing is remembered: what is there is read from the run folder, the network's results and the
 //! control groups each time, so that an agent that starts anew finds what the last one made.
 
-mod groups;
+pub mod groups;
 mod wanted;
 
 use self::groups::Groups;

@@ -128,7 +128,7 @@ impl<C: Core> Session<C> {
                     let begun = Instant::now();
                     let why = self.converse(&connection, &url, welcome, &mut changes).await;
                     drop(connection);
-                    self.core.link(Err(&told(&why)));
+                    self.core.link(Err(&crate::chain(&why)));
                     match why {
                         Closed::Peer { code: close::REVOKED, .. } => return Err(self.revoked()),
                         Closed::Peer { code: close::REPLACED, reason } => {
@@ -138,7 +138,7 @@ impl<C: Core> Session<C> {
                             );
                             failures = failures.max(6);
                         }
-                        why => log::warn!("link lost: {}", told(&why)),
+                        why => log::warn!("link lost: {}", crate::chain(&why)),
                     }
                     // A link that held is no failure; one that is lost again and again is.
                     failures = if begun.elapsed() > Duration::from_secs(10) { 0 } else { failures + 1 };
@@ -195,7 +195,7 @@ impl<C: Core> Session<C> {
 
     /// Once for each new reason, not for each attempt.
     fn warn(&mut self, error: &Error) {
-        let text = told(error);
+        let text = crate::chain(error);
         self.core.link(Err(&text));
         if self.warned != text {
             log::warn!("{text}; trying again until it works");
@@ -320,17 +320,6 @@ fn pause(failures: u32) -> Duration {
     let bound = Duration::from_millis(250 << failures.min(6)).min(MAX_PAUSE);
     let random = random::<4>().map_or(u32::MAX / 2, u32::from_ne_bytes);
     bound.mul_f64(f64::from(random) / f64::from(u32::MAX))
-}
-
-/// An error with its sources, on one line.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::container::{self, Live};
 use super::desired;
 use super::pressure::Pressure;
 use super::record::Record;
+use super::sandbox::groups::{Class, Groups};
 use crate::api::{Object, Status};
 use crate::chain;
 use crate::containerd::Client;
@@ -203,10 +204,7 @@ impl Stats {
 
     /// The pod's control group: below its class's, where those have groups of their own.
     fn group(&self, uid: &str) -> String {
-        let parent = self.options.cgroup_parent.trim_matches('/');
-        let groups = ["", "burstable/", "besteffort/"].map(|class| format!("/{parent}/{class}pod{uid}"));
-        let found = groups.iter().position(|group| self.options.cgroups.exists(group)).unwrap_or(0);
-        groups.into_iter().nth(found).unwrap_or_default()
+        Groups::new(self.options.cgroups.clone(), &self.options.cgroup_parent).of(uid, Class::Guaranteed)
     }
 
     /// The file systems of the node and of its images.

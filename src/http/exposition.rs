@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write};
 use std::time::SystemTime;
 
+use crate::api::discovery;
 use crate::sys::this_process::Process;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -33,6 +34,13 @@ impl Exposition {
         let close = if labels.is_empty() { "" } else { "}" };
         let _ = writeln!(self.text, "{close} {value}");
         self
+    }
+
+    /// What every Kubernetes program says of its build.
+    pub fn build(&mut self) -> &mut Self {
+        const HELP: &str = "A metric with a constant '1' value labeled by its version.";
+        self.family("kubernetes_build_info", "gauge", HELP)
+            .sample(&[("git_version", &discovery::git_version())], 1)
     }
 
     /// What every Prometheus client says of its process.

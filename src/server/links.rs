@@ -30,11 +30,11 @@ use smol::{Task, Timer};
 
 use super::attempts::Attempts;
 use super::config::Cidr;
-use super::registry::{From, Registry, Selectors, WatchEvent};
+use super::registry::{From, Registry, Selectors, Watch, WatchEvent};
 use super::tokens::Tokens;
 use crate::Executor;
-use crate::api::Status;
 use crate::api::kinds::{NODE, POD};
+use crate::api::{Kind, Status};
 use crate::http::server::Peer;
 use crate::http::{Body, body, unwrap_upgraded};
 use crate::link::{Closed, Connection, End, Link, Patience, SUBPROTOCOL, Stream, StreamRequest, close};
@@ -266,18 +266,21 @@ impl Links {
         self.state().links.clear();
     }
 
+    /// A watch of all objects of a kind, from what is there now: tried until there is one.
+    async fn watch(&self, kind: &'static Kind) -> Watch {
+        loop {
+            match self.registry.watch(kind, None, Selectors::default(), From::Now) {
+                Ok(watch) => return watch,
+                Err(error) => log::error!("failed to watch {}: {error}", kind.plural),
+            }
+            Timer::after(Duration::from_secs(1)).await;
+        }
+    }
+
     /// Tells the links which pods changed.
     async fn watch_pods(&self) {
         loop {
-            let watch = self.registry.watch(POD, None, Selectors::default(), From::Now);
-            let mut watch = match watch {
-                Ok(watch) => watch,
-                Err(error) => {
-                    log::error!("failed to watch pods: {error}");
-                    Timer::after(Duration::from_secs(1)).await;
-                    continue;
-                }
-            };
+            let mut watch = self.watch(POD).await;
             // A watch that fell behind may have missed deletions: every link compares anew.
             self.state().links.values().for_each(|entry| entry.news.changed(Dirty::All));
             while let Ok(event) = watch.next().await {
@@ -295,16 +298,8 @@ impl Links {
 
     /// Tells the links which ConfigMaps, Secrets or claims changed. Each session knows whether its pods name them.
     async fn watch_configs(&self, of: configs::Of) {
-        let kind = of.kind();
         loop {
-            let mut watch = match self.registry.watch(kind, None, Selectors::default(), From::Now) {
-                Ok(watch) => watch,
-                Err(error) => {
-                    log::error!("failed to watch {}: {error}", kind.plural);
-                    Timer::after(Duration::from_secs(1)).await;
-                    continue;
-                }
-            };
+            let mut watch = self.watch(of.kind()).await;
             self.state().links.values().for_each(|entry| entry.news.changed(Dirty::All));
             while let Ok(event) = watch.next().await {
                 if self.state().links.is_empty() {
@@ -325,14 +320,7 @@ impl Links {
     async fn watch_nodes(&self) {
         let started = Instant::now();
         loop {
-            let mut watch = match self.registry.watch(NODE, None, Selectors::default(), From::Now) {
-                Ok(watch) => watch,
-                Err(error) => {
-                    log::error!("failed to watch nodes: {error}");
-                    Timer::after(Duration::from_secs(1)).await;
-                    continue;
-                }
-            };
+            let mut watch = self.watch(NODE).await;
             for node in self.saved_keys() {
                 if self.registry.item(NODE, "", &node).is_err() {
                     self.revoke(&node).await;

@@ -7,7 +7,6 @@ use hyper::{Method, StatusCode};
 use super::State;
 use super::registry::{Page, Selectors};
 use super::reply::{self, Reply};
-use crate::api::discovery;
 use crate::api::kinds::NODE;
 use crate::http::exposition::{CONTENT_TYPE, Exposition};
 use crate::sys::this_process;
@@ -32,12 +31,7 @@ impl Requests {
 /// Answers it.
 pub fn serve(state: &State) -> Result<Reply, crate::api::Status> {
     let mut text = Exposition::default();
-    text.family(
-        "kubernetes_build_info",
-        "gauge",
-        "A metric with a constant '1' value labeled by its version.",
-    )
-    .sample(&[("git_version", &discovery::git_version())], 1);
+    text.build();
     text.family("apiserver_request_total", "counter", "Answered requests by method and class of code.");
     for (method, codes) in METHODS.iter().zip(&state.requests.0) {
         for (class, counter) in codes.iter().enumerate() {

@@ -40,7 +40,7 @@ pub fn client_config_pinned(ca_pem: &str) -> Result<Arc<ClientConfig>, Error> {
 /// Trusts anything: only for fetching `/cacerts`, whose hash is then compared. Never send a secret over it.
 pub fn client_config_unverified() -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(default_provider());
-    config(provider.clone(), Arc::new(Unverified(provider)))
+    config(provider.clone(), Arc::new(Unverified { provider, with_key: true }))
 }
 
 /// Trusts anything, and does not even check that the peer has the key of its certificate: for probes, which ask only
@@ -51,7 +51,7 @@ pub fn client_config_anyone() -> Result<Arc<ClientConfig>, Error> {
         .with_protocol_versions(ALL_VERSIONS)
         .map_err(|source| Error::Configure { source })?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        .with_custom_certificate_verifier(Arc::new(Unverified { provider, with_key: false }))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::disabled();
@@ -82,7 +82,7 @@ const BUNDLES: &[&str] = &[
 pub fn client_config_public(trust: &Trust) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = if trust.insecure {
-        Arc::new(Unverified(provider.clone()))
+        Arc::new(Unverified { provider: provider.clone(), with_key: true })
     } else {
         let mut roots = RootCertStore::empty();
         let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
@@ -204,9 +204,13 @@ impl ServerCertVerifier for Named {
     }
 }
 
-/// Checks that the peer has the key of the certificate that it shows, and not who that is.
+/// Takes any certificate.
 #[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
+struct Unverified {
+    provider: Arc<CryptoProvider>,
+    /// Whether the peer must have the key of the certificate that it shows.
+    with_key: bool,
+}
 
 impl ServerCertVerifier for Unverified {
     fn verify_server_cert(
@@ -226,7 +230,11 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, RustlsError> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        match self.with_key {
+            true => verify_tls12_signature(message, certificate, signature, algorithms),
+            false => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn verify_tls13_signature(
@@ -235,49 +243,14 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, RustlsError> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        match self.with_key {
+            true => verify_tls13_signature(message, certificate, signature, algorithms),
+            false => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Checks nothing.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, RustlsError> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, RustlsError> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, RustlsError> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -2,7 +2,6 @@
 
 use super::figures::{Figures, Pod};
 use crate::agent::pressure::Pressure;
-use crate::api::discovery;
 use crate::http::exposition::{Exposition, seconds};
 use crate::sys::cgroup::usage::Usage;
 use crate::sys::this_process;
@@ -10,12 +9,7 @@ use crate::sys::this_process;
 /// The agent's own figures and the node's.
 pub fn all(figures: &Figures, pressure: &Pressure, node_name: &str) -> String {
     let mut text = Exposition::default();
-    text.family(
-        "kubernetes_build_info",
-        "gauge",
-        "A metric with a constant '1' value labeled by its version.",
-    )
-    .sample(&[("git_version", &discovery::git_version())], 1);
+    text.build();
     text.family("kubelet_node_name", "gauge", "The node's name. The count is always 1.")
         .sample(&[("node", node_name)], 1);
     text.family("kubelet_running_pods", "gauge", "Number of pods that have a running container")

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use crate::agent::env::resource;
+use crate::agent::env::{metadata_field, resource};
 use crate::agent::node::Resources;
 use crate::api::Object;
 
@@ -17,19 +17,11 @@ pub fn value(pod: &Object, item: &Value, allocatable: &Resources) -> Result<Stri
 }
 
 fn field(pod: &Object, path: &str) -> Result<String, String> {
-    let key = |prefix: &str| path.strip_prefix(prefix)?.strip_prefix("['")?.strip_suffix("']");
-    Ok(match path {
-        "metadata.name" => pod.name().to_owned(),
-        "metadata.namespace" => pod.namespace().to_owned(),
-        "metadata.uid" => pod.uid().to_owned(),
-        "metadata.labels" => lines(pod.map_at("/metadata/labels")),
-        "metadata.annotations" => lines(pod.map_at("/metadata/annotations")),
-        _ => match (key("metadata.labels"), key("metadata.annotations")) {
-            (Some(key), _) => pod.label(key).unwrap_or("").to_owned(),
-            (_, Some(key)) => pod.annotation(key).unwrap_or("").to_owned(),
-            _ => return Err(format!("unsupported fieldPath: {path}")),
-        },
-    })
+    match path {
+        "metadata.labels" => Ok(lines(pod.map_at("/metadata/labels"))),
+        "metadata.annotations" => Ok(lines(pod.map_at("/metadata/annotations"))),
+        _ => metadata_field(pod, path).ok_or_else(|| format!("unsupported fieldPath: {path}")),
+    }
 }
 
 /// `key="value"` on a line each, in the order of the keys.
