@@ -6,8 +6,11 @@
 mod common;
 
 use common::api::Api;
-use common::cluster::{Cluster, IMAGE};
+use common::cluster::{Cluster, IMAGE, Machine};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// How long "idle" is watched, unless MIDGE_BENCH_IDLE says otherwise, in seconds.
@@ -95,8 +98,8 @@ fn budgets() {
     // Longer than the registry's batch of lazy writes takes.
     std::thread::sleep(Duration::from_secs(45));
     let (server, agent) = (cluster.server.midge_id(), cluster.agents[0].midge_id());
-    table.row("server, idle, 1 node, 10 pods, PSS", "5 MB (10 nodes, 100 pods)", megabytes(pss(server)));
-    table.row("agent, idle, 10 pods, PSS", "3 MB", megabytes(pss(agent)));
+    table.row("server, idle, 1 node, 10 pods, PSS", "5 MB (10 nodes, 100 pods)", memory(server));
+    table.row("agent, idle, 10 pods, PSS", "3 MB", memory(agent));
     let loggers: u64 = processes_of(&copy).filter(|id| *id != agent).map(pss).sum();
     table.row("the log programs of these 10 pods, PSS", "", megabytes(loggers));
 
@@ -123,7 +126,182 @@ fn budgets() {
     let cluster = Cluster::with_node("bench-one").up();
     std::thread::sleep(Duration::from_secs(15));
     let one = cluster.server.midge_id();
-    table.row("server and agent in one process, idle, PSS", "6 MB", megabytes(pss(one)));
+    table.row("server and agent in one process, idle, PSS", "6 MB", memory(one));
+}
+
+/// Pods on one node, beside `ctr` on the same containerd.
+#[test]
+#[ignore = "a benchmark: just bench"]
+fn pods() {
+    const TOGETHER: usize = 20;
+    const MANY: usize = 50;
+    let mut cluster = Cluster::new("bench-pods");
+    cluster.add_agent("pi-1");
+    cluster.agents[0].midge.as_mut().unwrap().kill();
+    // As in `budgets`: a program of its own.
+    let copy = cluster.agents[0].folder.join("midge");
+    std::fs::copy(common::cluster::midge(), &copy).unwrap();
+    cluster.agents[0].program = copy.to_string_lossy().into_owned();
+    cluster.start_agent(0);
+    let cluster = cluster.up();
+    let api = Api::new(&cluster);
+    let node = &cluster.agents[0];
+    api.create_pod("first");
+    api.until(|| api.phase("first") == "Running");
+    let table = Table::new();
+
+    let names = |prefix: &str, count: usize| (0..count).map(|n| format!("{prefix}{n}")).collect::<Vec<_>>();
+    let create = |names: &[String]| {
+        timed(|| {
+            names.iter().for_each(|name| ending(&api, name));
+            api.until(|| api.running(names) == names.len());
+        })
+    };
+    let delete = |names: &[String]| {
+        timed(|| {
+            for name in names {
+                api.ask("DELETE", &format!("/api/v1/namespaces/default/pods/{name}"), &Value::Null);
+            }
+            // Gone from the API: that is what people wait for. The node has nothing of it left then.
+            api.until(|| api.present(names) == 0);
+        })
+    };
+    let run = |names: &[String]| {
+        timed(|| at_once(names, |name| drop(node.ctr(&format!("run -d {IMAGE} {name} sleep 1000000")))))
+    };
+    let remove = |names: &[String]| {
+        timed(|| {
+            at_once(names, |name| {
+                node.ctr(&format!("tasks rm -f {name}"));
+                node.ctr(&format!("containers rm {name}"));
+            })
+        })
+    };
+    for count in [1, TOGETHER] {
+        let rounds = if count == 1 { 7 } else { 3 };
+        let (mut started, mut peers, mut gone, mut peers_gone) = (vec![], vec![], vec![], vec![]);
+        for round in 0..rounds {
+            let (ours, theirs) =
+                (names(&format!("r{round}-"), count), names(&format!("peer{round}-"), count));
+            started.push(create(&ours));
+            peers.push(run(&theirs));
+            gone.push(delete(&ours));
+            peers_gone.push(remove(&theirs));
+        }
+        let pods = if count == 1 { "a pod".to_string() } else { format!("{count} pods at once") };
+        let limit = if count == 1 { "1.25 × `ctr run`" } else { "" };
+        table.row(
+            &format!("create to Running, {pods}"),
+            limit,
+            beside(&mut started, "ctr run -d", &mut peers),
+        );
+        table.row(
+            &format!("delete to gone, {pods}"),
+            "",
+            beside(&mut gone, "ctr tasks rm, containers rm", &mut peers_gone),
+        );
+    }
+
+    let first = node.ctr("containers ls -q").lines().next().unwrap().to_string();
+    let (mut ours, mut peers) = (vec![], vec![]);
+    for round in 0..7 {
+        ours.push(timed(|| drop(cluster.kubectl("exec first -- true").success())));
+        peers.push(timed(|| drop(node.ctr(&format!("tasks exec --exec-id e{round} {first} true")))));
+    }
+    table.row("`kubectl exec POD -- true`", "", beside(&mut ours, "ctr tasks exec", &mut peers));
+
+    waiting(&api, node, "ends", "exit 0");
+    let start = release(node, "ends");
+    api.until(|| api.phase("ends") == "Succeeded");
+    table.row("a container's end to its pod's status", "", milliseconds(start.elapsed()));
+
+    const LINES: usize = 100_000;
+    waiting(&api, node, "talks", &format!("seq 1 {LINES}; echo done; sleep 1000000"));
+    let mut follow = cluster.kubectl_command("logs -f talks");
+    let mut follow = follow.stdout(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    let start = release(node, "talks");
+    let lines = BufReader::new(follow.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let count = lines.take_while(|line| line != "done").count();
+    let speed = LINES as f64 / start.elapsed().as_secs_f64();
+    assert_eq!(count, LINES, "lines are missing");
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    table.row(
+        "`kubectl logs -f` of a pod that writes at full speed",
+        "",
+        format!("{speed:.0} lines a second"),
+    );
+
+    let agent = node.midge_id();
+    let shims =
+        || -> u64 { node.containerd.as_ref().unwrap().shims().into_iter().map(|id| pss(id as u32)).sum() };
+    let loggers = || -> u64 { processes_of(&copy).filter(|id| *id != agent).map(pss).sum() };
+    std::thread::sleep(Duration::from_secs(10));
+    let before = (pss(agent), loggers(), shims());
+    let many = names("many-", MANY - 2);
+    create(&many);
+    std::thread::sleep(Duration::from_secs(10));
+    table.row(&format!("agent, {MANY} pods, PSS"), "", memory(agent));
+    let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / many.len() as f64 / 1e3;
+    let cost = format!(
+        "{:.0} kB in the agent, {:.0} kB log program, {:.0} kB shim",
+        each(before.0, pss(agent)),
+        each(before.1, loggers()),
+        each(before.2, shims())
+    );
+    table.row("a pod of one container, beside its own process", "", cost);
+    cluster.kubectl("delete pods --all --timeout=100s").success();
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+fn at_once(names: &[String], work: impl Fn(&str) + Sync) {
+    std::thread::scope(|scope| {
+        for name in names {
+            scope.spawn(|| work(name));
+        }
+    });
+}
+
+/// The median of ours, and what part of the peer's it is.
+fn beside(ours: &mut [Duration], peer: &str, peers: &mut [Duration]) -> String {
+    let (ours, peers) = (median(ours), median(peers));
+    let ratio = ours.as_secs_f64() / peers.as_secs_f64();
+    format!("{}, `{peer}` {}: {ratio:.2} ×", milliseconds(ours), milliseconds(peers))
+}
+
+/// Starts a pod that ends when it is told to: deleting it takes what its node takes.
+fn ending(api: &Api, name: &str) {
+    api.create(
+        name,
+        json!({"containers": [{"name": "main", "image": IMAGE,
+        "command": ["sh", "-c", "trap exit TERM; sleep 1000000 & wait"]}]}),
+    );
+}
+
+/// Starts a pod that does `then` once it is [released](release).
+fn waiting(api: &Api, node: &Machine, name: &str, then: &str) {
+    let folder = node.folder.join(name);
+    std::fs::create_dir(&folder).unwrap();
+    api.create(name, json!({
+        "terminationGracePeriodSeconds": 0, "restartPolicy": "Never",
+        "volumes": [{"name": "gate", "hostPath": {"path": folder}}],
+        "containers": [{"name": "main", "image": IMAGE, "volumeMounts": [{"name": "gate", "mountPath": "/gate"}],
+            "command": ["sh", "-c", format!("mkfifo /gate/open; cat /gate/open; {then}")]}]}));
+    api.until(|| api.phase(name) == "Running" && folder.join("open").exists());
+}
+
+/// Lets it go on, and says when.
+fn release(node: &Machine, name: &str) -> Instant {
+    let gate = std::fs::File::options().write(true).open(node.folder.join(name).join("open")).unwrap();
+    let now = Instant::now();
+    drop(gate);
+    now
 }
 
 fn median(times: &mut [Duration]) -> Duration {
@@ -141,8 +319,18 @@ fn megabytes(bytes: u64) -> String {
 
 /// Proportional set size, in bytes (proc(5), smaps_rollup).
 fn pss(id: u32) -> u64 {
+    rollup(id, "Pss:")
+}
+
+/// All of it, and the part that no file backs: the kernel maps what it has cached of the program around what is
+/// used of it, and takes that back when memory is short.
+fn memory(id: u32) -> String {
+    format!("{}, {} of it not the program's text", megabytes(pss(id)), megabytes(rollup(id, "Pss_Anon:")))
+}
+
+fn rollup(id: u32, field: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap();
-    let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 

@@ -13,4 +13,4 @@ else
     MIDGE_BINARY=$(realpath "${CARGO_TARGET_DIR:-target}/release/midge")
 fi
 export MIDGE_BINARY
-exec cargo test --locked --test bench -- --ignored --nocapture
+exec cargo test --locked --test bench -- --ignored --nocapture --test-threads=1

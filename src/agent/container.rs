@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::env::{self, Facts};
 use super::event::Event;
 use super::images::{self, Images};
+use super::pod::image_of;
 use super::record::{Attempt, Stamp};
 use super::sandbox::Sandbox;
 use super::spec::{self, Machine};
@@ -40,6 +41,8 @@ pub(super) mod label {
     pub const ATTEMPT: &str = "midge.container.attempt";
     pub const STOP_SIGNAL: &str = "midge.container.stop-signal";
     pub const IMAGE_ID: &str = "midge.container.image-id";
+    /// The image as its pod names it.
+    pub const IMAGE_ASKED: &str = "midge.container.image-asked";
 }
 
 pub use self::live::{Live, observe, was_oom_killed};
@@ -245,6 +248,7 @@ impl Runtime {
                 (label::ATTEMPT, &start.attempt.to_string()),
                 (label::STOP_SIGNAL, &signal::number(stop_signal).to_string()),
                 (label::IMAGE_ID, &image_id),
+                (label::IMAGE_ASKED, image_of(start.pod, start.name)),
             ]
             .map(|(key, value)| (key.to_owned(), value.to_owned())),
         );

@@ -66,9 +66,16 @@ impl Api {
     }
 
     pub fn create_pod(&self, name: &str) {
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
-            "terminationGracePeriodSeconds": 0,
-            "containers": [{"name": "main", "image": IMAGE, "command": ["sleep", "1000000"]}]}});
+        self.create(
+            name,
+            json!({"terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "main", "image": IMAGE, "command": ["sleep", "1000000"]}]}),
+        );
+    }
+
+    /// Creates a pod with this spec.
+    pub fn create(&self, name: &str, spec: Value) {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
         let made = self.ask("POST", "/api/v1/namespaces/default/pods", &pod);
         assert_eq!(made["kind"], "Pod", "{made}");
     }
@@ -76,6 +83,23 @@ impl Api {
     pub fn phase(&self, pod: &str) -> String {
         let pod = self.ask("GET", &format!("/api/v1/namespaces/default/pods/{pod}"), &Value::Null);
         pod["status"]["phase"].as_str().unwrap_or_default().to_string()
+    }
+
+    /// How many of the pods `names` run.
+    pub fn running(&self, names: &[String]) -> usize {
+        self.count(names, |pod| pod["status"]["phase"] == "Running")
+    }
+
+    /// How many of the pods `names` there are.
+    pub fn present(&self, names: &[String]) -> usize {
+        self.count(names, |_| true)
+    }
+
+    fn count(&self, names: &[String], which: impl Fn(&Value) -> bool) -> usize {
+        let list = self.ask("GET", "/api/v1/namespaces/default/pods", &Value::Null);
+        let pods = list["items"].as_array().cloned().unwrap_or_default();
+        let named = |pod: &&Value| names.iter().any(|name| pod["metadata"]["name"] == name.as_str());
+        pods.iter().filter(named).filter(|pod| which(pod)).count()
     }
 
     pub fn node_is_ready(&self, node: &str) -> bool {

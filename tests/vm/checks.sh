@@ -89,6 +89,56 @@ limit_is_set() {
     grep -qx $((32 * 1024 * 1024)) "$work/limits"
 }
 
+# group POD FILE: what one of the pod's control groups says, the outermost first
+group() {
+    guest 30 "cd /sys/fs/cgroup && cat \$(find . -type d -path '*pod$(field "$1" .metadata.uid)*' | sort | head -n1)/$2"
+}
+
+# inside POD COMMAND…
+inside() {
+    pod=$1
+    shift
+    kubectl exec "$pod" -c main -- "$@"
+}
+
+# With the node's kernel, runc and systemd, on control groups of version 2.
+parts_hold() {
+    sed "s|IMAGE|$image|" tests/vm/parts.yaml | kubectl apply -f -
+    kubectl wait --for=condition=Ready pod -l app=parts --timeout=180s
+    # 200m of a CPU and 24 MiB; a request of 100m is 102 of cgroup v1's shares, which is this weight.
+    [ "$(group guaranteed cpu.max)" = '20000 100000' ]
+    [ "$(group guaranteed memory.max)" = $((24 * 1024 * 1024)) ]
+    [ "$(group burstable cpu.weight)" = 4 ]
+    [ "$(group burstable memory.max)" = max ]
+    [ "$(inside guaranteed sh -c 'echo $(id -u) $(id -g) $(id -G)')" = '1000 2000 2000 3000' ]
+    inside guaranteed sh -c 'grep -E "^(CapEff|NoNewPrivs|Seccomp):" /proc/self/status' >"$work/status"
+    cat "$work/status"
+    tr '\t' ' ' <"$work/status" | tr -s ' ' >"$work/plain"
+    grep -qx 'CapEff: 0000000000000000' "$work/plain"
+    grep -qx 'NoNewPrivs: 1' "$work/plain"
+    grep -qx 'Seccomp: 2' "$work/plain"
+    [ "$(inside guaranteed sh -c 'echo $LIMIT')" = $((24 * 1024 * 1024)) ]
+    [ "$(inside guaranteed cat /scratch/by-init /words/word)" = "made
+before" ]
+    inside guaranteed sh -c '! touch /etc/file && touch /memory/file && grep "/memory tmpfs" /proc/mounts'
+    inside burstable ps -o pid,args | grep 'sleep 1000000'
+    [ "$(inside burstable sh -c 'cat /proc/1/comm')" != sleep ]
+    # A client that asks for a code gets it, and what it sends comes back.
+    code=0
+    echo back | kubectl exec -i burstable -- sh -c 'cat; exit 7' >"$work/back" 2>/dev/null || code=$?
+    [ $code = 7 ] && grep -qx back "$work/back"
+    kubectl patch configmap words -p '{"data":{"word":"after"}}'
+    wait_for 60 word_changed
+    wait_for 90 figures_are_there
+    kubectl top pod --containers
+    kubectl top node
+    kubectl delete pod -l app=parts --timeout=60s
+}
+
+word_changed() { [ "$(inside guaranteed cat /words/word)" = after ]; }
+
+figures_are_there() { kubectl top pod guaranteed --no-headers && kubectl top node "$node" --no-headers; }
+
 oom_killed() {
     restart=Never pod greedy 'dd, if=/dev/zero, of=/dev/null, bs=64M' 16Mi | kubectl apply -f -
     kubectl wait --for=jsonpath='{.status.containerStatuses[0].state.terminated.reason}'=OOMKilled pod/greedy --timeout=120s

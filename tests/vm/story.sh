@@ -93,6 +93,7 @@ full)
     join_and_run
     check 'the limit is in the cgroup' limit_is_set
     check 'memory is measured' measure agent
+    check 'groups, users, volumes, probes, exec and figures are as asked' parts_hold
     check 'a pod that takes more than its limit is OOMKilled' oom_killed
     check 'midge killed: systemd starts it again, pods go on' killed
     check 'midge stopped: the watchdog starts it again, pods go on' hung

@@ -17,6 +17,8 @@ pub struct Live {
     pub attempt: u32,
     pub image: String,
     pub image_id: String,
+    /// The image as its pod named it when it was made.
+    pub asked: String,
     pub stop_signal: u32,
     pub created_at: Option<SystemTime>,
     pub task: Option<Task>,
@@ -31,6 +33,7 @@ impl Live {
             attempt: attempt.number,
             image: attempt.image.clone(),
             image_id: attempt.image_id.clone(),
+            asked: String::new(),
             stop_signal: SIGTERM,
             created_at: None,
             task: Some(Task {
@@ -72,6 +75,7 @@ pub async fn observe(client: &Client) -> Result<BTreeMap<String, Vec<Live>>, con
             attempt: text(label::ATTEMPT).parse().unwrap_or(0),
             stop_signal: text(label::STOP_SIGNAL).parse().unwrap_or(SIGTERM),
             image_id: text(label::IMAGE_ID),
+            asked: text(label::IMAGE_ASKED),
             image: container.image,
             created_at: container.created_at,
             task: tasks.remove(&container.id),

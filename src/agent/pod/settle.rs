@@ -35,6 +35,7 @@ impl Pod {
                         None => Duration::from_secs(record.back_off),
                     };
                     record.started(adopted(live), back_off);
+                    record.asked.clone_from(&live.asked);
                     record.sandbox = sandbox;
                 }
             }

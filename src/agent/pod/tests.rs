@@ -23,6 +23,7 @@ fn live(attempt: u32, task: Option<(TaskStatus, u32)>) -> Live {
         attempt,
         image: "web:1".into(),
         image_id: "sha256:1".into(),
+        asked: "web".into(),
         stop_signal: 15,
         created_at: Some(at(50)),
         task,
@@ -52,6 +53,7 @@ fn what_runs_is_adopted_with_its_count() {
     assert_eq!(planned(&mut pod), []);
     let current = pod.record.containers["web"].current.clone().unwrap();
     assert_eq!((current.number, current.id.as_str(), current.exit), (3, "c3", None));
+    assert_eq!(pod.record.containers["web"].asked, "web");
 }
 
 #[test]
