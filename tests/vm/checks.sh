@@ -105,9 +105,9 @@ inside() {
 parts_hold() {
     sed "s|IMAGE|$image|" tests/vm/parts.yaml | kubectl apply -f -
     kubectl wait --for=condition=Ready pod -l app=parts --timeout=180s
-    # 200m of a CPU and 24 MiB; a request of 100m is 102 of cgroup v1's shares, which is this weight.
-    [ "$(group guaranteed cpu.max)" = '20000 100000' ]
-    [ "$(group guaranteed memory.max)" = $((24 * 1024 * 1024)) ]
+    # A CPU and 32 MiB; a request of 100m is 102 of cgroup v1's shares, which is this weight.
+    [ "$(group guaranteed cpu.max)" = '100000 100000' ]
+    [ "$(group guaranteed memory.max)" = $((32 * 1024 * 1024)) ]
     [ "$(group burstable cpu.weight)" = 4 ]
     [ "$(group burstable memory.max)" = max ]
     [ "$(inside guaranteed sh -c 'echo $(id -u) $(id -g) $(id -G)')" = '1000 2000 2000 3000' ]
@@ -117,7 +117,7 @@ parts_hold() {
     grep -qx 'CapEff: 0000000000000000' "$work/plain"
     grep -qx 'NoNewPrivs: 1' "$work/plain"
     grep -qx 'Seccomp: 2' "$work/plain"
-    [ "$(inside guaranteed sh -c 'echo $LIMIT')" = $((24 * 1024 * 1024)) ]
+    [ "$(inside guaranteed sh -c 'echo $LIMIT')" = $((32 * 1024 * 1024)) ]
     [ "$(inside guaranteed cat /scratch/by-init /words/word)" = "made
 before" ]
     inside guaranteed sh -c '! touch /etc/file && touch /memory/file && grep "/memory tmpfs" /proc/mounts'
