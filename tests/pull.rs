@@ -52,7 +52,9 @@ impl<'a> Node<'a> {
         let wake = Wake::default();
         let folder = containerd.folder().join("images");
         std::fs::create_dir_all(&folder).unwrap();
-        let settings = Settings { registries: registries(containerd), ..Settings::default() };
+        // However full the disk of the machine that runs the tests is: collection takes what failed pulls left.
+        let settings =
+            Settings { registries: registries(containerd), gc_high: 100, gc_low: 100, ..Settings::default() };
         let images = Images::new(Parts {
             client: client.clone(),
             folder: &folder,
