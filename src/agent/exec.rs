@@ -32,8 +32,8 @@ pub enum Error {
     Pipes(std::io::Error),
 }
 
-/// Runs `command` in the container with the environment, user and limits of its own program. Dropping it kills
-/// the program.
+/// Runs `command` in the container with the environment, user and limits of its own program. `limit` counts from its
+/// start, which on a busy board takes longer than many a probe is given. Dropping it kills the program.
 pub async fn run(
     client: &Client,
     run_dir: &Path,
@@ -43,8 +43,8 @@ pub async fn run(
     max_output: usize,
 ) -> Result<Ran, Error> {
     let wanted = Wanted { command: command.to_vec(), ..Wanted::default() };
+    let mut process = Process::start(client, run_dir, container_id, wanted).await?;
     let running = async {
-        let mut process = Process::start(client, run_dir, container_id, wanted).await?;
         let mut output = Vec::new();
         let code = loop {
             match process.next().await? {
