@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 #[cfg(target_env = "musl")]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: midge::sys::allocator::Allocator = midge::sys::allocator::Allocator::new();
 
 fn main() -> ExitCode {
     // containerd starts this program as each container's logger, which must read its pipes at once.

@@ -1,5 +1,6 @@
 //! Floor 0: one small module per Linux interface, so that nothing above names a system call.
 
+pub mod allocator;
 pub mod beneath;
 pub mod cgroup;
 pub mod device;
