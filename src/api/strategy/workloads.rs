@@ -41,8 +41,8 @@ pub struct Workload {
     defaults: fn(&mut Object),
     /// What is set once.
     create: fn(&mut Object),
-    /// Whether a change of annotations counts as one of the spec.
-    counts_annotations: bool,
+    /// What counts in metadata.generation beside `spec`.
+    counted: Option<&'static str>,
     rules: Rules,
 }
 
@@ -52,7 +52,7 @@ const PLAIN: Workload = Workload {
     status: Some(&[]),
     defaults: |_| {},
     create: |_| {},
-    counts_annotations: false,
+    counted: None,
     rules: |_, _, _| {},
 };
 
@@ -79,9 +79,9 @@ impl Strategy for Workload {
     fn prepare_update(&self, new: &mut Object, old: &Object) {
         restore(new, old, "/status");
         self.prepare(new);
-        let none = Value::Null;
-        let annotations = |object: &Object| object.at("/metadata/annotations").unwrap_or(&none).clone();
-        if self.counts_annotations && !pod::same(&annotations(new), &annotations(old)) {
+        if let Some(counted) = self.counted
+            && !pod::same(value(new, counted), value(old, counted))
+        {
             new.set("/metadata/generation", old.generation() + 1);
         }
     }

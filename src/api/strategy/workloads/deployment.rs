@@ -8,7 +8,8 @@ use super::{
 };
 use crate::api::{Cause, Object};
 
-pub static DEPLOYMENT: Workload = Workload { defaults, rules, counts_annotations: true, ..PLAIN };
+pub static DEPLOYMENT: Workload =
+    Workload { defaults, rules, counted: Some("metadata.annotations"), ..PLAIN };
 
 const ROLLING: &str = "spec.strategy.rollingUpdate";
 

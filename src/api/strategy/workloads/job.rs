@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{PLAIN, Workload, immutable, job_policy, mismatch, not_negative, pod, pointer, selector, value};
 use crate::api::selector::LabelSelector;
-use crate::api::{Cause, Object};
+use crate::api::{Cause, Object, names, strategy};
 
 pub static JOB: Workload = Workload { defaults, create: select, rules, ..PLAIN };
 
@@ -65,6 +65,7 @@ fn rules(new: &Object, old: Option<&Object>, causes: &mut Vec<Cause>) {
     if !new.bool_at("/spec/manualSelector") {
         generated(new, causes);
     }
+    host_name(new, causes);
     spec(new, old, "spec", causes);
     let wanted = value(new, "spec.selector");
     if wanted.is_null() {
@@ -79,6 +80,16 @@ fn rules(new: &Object, old: Option<&Object>, causes: &mut Vec<Cause>) {
         update(new, old, causes);
     }
     not_negative(new, &["status.active", "status.succeeded", "status.failed", "status.ready"], causes);
+}
+
+/// The pods of an indexed Job are told apart by their host names.
+fn host_name(job: &Object, causes: &mut Vec<Cause>) {
+    let last = job.i64_at("/spec/completions").unwrap_or(0) - 1;
+    let host = format!("{}-{last}", job.name());
+    if last >= 0 && value(job, "spec.completionMode") == "Indexed" && names::is_dns_label(&host).is_err() {
+        let detail = format!("will not able to create pod with invalid DNS label: {host}");
+        causes.push(Cause::invalid("metadata.name", job.name(), &detail));
+    }
 }
 
 /// Labels and selector are those that [`select`] makes.
@@ -132,7 +143,7 @@ pub fn spec(new: &Object, old: Option<&Object>, at: &str, causes: &mut Vec<Cause
         causes.push(Cause::required(field("backoffLimitPerIndex"), detail));
     }
     let owner = value(new, &field("managedBy")).as_str().unwrap_or("");
-    if !owner.is_empty() && (!owner.contains('/') || crate::api::names::is_label_key(owner).is_err()) {
+    if !owner.is_empty() && (!owner.contains('/') || names::is_label_key(owner).is_err()) {
         let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
         causes.push(Cause::invalid(field("managedBy"), owner, detail));
     }
@@ -196,7 +207,7 @@ fn update(new: &Object, old: &Object, causes: &mut Vec<Cause>) {
             "spec/tolerations",
             "spec/schedulingGates",
         ] {
-            crate::api::strategy::restore(&mut expected, new, &format!("/spec/template/{part}"));
+            strategy::restore(&mut expected, new, &format!("/spec/template/{part}"));
         }
     }
     immutable(new, Some(&expected), &["spec.template"], causes);

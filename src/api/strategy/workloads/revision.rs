@@ -19,6 +19,8 @@ pub static CONTROLLER_REVISION: Workload = Workload {
 pub static POD_TEMPLATE: Workload = Workload {
     template: "/template",
     status: None,
+    create: |new| new.set("/metadata/generation", 1),
+    counted: Some("template"),
     rules: |new, old, causes| pod::template::validate(new, old, "/template", &[], causes),
     ..PLAIN
 };

@@ -81,6 +81,17 @@ fn defaults() {
     assert_eq!(deployment.at("/spec"), Some(&expected));
     assert_eq!(deployment.at("/status"), Some(&json!({})));
 
+    // What only pods get, not the templates of pods.
+    let mut pods = template();
+    pods["spec"]["hostNetwork"] = true.into();
+    pods["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80}]);
+    pods["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": 1}});
+    let (deployment, found) = created(DEPLOYMENT, json!({"spec": spec(json!({"template": pods}))}));
+    assert_eq!(found, [""; 0]);
+    let container = deployment.at("/spec/template/spec/containers/0").unwrap();
+    assert_eq!(container["ports"], json!([{"containerPort": 80, "protocol": "TCP"}]));
+    assert_eq!(container["resources"], json!({"limits": {"cpu": "1"}}));
+
     for (kind, spec, expected) in [
         (REPLICA_SET, spec(json!({})), json!({"/spec/replicas": 1, "/status": {"replicas": 0}})),
         (
@@ -357,7 +368,7 @@ fn what_cannot_change() {
 }
 
 #[test]
-fn a_deployments_generation_counts_annotations() {
+fn what_counts_in_the_generation() {
     let (mut old, _) = created(DEPLOYMENT, json!({"spec": spec(json!({}))}));
     old.set("/metadata/generation", 4);
     let mut new = old.clone();
@@ -368,6 +379,11 @@ fn a_deployments_generation_counts_annotations() {
     new.set("/metadata/labels", json!({"a": "b"}));
     DEPLOYMENT.strategy.prepare_update(&mut new, &old);
     assert_eq!(new.generation(), 4);
+    let (old, _) = created(POD_TEMPLATE, json!({"template": template()}));
+    let mut new = old.clone();
+    new.set("/template/spec/hostname", "a");
+    POD_TEMPLATE.strategy.prepare_update(&mut new, &old);
+    assert_eq!((old.generation(), new.generation()), (1, 2));
 }
 
 #[test]
@@ -480,6 +496,15 @@ fn jobs() {
         found.len() == 1
             && found[0].contains("[job-name]: Invalid value")
             && found[0].ends_with("must be 'web'")
+    );
+    let (_, found) = created(
+        JOB,
+        json!({"metadata": {"name": "a.b", "uid": "u", "namespace": "default"},
+        "spec": indexed(json!({}))}),
+    );
+    assert_eq!(
+        found,
+        ["metadata.name: Invalid value: \"a.b\": will not able to create pod with invalid DNS label: a.b-2"]
     );
     let manual = once(json!({"manualSelector": true}));
     let (_, found) = created(JOB, json!({"spec": manual}));
