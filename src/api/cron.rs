@@ -62,7 +62,7 @@ fn range(text: &str, field: &Field) -> Result<(), String> {
         None => (text, None),
     };
     let (low, high) = match whole.split_once('-') {
-        Some((low, _)) if matches!(low, "*" | "?") => (field.least, field.most),
+        Some(("*" | "?", _)) => (field.least, field.most),
         Some((_, high)) if high.contains('-') => return Err(format!("too many hyphens: {text}")),
         Some((low, high)) => (number(low, field)?, number(high, field)?),
         None if matches!(whole, "*" | "?") => (field.least, field.most),
