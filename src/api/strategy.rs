@@ -10,6 +10,7 @@ mod namespace;
 mod node;
 mod pod;
 mod storage;
+pub mod workloads;
 
 pub use config::{ConfigMapStrategy, SecretStrategy};
 pub use metadata::carry as carry_metadata;

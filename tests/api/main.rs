@@ -9,3 +9,4 @@ mod nonsense;
 mod server;
 mod start;
 mod watch;
+mod workloads;
