@@ -119,7 +119,7 @@ pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
 }
 
 /// Counts everything anew; returns the namespaces with a quota.
-async fn pass(registry: &Registry) -> Result<BTreeSet<String>, Status> {
+pub(super) async fn pass(registry: &Registry) -> Result<BTreeSet<String>, Status> {
     let mut namespaces = BTreeSet::new();
     let options = WriteOptions {
         subresource: Subresource::Internal,

@@ -116,7 +116,7 @@ fn usable(range: Cidr) -> std::ops::Range<u32> {
 /// ones go last: they are for services that name theirs (upstream's `ServiceIPStaticSubrange`).
 fn free_address(range: Cidr, taken: &Taken, uid: &str) -> Option<Ipv4Addr> {
     let all = usable(range);
-    let named = ((all.end - all.start) / 16).clamp(16, 256);
+    let named = (all.end.saturating_sub(all.start) / 16).clamp(16, 256);
     let split = all.start.saturating_add(named).min(all.end);
     let pick = |part: std::ops::Range<u32>| {
         let length = part.end.saturating_sub(part.start);
