@@ -27,7 +27,7 @@ pub use policy::{LIMIT_RANGE, PRIORITY_CLASS, RESOURCE_QUOTA, RUNTIME_CLASS};
 pub use storage::{PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS};
 pub use workloads::{
     CONTROLLER_REVISION, CRON_JOB, DAEMON_SET, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, JOB,
-    POD_DISRUPTION_BUDGET, POD_TEMPLATE, REPLICA_SET, REPLICATION_CONTROLLER, STATEFUL_SET,
+    POD_DISRUPTION_BUDGET, POD_TEMPLATE, REPLICA_SET, REPLICATION_CONTROLLER, SCALE, STATEFUL_SET,
 };
 
 /// One kind.
@@ -50,6 +50,18 @@ pub struct Kind {
     /// Whether names are DNS labels (63 bytes, no dots) instead of subdomains.
     pub label_names: bool,
     pub strategy: &'static dyn Strategy,
+    /// Where its replicas are, for the subresource `scale`.
+    pub scale: Option<&'static Scale>,
+    /// Stored, but no controller of this release acts on it: whoever writes one is warned.
+    pub is_inert: bool,
+}
+
+/// Pointers to what a Scale shows of an object.
+pub struct Scale {
+    pub replicas: &'static str,
+    pub status_replicas: &'static str,
+    /// To a LabelSelector, a map of labels or a selector's text; "" for none.
+    pub selector: &'static str,
 }
 
 /// `status`, `log` and the like, as discovery tells of them.
@@ -195,6 +207,8 @@ const CORE: Kind = Kind {
     fields: &[],
     label_names: false,
     strategy: &PlainStrategy,
+    scale: None,
+    is_inert: false,
 };
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod policy;
 mod service;
 mod shape;
 mod storage;
+pub mod workloads;
 
 pub use access::{RoleBindingStrategy, RoleStrategy};
 pub use config::{ConfigMapStrategy, SecretStrategy};

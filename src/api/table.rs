@@ -14,6 +14,7 @@ mod node;
 mod pod;
 mod policy;
 mod storage;
+mod workloads;
 
 pub use access::{ROLE, ROLE_BINDING};
 pub use columns::{CONFIG_MAP, EVENT, LEASE, NAME_AND_AGE, NAMESPACE, SECRET, SERVICE_ACCOUNT};
@@ -23,6 +24,10 @@ pub use node::NODE;
 pub use pod::POD;
 pub use policy::{LIMIT_RANGE, PRIORITY_CLASS, RESOURCE_QUOTA, RUNTIME_CLASS};
 pub use storage::{PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS};
+pub use workloads::{
+    CONTROLLER_REVISION, CRON_JOB, DAEMON_SET, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, JOB,
+    POD_DISRUPTION_BUDGET, POD_TEMPLATE, REPLICA_SET, REPLICATION_CONTROLLER, STATEFUL_SET,
+};
 
 /// One column. Priority 0 is always printed, 1 with `-o wide`.
 pub struct Column {

@@ -10,3 +10,4 @@ mod nonsense;
 mod server;
 mod start;
 mod watch;
+mod workloads;

@@ -90,7 +90,7 @@ fn a_pod_gets_upstreams_defaults() {
     let spec = pod.at("/spec").unwrap();
     let expected = json!({
         "serviceAccount": "x", "serviceAccountName": "x",
-        "dnsPolicy": "ClusterFirst", "enableServiceLinks": true, "restartPolicy": "Always",
+        "dnsPolicy": "ClusterFirst", "restartPolicy": "Always",
         "schedulerName": "default-scheduler", "securityContext": {}, "terminationGracePeriodSeconds": 30,
         "containers": [
             {"name": "a", "image": "busybox", "ports": [{"containerPort": 80, "protocol": "TCP"}],

@@ -6,6 +6,7 @@ mod delete;
 mod patch;
 mod pods;
 mod read;
+mod scale;
 mod write;
 
 use std::sync::Arc;
@@ -79,6 +80,7 @@ pub async fn handle(
     }
     match call.target.subresource {
         None | Some("status" | "ephemeralcontainers") => {}
+        Some("scale") => return scale::handle(&call, &parts.method, body).await,
         Some(subresource) => return pods::handle(&call, subresource, &parts.method, body).await,
     }
     // Objects of all namespaces are read, never written, at once.
