@@ -351,7 +351,8 @@ mod tests {
         let web = block_on(cluster.create(pod("web"))).unwrap();
         for number in 0..25 {
             let message = format!("attempt {number}");
-            block_on(record(&cluster.registry, &web, Type::Warning, "Failed", &message, "scheduler")).unwrap();
+            block_on(record(&cluster.registry, &web, Type::Warning, "Failed", &message, "scheduler"))
+                .unwrap();
         }
         let found = events(&cluster);
         let last = found.last().unwrap();

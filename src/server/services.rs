@@ -111,3 +111,30 @@ async fn ensure(
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use smol::block_on;
+
+    use super::*;
+    use crate::server::registry::testing::Cluster;
+
+    #[test]
+    fn the_api_is_a_service() {
+        let cluster = Cluster::new("own-service");
+        let registry = &cluster.registry;
+        let address = Some("192.0.2.7:6443".parse().unwrap());
+        block_on(pass(registry, address)).unwrap();
+        let service = registry.get(SERVICE, NAMESPACE, NAME).unwrap();
+        assert_eq!(service.str_at("/spec/clusterIP"), "10.43.0.1");
+        assert_eq!(service.i64_at("/spec/ports/0/targetPort"), Some(6443));
+        let slice = registry.get(ENDPOINT_SLICE, NAMESPACE, NAME).unwrap();
+        assert_eq!(slice.str_at("/endpoints/0/addresses/0"), "192.0.2.7");
+        let revision = registry.store().revision();
+        block_on(pass(registry, address)).unwrap();
+        assert_eq!(registry.store().revision(), revision, "nothing is written twice");
+        block_on(pass(registry, Some("192.0.2.8:6443".parse().unwrap()))).unwrap();
+        let endpoints = registry.get(ENDPOINTS, NAMESPACE, NAME).unwrap();
+        assert_eq!(endpoints.str_at("/subsets/0/addresses/0/ip"), "192.0.2.8");
+    }
+}

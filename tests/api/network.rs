@@ -71,7 +71,6 @@ spec: {type: NodePort, selector: {app: web}, ports: [{port: 80}]}
     assert_eq!(row(&server.kubectl("get service web").ok())[4], "80/TCP");
     assert!(server.kubectl("get services --field-selector spec.type=ClusterIP -A").ok().contains("web"));
     server.kubectl("delete service kubernetes").ok();
-    until(&server, "get endpointslices kubernetes --ignore-not-found", "kubernetes");
     let again = until(&server, "get service kubernetes --ignore-not-found", "kubernetes");
     assert_eq!(row(&again)[2], "10.43.0.1");
 

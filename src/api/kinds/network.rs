@@ -33,6 +33,7 @@ pub static SERVICE: &Kind = &Kind {
     ],
     label_names: true,
     strategy: &strategy::ServiceStrategy,
+    is_inert: true,
     ..CORE
 };
 
@@ -54,6 +55,7 @@ pub static INGRESS_CLASS: &Kind = &Kind {
     namespaced: false,
     columns: table::INGRESS_CLASS,
     strategy: &strategy::IngressClassStrategy,
+    is_inert: true,
     ..NETWORKING
 };
 
@@ -66,6 +68,7 @@ pub static INGRESS: &Kind = &Kind {
     subresources: &[Subresource::new("status", "Ingress", READ_WRITE)],
     columns: table::INGRESS,
     strategy: &strategy::IngressStrategy,
+    is_inert: true,
     ..NETWORKING
 };
 
@@ -77,5 +80,6 @@ pub static NETWORK_POLICY: &Kind = &Kind {
     short_names: &["netpol"],
     columns: table::NETWORK_POLICY,
     strategy: &strategy::NetworkPolicyStrategy,
+    is_inert: true,
     ..NETWORKING
 };

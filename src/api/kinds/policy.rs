@@ -38,6 +38,7 @@ pub static RUNTIME_CLASS: &Kind = &Kind {
     namespaced: false,
     columns: table::RUNTIME_CLASS,
     strategy: &strategy::RuntimeClassStrategy,
+    is_inert: true,
     ..NODE
 };
 

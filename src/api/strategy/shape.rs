@@ -1,24 +1,15 @@
-//! What the rules of several kinds share: members of maps, closed sets, selectors, ports, addresses.
+//! What the rules of several kinds share: members of maps, closed sets, ports, addresses.
 
 use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::metadata;
+pub(super) use super::pod::{list, text};
+pub(super) use super::workloads::label_selector;
 use crate::api::{Cause, names};
 
 /// Why something is wrong, in upstream's words.
 type Check = fn(&str) -> Result<(), String>;
-
-/// A member of a map as text; "" when absent.
-pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or("")
-}
-
-/// A member of a map as a list; empty when absent.
-pub(super) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
 
 /// A member of a map as a number; 0 when absent.
 pub(super) fn number(value: &Value, key: &str) -> i64 {
@@ -120,36 +111,6 @@ pub(super) fn is_strictly_within(inner: &str, outer: &str) -> bool {
     let (Some((inner, longer)), Some((outer, shorter))) = (range(inner), range(outer)) else { return false };
     let mask = u128::MAX.checked_shl(128 - u32::from(shorter)).unwrap_or(0);
     inner.is_ipv4() == outer.is_ipv4() && longer > shorter && bits(inner) & mask == bits(outer) & mask
-}
-
-/// A `metav1.LabelSelector`.
-pub(super) fn label_selector(field: &str, selector: &Value, causes: &mut Vec<Cause>) {
-    metadata::labels(&format!("{field}.matchLabels"), selector.get("matchLabels"), causes);
-    for (index, expression) in list(selector, "matchExpressions").iter().enumerate() {
-        let field = format!("{field}.matchExpressions[{index}]");
-        let values = list(expression, "values");
-        match text(expression, "operator") {
-            "In" | "NotIn" if values.is_empty() => causes.push(Cause::required(
-                format!("{field}.values"),
-                "must be specified when `operator` is 'In' or 'NotIn'",
-            )),
-            "Exists" | "DoesNotExist" if !values.is_empty() => causes.push(Cause::forbidden(
-                format!("{field}.values"),
-                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-            )),
-            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            _ => causes.push(Cause::invalid(
-                format!("{field}.operator"),
-                text(expression, "operator"),
-                "not a valid selector operator",
-            )),
-        }
-        ruled(format!("{field}.key"), text(expression, "key"), names::is_label_key, causes);
-        for (index, value) in values.iter().enumerate() {
-            let field = format!("{field}.values[{index}]");
-            ruled(field, value.as_str().unwrap_or(""), names::is_label_value, causes);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::columns::{AGE, NAME};
 use super::{Column, or};
 use crate::api::Object;
+use crate::api::selector::{format, format_labels};
 
 /// What fits of load balancers' addresses into a narrow table.
 const WIDTH: usize = 16;
@@ -21,7 +22,7 @@ pub const SERVICE: &[Column] = &[
     Column::text("Port(s)", "The service's ports.", |service, _| ports(service).into()),
     AGE,
     Column::text("Selector", "The pods behind it.", |service, _| {
-        pairs(service.at("/spec/selector"), "<none>").into()
+        or(&format_labels(service.at("/spec/selector").unwrap_or(&Value::Null)), "<none>")
     })
     .wide(),
 ];
@@ -94,7 +95,7 @@ pub const INGRESS_CLASS: &[Column] = &[
 pub const NETWORK_POLICY: &[Column] = &[
     NAME,
     Column::text("Pod-Selector", "The pods that it is about.", |policy, _| {
-        selector(policy.at("/spec/podSelector").unwrap_or(&Value::Null)).into()
+        or(&format(policy.at("/spec/podSelector").unwrap_or(&Value::Null)), "<none>")
     }),
     AGE,
 ];
@@ -111,31 +112,6 @@ fn some(mut items: impl Iterator<Item = String>, none: &str) -> String {
         0 => shown.join(","),
         more => format!("{} + {more} more...", shown.join(",")),
     }
-}
-
-/// `a=b,c=d`.
-fn pairs(map: Option<&Value>, none: &str) -> String {
-    let map = map.and_then(Value::as_object).into_iter().flatten();
-    let pairs: Vec<String> =
-        map.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or(""))).collect();
-    if pairs.is_empty() { none.to_owned() } else { pairs.join(",") }
-}
-
-/// A LabelSelector as `kubectl -l` takes it.
-fn selector(selector: &Value) -> String {
-    let mut parts = vec![pairs(selector.get("matchLabels"), "")];
-    for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
-        let key = expression["key"].as_str().unwrap_or("");
-        let values: Vec<&str> = texts(&expression["values"]).collect();
-        parts.push(match expression["operator"].as_str().unwrap_or("") {
-            "In" => format!("{key} in ({})", values.join(",")),
-            "NotIn" => format!("{key} notin ({})", values.join(",")),
-            "Exists" => key.to_owned(),
-            _ => format!("!{key}"),
-        });
-    }
-    parts.retain(|part| !part.is_empty());
-    if parts.is_empty() { "<none>".to_owned() } else { parts.join(",") }
 }
 
 fn ports(service: &Object) -> String {
