@@ -104,10 +104,11 @@ fn check(kind: &str, limit: &Value, asked: &Amounts, allowed: Option<&Amounts>, 
             (None, _) if request.is_none() => found.push(format!("{start}.  No request is specified")),
             (Some(_), None) => found.push(format!("{start}.  No limit is specified")),
             (_, Some(amount)) if *amount > most => found.push(format!("{start}, but limit is {amount}")),
-            _ => match request.filter(|amount| **amount > most) {
-                Some(amount) => found.push(format!("{start}, but request is {amount}")),
-                None => {}
-            },
+            _ => found.extend(
+                request
+                    .filter(|amount| **amount > most)
+                    .map(|amount| format!("{start}, but request is {amount}")),
+            ),
         }
     }
     for (name, most) in amounts(limit.get("maxLimitRequestRatio")) {
