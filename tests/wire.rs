@@ -92,7 +92,8 @@ impl Server {
                 Err(_) => drop(Timer::after(Duration::from_millis(20)).await),
             }
         };
-        let registry = Arc::new(Registry::open(store.clone()).await.unwrap());
+        let registry =
+            Arc::new(Registry::open(store.clone(), "10.43.0.0/16".parse().unwrap()).await.unwrap());
         let tokens = Arc::new(Tokens::open(&folder, authority.hash(), None, store.clone()).unwrap());
         let options = links::Options {
             cluster_cidr: "10.42.0.0/16".parse().unwrap(),

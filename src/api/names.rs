@@ -119,6 +119,31 @@ pub fn is_http_header(text: &str) -> Result<(), String> {
     Err(explain(rule, "[-A-Za-z0-9]+", &["X-Header-Name"]))
 }
 
+/// A name that stands in a URL's path: what RBAC's objects are called.
+pub fn is_path_segment(text: &str) -> Result<(), String> {
+    if matches!(text, "." | "..") {
+        return Err(format!("may not be '{text}'"));
+    }
+    match ["/", "%"].into_iter().find(|part| text.contains(part)) {
+        Some(part) => Err(format!("may not contain '{part}'")),
+        None => at_most(text, 253),
+    }
+}
+
+/// A host's name, or `*.` and one.
+pub fn is_host(text: &str) -> Result<(), String> {
+    if !text.contains('*') {
+        return is_dns_subdomain(text);
+    }
+    if text.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_label)) {
+        return at_most(text, 253);
+    }
+    let rule = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which \
+                must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric \
+                character";
+    Err(explain(rule, &format!("\\*\\.{LABEL}(\\.{LABEL})*"), &["*.example.com"]))
+}
+
 /// A port's number.
 pub fn is_port(number: i64) -> Result<(), String> {
     if (1..=65535).contains(&number) {
@@ -189,6 +214,8 @@ mod tests {
         }
         assert!(is_config_key("..a").is_err() && is_config_key("a..").is_ok());
         assert!(is_env_name("my var-1").is_ok() && is_env_name("a=b").is_err());
+        assert!(is_path_segment("system:a b").is_ok() && is_path_segment("a/b").is_err());
+        assert!(is_host("*.a.b").is_ok() && is_host("a.*.b").is_err() && is_host("*").is_err());
         assert!(is_port_name("http-2").is_ok() && is_port_name("80").is_err());
     }
 }

@@ -92,6 +92,22 @@ impl Quantity {
     pub fn nanos(self) -> i128 {
         self.nanos
     }
+
+    /// So many whole units.
+    pub fn of(units: i64) -> Quantity {
+        Quantity { nanos: i128::from(units) * NANOS, format: Format::Decimal }
+    }
+
+    /// The sum, written as the first of the two that is not 0.
+    pub fn plus(self, other: Quantity) -> Quantity {
+        let format = if self.nanos == 0 { other.format } else { self.format };
+        Quantity { nanos: (self.nanos + other.nanos).clamp(-LIMIT, LIMIT), format }
+    }
+
+    /// The difference, written likewise.
+    pub fn minus(self, other: Quantity) -> Quantity {
+        self.plus(Quantity { nanos: -other.nanos, ..other })
+    }
 }
 
 impl PartialEq for Quantity {
@@ -238,6 +254,15 @@ mod tests {
         assert_eq!(Quantity::parse("9Ei").unwrap().value(), i64::MAX);
         assert_eq!(Quantity::parse("0.0000000000000000000000000000000000001").unwrap().nanos(), 1);
         assert_eq!(Quantity::parse("1e-999999").unwrap().nanos(), 1);
+    }
+
+    #[test]
+    fn sums() {
+        let parse = |text| Quantity::parse(text).unwrap();
+        assert_eq!(parse("0").plus(parse("64Mi")).plus(parse("64Mi")).to_string(), "128Mi");
+        assert_eq!(parse("1").minus(parse("1500m")).to_string(), "-500m");
+        assert_eq!(parse("9E").plus(parse("9E")).value(), i64::MAX);
+        assert_eq!(Quantity::of(3).to_string(), "3");
     }
 
     #[test]

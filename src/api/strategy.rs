@@ -4,19 +4,32 @@ use serde_json::Value;
 
 use super::{Cause, Kind, Object};
 
+mod access;
 mod config;
 mod metadata;
 mod namespace;
+mod network;
 mod node;
 mod pod;
+mod policy;
+mod service;
+mod shape;
 mod storage;
 pub mod workloads;
 
+pub use access::{RoleBindingStrategy, RoleStrategy};
 pub use config::{ConfigMapStrategy, SecretStrategy};
 pub use metadata::carry as carry_metadata;
 pub use namespace::NamespaceStrategy;
+pub use network::{
+    EndpointSliceStrategy, EndpointsStrategy, IngressClassStrategy, IngressStrategy, NetworkPolicyStrategy,
+};
 pub use node::{EventStrategy, LeaseStrategy, NodeStrategy};
 pub use pod::{PodStrategy, ephemeral_containers, qos_class};
+pub use policy::{
+    LimitRangeStrategy, PriorityClassStrategy, ResourceQuotaStrategy, RuntimeClassStrategy, SYSTEM_CLASSES,
+};
+pub use service::{ServiceStrategy, is_headless, needs_health_check, needs_node_ports, service_type};
 pub use storage::{CLAIM_PROTECTION, ClaimStrategy, StorageClassStrategy, VOLUME_PROTECTION, VolumeStrategy};
 
 /// The rules of one kind. The registry calls, in this order: `schema::default`, on an update

@@ -6,17 +6,23 @@ use serde_json::{Map, Value, json};
 
 use super::{Kind, Object};
 
+mod access;
 mod columns;
 mod metrics;
+mod network;
 mod node;
 mod pod;
+mod policy;
 mod storage;
 mod workloads;
 
+pub use access::{ROLE, ROLE_BINDING};
 pub use columns::{CONFIG_MAP, EVENT, LEASE, NAME_AND_AGE, NAMESPACE, SECRET, SERVICE_ACCOUNT};
 pub use metrics::METRICS;
+pub use network::{ENDPOINT_SLICE, ENDPOINTS, INGRESS, INGRESS_CLASS, NETWORK_POLICY, SERVICE};
 pub use node::NODE;
 pub use pod::POD;
+pub use policy::{LIMIT_RANGE, PRIORITY_CLASS, RESOURCE_QUOTA, RUNTIME_CLASS};
 pub use storage::{PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS};
 pub use workloads::{
     CONTROLLER_REVISION, CRON_JOB, DAEMON_SET, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, JOB,

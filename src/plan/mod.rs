@@ -1,7 +1,10 @@
 //! Floor 1: pure decisions. No I/O, no clock, no async: `now` is an argument.
 
 pub mod eviction;
+pub mod limits;
 pub mod node_selector;
 pub mod pod;
+pub mod quota;
+mod resources;
 pub mod schedule;
 pub mod volume;

@@ -17,6 +17,12 @@ pub const LIFETIME: Duration = Duration::from_secs(3600);
 pub const LIMIT: usize = 600;
 /// What a message may be long, in bytes (upstream's limit).
 const MESSAGE: usize = 1024;
+/// So many events that differ in their message only are told apart; what follows within [`SIMILAR_FOR`] is one event
+/// (client-go's `EventAggregator`).
+const SIMILAR: usize = 10;
+const SIMILAR_FOR: Duration = Duration::from_secs(600);
+/// What such an event's message, that of the last of them, begins with.
+const COMBINED: &str = "(combined from similar events): ";
 /// Expired events are looked for at most this often.
 const ROUND: Duration = Duration::from_secs(60);
 
@@ -119,25 +125,48 @@ impl Happening<'_> {
         format!("{}.{:016x}", self.stem(), now.as_nanos())
     }
 
-    /// The event that is there already for the same, by name.
-    fn known(&self, registry: &Registry) -> Option<String> {
+    /// The event that is there already for this.
+    fn known(&self, registry: &Registry) -> Known {
         let prefix = format!("{}{}.", EVENT.prefix(Some(self.namespace())), self.stem());
-        let entries = registry.store().list(&prefix, None, 0).entries;
-        entries.iter().find_map(|entry| {
-            let event = Object::from_slice(&entry.value).ok()?;
-            self.repeats(&event).then(|| event.name().to_owned())
-        })
+        let (mut similar, mut combined) = (0, None);
+        for entry in registry.store().list(&prefix, None, 0).entries {
+            let Ok(event) = Object::from_slice(&entry.value) else { continue };
+            if !self.resembles(&event) {
+                continue;
+            }
+            let message = event.str_at("/message");
+            if message == cut(self.message, MESSAGE) {
+                return Known::Same(event.name().to_owned());
+            }
+            let last = event.time_at("/lastTimestamp");
+            let age = last.map_or(SIMILAR_FOR, |last| self.at.duration_since(last).unwrap_or_default());
+            if age < SIMILAR_FOR {
+                similar += 1;
+                if message.starts_with(COMBINED) {
+                    combined = Some(event.name().to_owned());
+                }
+            }
+        }
+        match combined {
+            Some(name) => Known::Combined(name),
+            None if similar >= SIMILAR => Known::Similar,
+            None => Known::New,
+        }
     }
 
-    fn repeats(&self, event: &Object) -> bool {
+    /// Whether an event is of the same kind about the same, but for the message.
+    fn resembles(&self, event: &Object) -> bool {
         let same = |pointer: &str, text: &Value| event.str_at(pointer) == text.as_str().unwrap_or_default();
         event.str_at("/reason") == self.reason
-            && event.str_at("/message") == cut(self.message, MESSAGE)
             && event.str_at("/type") == self.kind.as_str()
             && same("/involvedObject/uid", &self.involved["uid"])
             && same("/involvedObject/fieldPath", &self.involved["fieldPath"])
             && same("/source/component", &self.source["component"])
             && same("/source/host", &self.source["host"])
+    }
+
+    fn combined(&self) -> String {
+        cut(&format!("{COMBINED}{}", self.message), MESSAGE).to_owned()
     }
 
     fn object(&self) -> Object {
@@ -161,6 +190,17 @@ impl Happening<'_> {
     }
 }
 
+/// What there is of an event that happens.
+enum Known {
+    /// The same, by name.
+    Same(String),
+    /// The one that stands for all that are alike, by name.
+    Combined(String),
+    /// So many alike that one for all of them is due.
+    Similar,
+    New,
+}
+
 fn cut(text: &str, bytes: usize) -> &str {
     let mut end = text.len().min(bytes);
     while !text.is_char_boundary(end) {
@@ -174,10 +214,19 @@ async fn keep(registry: &Registry, happening: Happening<'_>) -> Result<(), Statu
     let at = time::format(happening.at);
     // It may expire, or another of its name be made, in between.
     for _ in 0..3 {
-        if let Some(name) = happening.known(registry) {
+        let (known, message) = match happening.known(registry) {
+            Known::Same(name) => (Some(name), None),
+            Known::Combined(name) => (Some(name), Some(happening.combined())),
+            Known::Similar => (None, Some(happening.combined())),
+            Known::New => (None, None),
+        };
+        if let Some(name) = known {
             let count = |event: &mut Object| {
                 event.set("/count", event.i64_at("/count").unwrap_or(1).saturating_add(1));
                 event.set("/lastTimestamp", at.as_str());
+                if let Some(message) = &message {
+                    event.set("/message", message.as_str());
+                }
                 Ok(Change::Write)
             };
             match registry.modify(EVENT, namespace, &name, LAZY, count).await {
@@ -185,7 +234,11 @@ async fn keep(registry: &Registry, happening: Happening<'_>) -> Result<(), Statu
                 other => return other.map(drop),
             }
         }
-        match registry.create(EVENT, happening.object(), LAZY).await {
+        let mut event = happening.object();
+        if let Some(message) = message {
+            event.set("/message", message);
+        }
+        match registry.create(EVENT, event, LAZY).await {
             Err(status) if status.reason == Reason::AlreadyExists => {}
             other => {
                 bound(registry).await;
@@ -293,11 +346,27 @@ mod tests {
     }
 
     #[test]
+    fn many_alike_become_one() {
+        let cluster = Cluster::new("events-alike");
+        let web = block_on(cluster.create(pod("web"))).unwrap();
+        for number in 0..25 {
+            let message = format!("attempt {number}");
+            block_on(record(&cluster.registry, &web, Type::Warning, "Failed", &message, "scheduler"))
+                .unwrap();
+        }
+        let found = events(&cluster);
+        let last = found.last().unwrap();
+        assert_eq!(found.len(), SIMILAR + 1);
+        assert_eq!(last.str_at("/message"), "(combined from similar events): attempt 24");
+        assert_eq!(last.i64_at("/count"), Some(15));
+    }
+
+    #[test]
     fn an_agents_event_gets_its_node_and_the_count_is_bounded() {
         let cluster = Cluster::new("events-agent");
         let event = |number: usize| {
             let event = json!({"involvedObject": {"kind": "Node", "name": "pi", "uid": "u"}, "type": "Warning",
-                "reason": "R", "message": number.to_string(), "count": 99, "metadata": {"name": "../evil"}});
+                "reason": format!("R{number}"), "message": number.to_string(), "count": 99, "metadata": {"name": "../evil"}});
             Object::from_value(event).unwrap()
         };
         for number in 0..LIMIT + 5 {

@@ -11,6 +11,7 @@
 //! they are gone.
 
 mod accept;
+mod admission;
 pub mod attempts;
 pub mod auth;
 mod body;
@@ -36,6 +37,7 @@ mod reply;
 mod router;
 mod run;
 pub mod scheduler;
+mod services;
 mod spdy;
 mod token_api;
 pub mod tokens;

@@ -24,6 +24,8 @@ pub use write::{Change, Subresource, WriteOptions};
 use crate::api::kinds::Catalogue;
 use crate::api::selector::{FieldSelector, LabelSelector};
 use crate::api::{Kind, Object, Status};
+use crate::server::admission::Admission;
+use crate::server::config::Cidr;
 use crate::store::Store;
 
 /// Which objects a list or watch is about; the default is all.
@@ -37,13 +39,14 @@ pub struct Selectors {
 pub struct Registry {
     store: Arc<dyn Store>,
     kinds: Arc<Catalogue>,
+    pub(in crate::server) admission: Admission,
 }
 
 impl Registry {
-    /// Takes over a store and makes what every cluster has: the namespaces `default`, `kube-system`,
+    /// Takes over a store, with the range of the services' addresses, and makes what every cluster has: the namespaces `default`, `kube-system`,
     /// `kube-public` and `kube-node-lease`. (The `default` ServiceAccounts are the namespace loop's.)
-    pub async fn open(store: Arc<dyn Store>) -> Result<Self, Status> {
-        let registry = Self { store, kinds: Arc::default() };
+    pub async fn open(store: Arc<dyn Store>, services: Cidr) -> Result<Self, Status> {
+        let registry = Self { store, kinds: Arc::default(), admission: Admission::new(services) };
         registry.seed().await?;
         Ok(registry)
     }

@@ -13,7 +13,8 @@ use super::links::{self, Links};
 use super::registry::Registry;
 use super::tokens::Tokens;
 use super::{
-    Config, Error, State, auth, claims, events, kubeconfig, namespaces, orphans, router, scheduler, watch,
+    Config, Error, State, admission, auth, claims, events, kubeconfig, namespaces, orphans, router,
+    scheduler, services, watch,
 };
 use crate::Executor;
 use crate::http::server::{Limits, Peer, serve};
@@ -63,7 +64,9 @@ pub async fn run(
     let identity = ServerIdentity::new(authority.clone(), names(&config)?).map_err(certificates)?;
     let tokens = Tokens::open(&folder, authority.hash(), config.token.as_deref(), store.clone());
     let tokens = Arc::new(tokens.map_err(|source| Error::Tokens { source })?);
-    let registry = Registry::open(store.clone()).await.map_err(|source| Error::Seed { source })?;
+    let registry = Registry::open(store.clone(), config.service_cidr).await;
+    let registry = registry.map_err(|source| Error::Seed { source })?;
+    admission::seed(&registry).await.map_err(|source| Error::Seed { source })?;
     let registry = Arc::new(registry);
     let secret =
         auth::open_or_create(&trust.join("admin-token")).map_err(|source| Error::Admin { source })?;
@@ -98,6 +101,8 @@ pub async fn run(
         namespaces::run(registry.clone(), &executor),
         orphans::run(registry.clone(), &executor),
         claims::run(registry.clone(), links.clone(), &executor),
+        admission::run(registry.clone(), &executor),
+        services::run(registry.clone(), services::advertised(&config, address.port()), &executor),
         events::expire(registry, &executor),
     ];
     // Boxed: an idle connection then holds a pointer, not the largest handler's future.

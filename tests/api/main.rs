@@ -5,6 +5,7 @@
 
 mod http;
 mod kubectl;
+mod network;
 mod nonsense;
 mod server;
 mod start;

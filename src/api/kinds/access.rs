@@ -1,6 +1,7 @@
 //! Who may do what: roles and who has them.
 
 use super::{CORE, Kind};
+use crate::api::{strategy, table};
 
 const RBAC: Kind = Kind { group: "rbac.authorization.k8s.io", ..CORE };
 
@@ -10,6 +11,8 @@ pub static CLUSTER_ROLE_BINDING: &Kind = &Kind {
     singular: "clusterrolebinding",
     list_kind: "ClusterRoleBindingList",
     namespaced: false,
+    columns: table::ROLE_BINDING,
+    strategy: &strategy::RoleBindingStrategy { namespaced: false },
     ..RBAC
 };
 
@@ -19,6 +22,8 @@ pub static CLUSTER_ROLE: &Kind = &Kind {
     singular: "clusterrole",
     list_kind: "ClusterRoleList",
     namespaced: false,
+    columns: table::ROLE,
+    strategy: &strategy::RoleStrategy { namespaced: false },
     ..RBAC
 };
 
@@ -27,8 +32,17 @@ pub static ROLE_BINDING: &Kind = &Kind {
     plural: "rolebindings",
     singular: "rolebinding",
     list_kind: "RoleBindingList",
+    columns: table::ROLE_BINDING,
+    strategy: &strategy::RoleBindingStrategy { namespaced: true },
     ..RBAC
 };
 
-pub static ROLE: &Kind =
-    &Kind { kind: "Role", plural: "roles", singular: "role", list_kind: "RoleList", ..RBAC };
+pub static ROLE: &Kind = &Kind {
+    kind: "Role",
+    plural: "roles",
+    singular: "role",
+    list_kind: "RoleList",
+    columns: table::ROLE,
+    strategy: &strategy::RoleStrategy { namespaced: true },
+    ..RBAC
+};

@@ -1,6 +1,7 @@
 //! Kinds by which pods are reached.
 
-use super::{CORE, Kind, READ_WRITE, Subresource};
+use super::{CORE, Field, Kind, READ_WRITE, Subresource};
+use crate::api::{strategy, table};
 
 const DISCOVERY: Kind = Kind { group: "discovery.k8s.io", ..CORE };
 
@@ -12,6 +13,8 @@ pub static ENDPOINTS: &Kind = &Kind {
     singular: "endpoints",
     list_kind: "EndpointsList",
     short_names: &["ep"],
+    columns: table::ENDPOINTS,
+    strategy: &strategy::EndpointsStrategy,
     ..CORE
 };
 
@@ -23,6 +26,14 @@ pub static SERVICE: &Kind = &Kind {
     short_names: &["svc"],
     categories: &["all"],
     subresources: &[Subresource::new("status", "Service", READ_WRITE)],
+    columns: table::SERVICE,
+    fields: &[
+        Field { label: "spec.clusterIP", value: |o| o.str_at("/spec/clusterIP").into() },
+        Field { label: "spec.type", value: |o| o.str_at("/spec/type").into() },
+    ],
+    label_names: true,
+    strategy: &strategy::ServiceStrategy,
+    is_inert: true,
     ..CORE
 };
 
@@ -31,6 +42,8 @@ pub static ENDPOINT_SLICE: &Kind = &Kind {
     plural: "endpointslices",
     singular: "endpointslice",
     list_kind: "EndpointSliceList",
+    columns: table::ENDPOINT_SLICE,
+    strategy: &strategy::EndpointSliceStrategy,
     ..DISCOVERY
 };
 
@@ -40,6 +53,9 @@ pub static INGRESS_CLASS: &Kind = &Kind {
     singular: "ingressclass",
     list_kind: "IngressClassList",
     namespaced: false,
+    columns: table::INGRESS_CLASS,
+    strategy: &strategy::IngressClassStrategy,
+    is_inert: true,
     ..NETWORKING
 };
 
@@ -50,6 +66,9 @@ pub static INGRESS: &Kind = &Kind {
     list_kind: "IngressList",
     short_names: &["ing"],
     subresources: &[Subresource::new("status", "Ingress", READ_WRITE)],
+    columns: table::INGRESS,
+    strategy: &strategy::IngressStrategy,
+    is_inert: true,
     ..NETWORKING
 };
 
@@ -59,5 +78,8 @@ pub static NETWORK_POLICY: &Kind = &Kind {
     singular: "networkpolicy",
     list_kind: "NetworkPolicyList",
     short_names: &["netpol"],
+    columns: table::NETWORK_POLICY,
+    strategy: &strategy::NetworkPolicyStrategy,
+    is_inert: true,
     ..NETWORKING
 };

@@ -1,6 +1,7 @@
 //! Kinds that bound what others may use.
 
 use super::{CORE, Kind, READ_WRITE, Subresource};
+use crate::api::{strategy, table};
 
 const NODE: Kind = Kind { group: "node.k8s.io", ..CORE };
 
@@ -12,6 +13,8 @@ pub static LIMIT_RANGE: &Kind = &Kind {
     singular: "limitrange",
     list_kind: "LimitRangeList",
     short_names: &["limits"],
+    columns: table::LIMIT_RANGE,
+    strategy: &strategy::LimitRangeStrategy,
     ..CORE
 };
 
@@ -22,6 +25,8 @@ pub static RESOURCE_QUOTA: &Kind = &Kind {
     list_kind: "ResourceQuotaList",
     short_names: &["quota"],
     subresources: &[Subresource::new("status", "ResourceQuota", READ_WRITE)],
+    columns: table::RESOURCE_QUOTA,
+    strategy: &strategy::ResourceQuotaStrategy,
     ..CORE
 };
 
@@ -31,6 +36,9 @@ pub static RUNTIME_CLASS: &Kind = &Kind {
     singular: "runtimeclass",
     list_kind: "RuntimeClassList",
     namespaced: false,
+    columns: table::RUNTIME_CLASS,
+    strategy: &strategy::RuntimeClassStrategy,
+    is_inert: true,
     ..NODE
 };
 
@@ -41,5 +49,7 @@ pub static PRIORITY_CLASS: &Kind = &Kind {
     list_kind: "PriorityClassList",
     short_names: &["pc"],
     namespaced: false,
+    columns: table::PRIORITY_CLASS,
+    strategy: &strategy::PriorityClassStrategy,
     ..SCHEDULING
 };

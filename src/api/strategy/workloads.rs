@@ -26,6 +26,7 @@ pub use cron_job::CRON_JOB;
 pub use deployment::DEPLOYMENT;
 pub use job::JOB;
 pub use revision::{CONTROLLER_REVISION, POD_TEMPLATE};
+pub(super) use selector::validate as label_selector;
 pub use sets::{DAEMON_SET, REPLICA_SET, REPLICATION_CONTROLLER};
 pub use stateful_set::STATEFUL_SET;
 

@@ -20,7 +20,8 @@ impl Cluster {
         let folder = std::env::temp_dir().join(format!("midge-registry-{name}-{}", std::process::id()));
         drop(std::fs::remove_dir_all(&folder));
         let store = Journal::open(&folder).unwrap();
-        let registry = smol::block_on(Registry::open(Arc::new(store))).unwrap();
+        let registry =
+            smol::block_on(Registry::open(Arc::new(store), "10.43.0.0/16".parse().unwrap())).unwrap();
         Self { registry: Arc::new(registry), folder }
     }
 

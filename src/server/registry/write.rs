@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::{Registry, identity};
-use crate::api::kinds::{LEASE, NAMESPACE, NODE, POD};
+use crate::api::kinds::{LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, RESOURCE_QUOTA, SERVICE};
 use crate::api::schema::{self, FieldValidation};
 use crate::api::status::Details;
 use crate::api::{Cause, Kind, Object, Status, strategy, time};
@@ -88,12 +88,13 @@ impl Registry {
             let cause = Cause::required("metadata.name", "name or generateName is required");
             return Err(Status::invalid(kind, "", vec![cause]));
         }
+        let _turn = self.turn(kind, object.namespace()).await;
         for _ in 0..ATTEMPTS {
             let mut object = object.clone();
             if generated {
                 object.set("/metadata/name", identity::name(&prefix)?);
             }
-            admit_new(kind, &mut object, options.subresource)?;
+            self.admit_new(kind, &mut object, options.subresource)?;
             let (key, value) = (kind.key(object.namespace(), object.name()), object.to_vec());
             // No await between this check and the write's place in the store's queue: a namespace that is marked
             // later is marked after this write, and its emptying finds the object.
@@ -141,6 +142,8 @@ impl Registry {
         options: WriteOptions,
         mut change: impl FnMut(&mut Object) -> Result<Change, Status>,
     ) -> Result<Object, Status> {
+        let internal = options.subresource == Subresource::Internal;
+        let _turn = if internal { None } else { self.turn(kind, namespace).await };
         for _ in 0..ATTEMPTS {
             let (entry, old) = self.read(kind, namespace, name)?;
             let mut new = versioned(old.clone(), entry.revision);
@@ -148,7 +151,7 @@ impl Registry {
                 return Ok(versioned(old, entry.revision));
             }
             check_revision(kind, &new, &old, entry.revision)?;
-            admit_change(kind, &mut new, &old, options.subresource)?;
+            self.admit_change(kind, &mut new, &old, options.subresource)?;
             if options.dry_run || new == old {
                 return Ok(versioned(new, entry.revision));
             }
@@ -204,6 +207,67 @@ impl Registry {
         }));
         Err(status)
     }
+
+    /// Defaults and checks a new object.
+    fn admit_new(&self, kind: &Kind, object: &mut Object, subresource: Subresource) -> Result<(), Status> {
+        schema::default(kind, object);
+        if subresource != Subresource::Internal {
+            check_shape(kind, object)?;
+            refuse(kind, object, schema::unsupported(kind, object))?;
+            kind.strategy.prepare_create(object);
+            self.admit(kind, object, None)?;
+        }
+        if counts_generations(kind, object) {
+            object.set("/metadata/generation", 1);
+        }
+        refuse(kind, object, strategy::validate(kind, object, None))?;
+        if subresource == Subresource::Internal { Ok(()) } else { self.check_room(kind, object, None) }
+    }
+
+    /// Makes of what a writer sent what is stored instead of `old`, and checks it.
+    fn admit_change(
+        &self,
+        kind: &Kind,
+        new: &mut Object,
+        old: &Object,
+        subresource: Subresource,
+    ) -> Result<(), Status> {
+        strip(new);
+        new.set("/apiVersion", kind.api_version().as_ref());
+        new.set("/kind", kind.kind);
+        for field in OWN.into_iter().chain(["name", "namespace"]) {
+            strategy::restore(new, old, &format!("/metadata/{field}"));
+        }
+        match subresource {
+            Subresource::Internal => return Ok(()),
+            Subresource::None => {
+                schema::default(kind, new);
+                check_shape(kind, new)?;
+                kind.strategy.prepare_update(new, old);
+                self.admit(kind, new, Some(old))?;
+                if counts_generations(kind, new) && new.at("/spec") != old.at("/spec") {
+                    new.set("/metadata/generation", old.generation() + 1);
+                }
+            }
+            Subresource::EphemeralContainers => {
+                strategy::keep_all_but_ephemeral_containers(new, old);
+                schema::default(kind, new);
+                check_shape(kind, new)?;
+                refuse(kind, new, schema::unsupported(kind, new))?;
+                kind.strategy.prepare_update(new, old);
+                if new.at("/spec") != old.at("/spec") {
+                    new.set("/metadata/generation", old.generation() + 1);
+                }
+                return refuse(kind, new, strategy::ephemeral_containers(new, old));
+            }
+            Subresource::Status => {
+                kind.strategy.prepare_status_update(new, old);
+                check_shape(kind, new)?;
+            }
+        }
+        refuse(kind, new, strategy::validate(kind, new, Some(old)))?;
+        if subresource == Subresource::None { self.check_room(kind, new, Some(old)) } else { Ok(()) }
+    }
 }
 
 /// An object whose deletion waits for nothing any more.
@@ -240,57 +304,6 @@ fn strip(object: &mut Object) {
     }
 }
 
-/// Defaults and checks a new object.
-fn admit_new(kind: &Kind, object: &mut Object, subresource: Subresource) -> Result<(), Status> {
-    schema::default(kind, object);
-    if subresource != Subresource::Internal {
-        check_shape(kind, object)?;
-        refuse(kind, object, schema::unsupported(kind, object))?;
-        kind.strategy.prepare_create(object);
-    }
-    if counts_generations(kind, object) {
-        object.set("/metadata/generation", 1);
-    }
-    refuse(kind, object, strategy::validate(kind, object, None))
-}
-
-/// Makes of what a writer sent what is stored instead of `old`, and checks it.
-fn admit_change(kind: &Kind, new: &mut Object, old: &Object, subresource: Subresource) -> Result<(), Status> {
-    strip(new);
-    new.set("/apiVersion", kind.api_version().as_ref());
-    new.set("/kind", kind.kind);
-    for field in OWN.into_iter().chain(["name", "namespace"]) {
-        strategy::restore(new, old, &format!("/metadata/{field}"));
-    }
-    match subresource {
-        Subresource::Internal => return Ok(()),
-        Subresource::None => {
-            schema::default(kind, new);
-            check_shape(kind, new)?;
-            kind.strategy.prepare_update(new, old);
-            if counts_generations(kind, new) && new.at("/spec") != old.at("/spec") {
-                new.set("/metadata/generation", old.generation() + 1);
-            }
-        }
-        Subresource::EphemeralContainers => {
-            strategy::keep_all_but_ephemeral_containers(new, old);
-            schema::default(kind, new);
-            check_shape(kind, new)?;
-            refuse(kind, new, schema::unsupported(kind, new))?;
-            kind.strategy.prepare_update(new, old);
-            if new.at("/spec") != old.at("/spec") {
-                new.set("/metadata/generation", old.generation() + 1);
-            }
-            return refuse(kind, new, strategy::ephemeral_containers(new, old));
-        }
-        Subresource::Status => {
-            kind.strategy.prepare_status_update(new, old);
-            check_shape(kind, new)?;
-        }
-    }
-    refuse(kind, new, strategy::validate(kind, new, Some(old)))
-}
-
 fn check_shape(kind: &Kind, object: &Object) -> Result<(), Status> {
     schema::validate(kind, object).rejection(kind, object.name(), FieldValidation::Ignore).map_or(Ok(()), Err)
 }
@@ -301,7 +314,8 @@ fn refuse(kind: &Kind, object: &Object, causes: Vec<Cause>) -> Result<(), Status
 
 /// Whether the kind counts changes of its spec in metadata.generation, as upstream's does.
 fn counts_generations(kind: &Kind, object: &Object) -> bool {
-    object.at("/spec").is_some() && ![NODE, NAMESPACE, LEASE].contains(&kind)
+    object.at("/spec").is_some()
+        && ![NODE, NAMESPACE, LEASE, LIMIT_RANGE, RESOURCE_QUOTA, SERVICE].contains(&kind)
 }
 
 /// Preconditions that an update carries in its metadata.
