@@ -6,6 +6,7 @@
 mod http;
 mod kubectl;
 mod nonsense;
+mod protobuf;
 mod server;
 mod start;
 mod watch;
