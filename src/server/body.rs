@@ -11,7 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_TYPE;
 use smol::Timer;
 
-use crate::api::{Object, Status, protobuf, yaml};
+use crate::api::{Kind, Object, ObjectError, Status, protobuf, yaml};
 use crate::http::body::{ReadError, read};
 
 /// The most bytes of a request's body, as upstream.
@@ -84,8 +84,33 @@ pub fn decode<'a>(media_type: &str, bytes: &'a [u8]) -> Result<(Object, Option<C
         }
         _ => return Err(Status::unsupported_media_type(OBJECT_TYPES)),
     };
-    let object = Object::from_slice(&text).map_err(|error| Status::bad_request(crate::chain(&error)))?;
+    let object = Object::from_slice(&text).map_err(|error| {
+        let text = match error {
+            ObjectError::Parse { source } => format!("couldn't get version/kind; json parse error: {source}"),
+            other => other.to_string(),
+        };
+        Status::bad_request(text)
+    })?;
     Ok((object, Some(text)))
+}
+
+/// What upstream says where a body is no object at all: what was wanted, why it is none, and how it begins.
+pub fn unrecognized(kind: &Kind, body: &[u8], mut status: Status) -> Status {
+    /// Bytes of the body that are told.
+    const START: usize = 30;
+    if status.code == 400 {
+        let start = body.get(..START).unwrap_or(body);
+        let start = match start.first() {
+            None => "<empty>".into(),
+            Some(b'{') => String::from_utf8_lossy(start),
+            Some(_) => data_encoding::HEXLOWER.encode(start).into(),
+        };
+        let more = if body.len() > START { " ..." } else { "" };
+        let (wanted, why) = (kind.kind, status.message);
+        status.message =
+            format!("the object provided is unrecognized (must be of type {wanted}): {why} ({start}{more})");
+    }
+    status
 }
 
 /// YAML as JSON text.
@@ -101,6 +126,24 @@ pub fn yaml(bytes: &[u8]) -> Result<Vec<u8>, Status> {
 mod tests {
     use super::*;
     use hyper::header::HeaderValue;
+
+    #[test]
+    fn what_is_no_object() {
+        let said = |media: &str, body: &[u8]| {
+            unrecognized(crate::api::kinds::POD, body, decode(media, body).err().unwrap()).message
+        };
+        let start = "the object provided is unrecognized (must be of type Pod): ";
+        assert_eq!(
+            said("application/json", b"{]"),
+            format!(
+                "{start}couldn't get version/kind; json parse error: key must be a string at line 1 column 2 ({{])"
+            )
+        );
+        let long = said("application/vnd.kubernetes.protobuf", &[b'a'; 31]);
+        assert!(long.starts_with(start) && long.ends_with(&format!("({} ...)", "61".repeat(30))), "{long}");
+        assert!(said("application/vnd.kubernetes.protobuf", b"").ends_with("empty data (<empty>)"));
+        assert!(!said("text/html", b"x").contains("unrecognized"));
+    }
 
     #[test]
     fn content_types() {

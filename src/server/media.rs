@@ -84,7 +84,8 @@ fn choose(headers: &HeaderMap) -> (Media, Option<String>) {
     const ANY: &[Shape] = &[Shape::Plain, Shape::Table, Shape::Metadata, Shape::Discovery];
     let clauses = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let accepted = clauses.collect::<Vec<&str>>().join(",");
-    if accept::negotiate(Some(&accepted), ANY).is_some() {
+    let names_another = [YAML, protobuf::CONTENT_TYPE].iter().any(|name| accepted.contains(name));
+    if !names_another || accept::negotiate(Some(&accepted), ANY).is_some() {
         return (Media::Json, None);
     }
     for (media, name) in [(Media::Protobuf, protobuf::CONTENT_TYPE), (Media::Yaml, YAML)] {

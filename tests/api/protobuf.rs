@@ -147,10 +147,8 @@ fn large_answers_are_compressed() {
         let plain = server.get(path).is(200);
         assert!(!plain.headers.contains_key("content-encoding"));
         let small = server.ask("GET", path, &gzip, "").is(200);
-        assert_eq!(
-            (&small.headers["content-encoding"], &small.headers["vary"]),
-            (&"gzip", &"Accept-Encoding")
-        );
+        assert_eq!(small.headers["content-encoding"], "gzip");
+        assert_eq!(small.headers["vary"], "Accept-Encoding");
         assert!(small.bytes.len() * 4 < plain.bytes.len(), "{path}");
         let mut text = String::new();
         GzDecoder::new(&small.bytes[..]).read_to_string(&mut text).unwrap();

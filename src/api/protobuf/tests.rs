@@ -225,3 +225,36 @@ fn lists_statuses_and_events() {
     let custom = br#"{"kind":"Thing","apiVersion":"example.org/v1"}"#;
     assert!(matches!(encode(custom), Err(Error::Unregistered { .. })));
 }
+
+#[test]
+fn mutated_bodies_never_panic() {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "ports": [{"containerPort": 80}],
+            "resources": {"limits": {"cpu": "1"}}, "livenessProbe": {"httpGet": {"port": "http"}}}]}});
+    let whole = encode(pod.to_string().as_bytes()).unwrap();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 1).unwrap() % below
+    };
+    let mut taken = 0;
+    for _ in 0..3000 {
+        let mut bytes = whole.clone();
+        for _ in 0..=random(3) {
+            let at = random(bytes.len());
+            match random(3) {
+                0 => bytes[at] = u8::try_from(random(256)).unwrap(),
+                1 => drop(bytes.remove(at)),
+                _ => bytes.insert(at, [0, 1, 127, 128, 255][random(5)]),
+            }
+        }
+        if let Ok(object) = decode(&bytes) {
+            // What is read can be written.
+            encode(&object.to_vec()).unwrap();
+            taken += 1;
+        }
+    }
+    assert!(taken > 10, "{taken}");
+}
