@@ -75,9 +75,10 @@ if [ ! -x "$tools/clients/python/bin/python" ]; then
     "$tools/clients/python/bin/pip" install -q 'kubernetes==37.*'
 fi
 install nodejs npm
+# Version 2 needs a newer Node.js than Debian's.
 if [ ! -d "$tools/clients/node_modules" ]; then
     say 'the JavaScript client from npm'
-    npm install --silent --no-audit --no-fund --prefix "$tools/clients" @kubernetes/client-node@2
+    npm install --silent --no-audit --no-fund --prefix "$tools/clients" @kubernetes/client-node@1
 fi
 
 # cargo-deny holds licences, duplicates and sources; built once.

@@ -152,7 +152,9 @@ fn large_answers_are_compressed() {
         assert!(small.bytes.len() * 4 < plain.bytes.len(), "{path}");
         let mut text = String::new();
         GzDecoder::new(&small.bytes[..]).read_to_string(&mut text).unwrap();
-        assert_eq!(text, plain.text, "{path}");
+        // A list's own resourceVersion goes on with whatever the server writes.
+        let rest = |text: &str| text.split_once("\"items\"").map_or(text, |(_, rest)| rest).to_owned();
+        assert_eq!(rest(&text), rest(&plain.text), "{path}");
     }
 }
 
