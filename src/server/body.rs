@@ -73,8 +73,11 @@ pub fn object(media_type: &str, bytes: &[u8]) -> Result<Object, Status> {
     decode(media_type, bytes).map(|(object, _)| object)
 }
 
+/// An object, and its JSON text.
+pub type Decoded<'a> = (Object, Option<Cow<'a, [u8]>>);
+
 /// The same, with the object's JSON text if the body had keys that may have come twice.
-pub fn decode<'a>(media_type: &str, bytes: &'a [u8]) -> Result<(Object, Option<Cow<'a, [u8]>>), Status> {
+pub fn decode<'a>(media_type: &str, bytes: &'a [u8]) -> Result<Decoded<'a>, Status> {
     let text = match media_type {
         "application/json" => Cow::Borrowed(bytes),
         YAML => Cow::Owned(yaml(bytes)?),

@@ -89,10 +89,11 @@ fn schema(value: Value) -> Value {
         Value::Object(mut map) => {
             // Beside a `$ref`, version 2 has what version 3 must put around it.
             if let Some(Value::Array(all)) = map.remove("allOf") {
-                all.into_iter().for_each(|part| match part {
-                    Value::Object(part) => map.extend(part),
-                    _ => {}
-                });
+                for part in all {
+                    if let Value::Object(part) = part {
+                        map.extend(part);
+                    }
+                }
             }
             Value::Object(map.into_iter().map(|(key, value)| (key, schema(value))).collect())
         }
