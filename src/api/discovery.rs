@@ -208,7 +208,22 @@ fn versions(served: &[&'static Kind], group: &str) -> Vec<&'static str> {
             versions.push(kind.version);
         }
     }
+    versions.sort_by_key(|version| std::cmp::Reverse(priority(version)));
     versions
+}
+
+/// How versions are preferred: `v2`, `v1`, `v2beta1`, `v1alpha2`, and last what is none of these.
+fn priority(version: &str) -> Option<(u8, u32, u32)> {
+    let rest = version.strip_prefix('v')?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let (major, rest) = rest.split_at(digits);
+    let (stage, minor) = match (rest.strip_prefix("beta"), rest.strip_prefix("alpha")) {
+        _ if rest.is_empty() => (3, "0"),
+        (Some(minor), _) => (2, minor),
+        (_, Some(minor)) => (1, minor),
+        _ => return None,
+    };
+    Some((stage, major.parse().ok()?, minor.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -231,6 +246,13 @@ mod tests {
         let others = aggregated(&Catalogue::default(), false);
         assert_eq!(others["items"][0]["metadata"]["name"], "apiextensions.k8s.io");
         assert_eq!(others["items"][0]["versions"][0]["resources"][0]["scope"], "Cluster");
+    }
+
+    #[test]
+    fn preferred_versions() {
+        let mut versions = ["foo", "v1alpha1", "v10beta3", "v1", "v11alpha2", "v3beta1", "v2", "v10"];
+        versions.sort_by_key(|version| std::cmp::Reverse(priority(version)));
+        assert_eq!(versions, ["v10", "v2", "v1", "v10beta3", "v3beta1", "v11alpha2", "v1alpha1", "foo"]);
     }
 
     #[test]

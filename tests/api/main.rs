@@ -3,10 +3,12 @@
 // A test's harness may fail loudly; Clippy knows tests by their attribute only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod clients;
 mod http;
 mod kubectl;
 mod network;
 mod nonsense;
+mod protobuf;
 mod server;
 mod start;
 mod watch;
