@@ -297,7 +297,7 @@ fn the_account_can_be_written() {
 #[test]
 fn old_updaters_are_put_together() {
     let mut map = Case::made(CONFIG_MAP, "m", json!({"data": {"k": "0"}}));
-    let mut data = serde_json::Map::new();
+    let mut data = Map::new();
     for number in 0..20 {
         data.insert(format!("k{number}"), "v".into());
         map.update(&format!("u{number:02}"), json!({"data": data}));
@@ -360,6 +360,10 @@ impl Random {
                 containers.insert(self.below(containers.len() as u64 + 1) as usize, container);
             }
         }
+        // Nobody owns an empty list.
+        if containers.is_empty() {
+            containers.push(json!({"name": "a", "image": "0"}));
+        }
         let template = json!({"metadata": {"labels": labels}, "spec": {"containers": containers}});
         json!({"spec": {"replicas": self.below(3), "template": template}})
     }
@@ -368,7 +372,7 @@ impl Random {
 #[test]
 fn applying_twice_changes_nothing_and_all_that_is_said_is_there() {
     let mut random = Random(7);
-    for round in 0..300 {
+    for round in 0..20 {
         let mut case = Case::empty(DEPLOYMENT);
         for step in 0..6 {
             let manager = ["one", "two", "three"][random.below(3) as usize];
