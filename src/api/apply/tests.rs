@@ -4,6 +4,8 @@ use super::*;
 use crate::api::Reason;
 use crate::api::kinds::{CONFIG_MAP, DEPLOYMENT, POD, SERVICE};
 
+mod structural;
+
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
 /// One object and what is done to it.
@@ -61,8 +63,8 @@ impl Case {
     }
 
     fn fields(&self, manager: &str) -> Value {
-        let entries = self.object.array_at(MANAGED_FIELDS).iter();
-        let entry = entries.into_iter().find(|entry| entry["manager"] == manager);
+        let mut entries = self.object.array_at(MANAGED_FIELDS).iter();
+        let entry = entries.find(|entry| entry["manager"] == manager);
         entry.map_or(Value::Null, |entry| entry["fieldsV1"].clone())
     }
 }
@@ -306,34 +308,6 @@ fn old_updaters_are_put_together() {
     assert!(map.fields("ancient-changes").is_object());
     let owned = Managers::parse(map.object.at(MANAGED_FIELDS).unwrap()).unwrap().union();
     assert!((0..20).all(|number| owned.paths().contains(&format!(".data.k{number}"))));
-}
-
-#[test]
-fn structural_schemas_say_how_to_own() {
-    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
-        "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
-        "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
-                "items": {"type": "object", "properties": {"id": {"type": "integer"}, "v": {"type": "string"}}}},
-        "whole": {"type": "object", "x-kubernetes-map-type": "atomic", "additionalProperties": {"type": "string"}},
-        "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-        "plain": {"type": "array", "items": {"type": "string"}},
-    }}}});
-    let object = json!({"apiVersion": "a/v1", "kind": "K", "metadata": {"labels": {"l": "1"}}, "spec": {
-        "set": ["x"], "map": [{"id": 1, "v": "y"}], "whole": {"a": "b"}, "free": {"a": {"b": [1]}}, "plain": ["p"],
-    }});
-    let (set, errors) = walk::fields(Node::Custom(&schema), &object);
-    assert!(errors.is_empty(), "{errors:?}");
-    assert_eq!(
-        set.to_fields()["f:spec"],
-        json!({
-            "f:set": {"v:\"x\"": {}}, "f:whole": {}, "f:plain": {},
-            "f:map": {"k:{\"id\":1}": {".": {}, "f:id": {}, "f:v": {}}},
-            "f:free": {"f:a": {".": {}, "f:b": {}}},
-        })
-    );
-    assert_eq!(Set::from_fields(&set.to_fields()), Some(set));
-    let (_, errors) = walk::fields(Node::Custom(&schema), &json!({"spec": {"other": 1}}));
-    assert_eq!(errors, [".spec.other: field not declared in schema"]);
 }
 
 /// A small generator, so that a failure comes again.

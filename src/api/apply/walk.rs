@@ -175,6 +175,7 @@ impl Compare {
             let is = index(&layout, node.item(), is);
             for element in was.keys().chain(is.keys().filter(|element| !was.contains_key(*element))) {
                 let (old, new) = (was.get(element), is.get(element));
+                let is_one = |items: &Vec<&Value>| items.len() == 1;
                 match (old, new) {
                     (old, new) if old.is_none_or(is_one) && new.is_none_or(is_one) => {
                         let one = |items: Option<&Vec<_>>| items.and_then(|items| items.first().copied());
@@ -200,10 +201,6 @@ impl Compare {
         self.value(node, old, new);
         self.path.pop();
     }
-}
-
-fn is_one(items: &Vec<&Value>) -> bool {
-    items.len() == 1
 }
 
 fn is_empty(value: &Value) -> bool {

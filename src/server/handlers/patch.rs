@@ -121,7 +121,7 @@ impl<'c> Application<'c> {
             Err(_) => body::object("application/yaml", &text)?,
         };
         let expected = call.target.kind.api_version();
-        if !matches!(config.api_version(), "") && config.api_version() != expected {
+        if !config.api_version().is_empty() && config.api_version() != expected {
             return Err(Status::bad_request(format!(
                 "Incorrect version specified in apply patch. Specified patch version: {}, expected: {expected}",
                 config.api_version()

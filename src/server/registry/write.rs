@@ -2,11 +2,10 @@
 
 use std::time::SystemTime;
 
-use serde_json::Value;
-
+use super::account::{self, MANAGED_FIELDS};
 use super::{Registry, identity};
-use crate::api::apply::{self, Operation, Writer};
-use crate::api::kinds::{EVENT, LEASE, NAMESPACE, NODE, POD};
+use crate::api::apply::{Operation, Writer};
+use crate::api::kinds::{LEASE, NAMESPACE, NODE, POD};
 use crate::api::schema::{self, FieldValidation};
 use crate::api::status::Details;
 use crate::api::{Cause, Kind, Object, Status, strategy, time};
@@ -71,9 +70,6 @@ pub enum Change {
 /// How often a write is tried again when others write in between, before it is a conflict.
 pub(super) const ATTEMPTS: usize = 50;
 
-/// Who owns which fields.
-const MANAGED_FIELDS: &str = "/metadata/managedFields";
-
 /// What only the registry sets.
 const OWN: [&str; 5] =
     ["uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"];
@@ -95,7 +91,7 @@ impl Registry {
         }
         object.set("/apiVersion", kind.api_version().as_ref());
         object.set("/kind", kind.kind);
-        let account = object.remove(MANAGED_FIELDS);
+        let sent = object.remove(MANAGED_FIELDS);
         strip(&mut object);
         for field in OWN {
             object.remove(&format!("/metadata/{field}"));
@@ -120,7 +116,7 @@ impl Registry {
                 object.set("/metadata/name", identity::name(&prefix)?);
             }
             admit_new(kind, &mut object, options.subresource)?;
-            note_writer(kind, &mut object, None, account.clone(), options.writer, now);
+            account::note(kind, &mut object, None, sent.clone(), options.writer, now);
             let (key, value) = (kind.key(object.namespace(), object.name()), object.to_vec());
             // No await between this check and the write's place in the store's queue: a namespace that is marked
             // later is marked after this write, and its emptying finds the object.
@@ -180,9 +176,9 @@ impl Registry {
                 return Ok(versioned(old, entry.revision));
             }
             check_revision(kind, &new, &old, entry.revision)?;
-            let account = new.remove(MANAGED_FIELDS);
+            let sent = new.remove(MANAGED_FIELDS);
             admit_change(kind, &mut new, &old, options.subresource)?;
-            note_writer(kind, &mut new, Some(&old), account, options.writer, SystemTime::now());
+            account::note(kind, &mut new, Some(&old), sent, options.writer, SystemTime::now());
             if options.dry_run || new == old {
                 return Ok(versioned(new, entry.revision));
             }
@@ -264,38 +260,6 @@ pub(super) fn failed(error: &store::Error) -> Status {
             Status::service_unavailable(format!("{error}{cause}"))
         }
         _ => Status::internal(format!("{error}{cause}")),
-    }
-}
-
-/// Notes in `new` who owns what of it now. `account` is what came with it. No time changes unless something
-/// else does. Nobody applies events, of which there are many: no account is kept of them.
-fn note_writer(
-    kind: &Kind,
-    new: &mut Object,
-    old: Option<&Object>,
-    account: Option<Value>,
-    writer: Writer<'_>,
-    now: SystemTime,
-) {
-    new.remove(MANAGED_FIELDS);
-    let stored = old.and_then(|old| old.at(MANAGED_FIELDS));
-    if kind == EVENT {
-        return;
-    }
-    if writer.operation == Operation::Apply {
-        if let Some(account) = account {
-            new.set(MANAGED_FIELDS, account);
-        }
-    } else {
-        apply::record(kind, apply::root(kind, None), new, old, account, writer, now);
-    }
-    let (Some(old), Some(stored)) = (old, stored) else { return };
-    if apply::is_same_account(new.at(MANAGED_FIELDS), Some(stored)) {
-        let account = new.remove(MANAGED_FIELDS);
-        new.set(MANAGED_FIELDS, stored.clone());
-        if let (Some(account), true) = (account, *new != *old) {
-            new.set(MANAGED_FIELDS, account);
-        }
     }
 }
 
