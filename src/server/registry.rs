@@ -3,6 +3,7 @@
 //! The one way to objects for handlers, links and controllers. What it stores has no
 //! resourceVersion; what it returns has one.
 
+mod account;
 mod delete;
 mod identity;
 mod list;

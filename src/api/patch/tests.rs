@@ -243,3 +243,125 @@ fn small_patches_make_no_large_objects() {
     let more = vec![json!({"op": "test", "path": "", "value": {}}); MAX_OPERATIONS + 1];
     assert_eq!(json(&json!({}), &more.into()).unwrap_err().code, 413);
 }
+
+/// What kubectl sends to make one object of another: lists that merge are patched by item, with their order.
+fn difference(
+    of: Option<table::Type>,
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+) -> Map<String, Value> {
+    let mut patch = Map::new();
+    for (name, _) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
+        patch.insert(name.clone(), Value::Null);
+    }
+    for (name, value) in new.iter().filter(|(name, value)| old.get(*name) != Some(value)) {
+        let field = of.and_then(|of| of.field(name));
+        let merge = field.and_then(|field| field.merge());
+        let item = field.and_then(|field| match field.shape.form() {
+            table::Form::List(item) | table::Form::Map(item) => Some(item.form()),
+            other => Some(other),
+        });
+        let item = match item {
+            Some(table::Form::Struct(of)) => Some(of),
+            _ => None,
+        };
+        match (old.get(name), value, merge) {
+            (Some(Value::Object(old)), Value::Object(new), _) => {
+                let mut inner = difference(item, old, new);
+                if field.is_some_and(|field| field.retains_keys()) {
+                    inner.insert("$retainKeys".to_owned(), new.keys().cloned().collect());
+                }
+                patch.insert(name.clone(), Value::Object(inner));
+            }
+            (Some(Value::Array(old)), Value::Array(new), Some(table::Merge::Scalars)) => {
+                let only = |one: &[Value], other: &[Value]| -> Value {
+                    one.iter().filter(|item| !other.contains(item)).cloned().collect()
+                };
+                patch.insert(format!("$setElementOrder/{name}"), value.clone());
+                patch.insert(format!("$deleteFromPrimitiveList/{name}"), only(old, new));
+                patch.insert(name.clone(), only(new, old));
+            }
+            (Some(Value::Array(old)), Value::Array(new), Some(table::Merge::Key(key))) => {
+                let retains = field.is_some_and(|field| field.retains_keys());
+                let find = |items: &[Value], id: &Value| items.iter().find(|item| item[key] == *id).cloned();
+                let mut changes = Vec::new();
+                for is in new {
+                    let mut change = match find(old, &is[key]) {
+                        Some(was) => difference(item, was.as_object().unwrap(), is.as_object().unwrap()),
+                        None => is.as_object().unwrap().clone(),
+                    };
+                    if retains {
+                        change.insert(
+                            "$retainKeys".to_owned(),
+                            is.as_object().unwrap().keys().cloned().collect(),
+                        );
+                    }
+                    change.insert(key.to_owned(), is[key].clone());
+                    changes.push(Value::Object(change));
+                }
+                let gone = old.iter().filter(|was| find(new, &was[key]).is_none());
+                changes.extend(gone.map(|was| json!({"$patch": "delete", key: was[key]})));
+                let order = new.iter().map(|is| json!({key: is[key]})).collect();
+                patch.insert(format!("$setElementOrder/{name}"), order);
+                patch.insert(name.clone(), changes.into());
+            }
+            _ => drop(patch.insert(name.clone(), value.clone())),
+        }
+    }
+    patch
+}
+
+/// Some pod, the same for the same seed.
+fn some_pod(seed: &mut u64) -> Value {
+    let mut below = |end: u64| {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*seed >> 33) % end
+    };
+    let mut pod = json!({"metadata": {"labels": {}, "finalizers": []},
+        "spec": {"containers": [], "volumes": [], "tolerations": [], "hostAliases": []}});
+    for name in ["a", "b", "c", "d"] {
+        let mut put = |pointer: &str, item: Value, place: u64| {
+            let list = pod.pointer_mut(pointer).unwrap().as_array_mut().unwrap();
+            list.insert(usize::try_from(place).unwrap().min(list.len()), item);
+        };
+        let place = below(4);
+        if below(3) > 0 {
+            let mut container =
+                json!({"name": name, "image": below(2), "args": [below(2), below(2)], "env": []});
+            for name in ["E", "F"] {
+                if below(2) == 0 {
+                    let variable = json!({"name": name, "value": below(2)});
+                    container["env"].as_array_mut().unwrap().push(variable);
+                }
+            }
+            put("/spec/containers", container, place);
+        }
+        if below(2) == 0 {
+            let source = ["emptyDir", "configMap", "secret"][usize::try_from(below(3)).unwrap()];
+            put("/spec/volumes", json!({"name": name, source: {"x": below(2)}}), place);
+        }
+        if below(2) == 0 {
+            put("/metadata/finalizers", name.into(), place);
+        }
+        if below(2) == 0 {
+            put("/spec/tolerations", json!({"key": name}), place);
+        }
+        if below(2) == 0 {
+            pod["metadata"]["labels"][name] = below(2).into();
+        }
+    }
+    pod
+}
+
+#[test]
+fn a_strategic_merge_of_a_difference_gives_the_target() {
+    let mut seed = 11;
+    let of = table::kind("v1", "Pod");
+    for round in 0..500 {
+        let (old, new) = (some_pod(&mut seed), some_pod(&mut seed));
+        let patch = Value::Object(difference(of, old.as_object().unwrap(), new.as_object().unwrap()));
+        let merged = strategic(POD, &old, &patch).unwrap_or_else(|error| panic!("{round}: {patch}: {error}"));
+        assert_eq!(merged, new, "{round}: {old} with {patch}");
+        assert_eq!(strategic(POD, &merged, &patch).unwrap(), new, "{round}: again {patch}");
+    }
+}

@@ -2,7 +2,9 @@
 
 use std::time::SystemTime;
 
+use super::account::{self, MANAGED_FIELDS};
 use super::{Registry, identity};
+use crate::api::apply::{Operation, Writer};
 use crate::api::kinds::{LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, RESOURCE_QUOTA, SERVICE};
 use crate::api::schema::{self, FieldValidation};
 use crate::api::status::Details;
@@ -26,16 +28,34 @@ pub enum Subresource {
 
 /// How to write; the default is a synced write of the main resource.
 #[derive(Clone, Copy, Debug)]
-pub struct WriteOptions {
+pub struct WriteOptions<'a> {
     pub subresource: Subresource,
     pub durability: Durability,
     /// Everything but the write itself.
     pub dry_run: bool,
+    /// Who owns what changes. An object that was applied has its account of that with it.
+    pub writer: Writer<'a>,
 }
 
-impl Default for WriteOptions {
+impl WriteOptions<'static> {
+    /// What the server writes by itself.
+    pub const DEFAULT: Self = Self {
+        subresource: Subresource::None,
+        durability: Durability::Synced,
+        dry_run: false,
+        writer: Writer { manager: "midge", operation: Operation::Update, subresource: "" },
+    };
+    /// What the server knows of an object's state.
+    pub const STATUS: Self = Self {
+        subresource: Subresource::Internal,
+        writer: Writer { subresource: "status", ..Self::DEFAULT.writer },
+        ..Self::DEFAULT
+    };
+}
+
+impl Default for WriteOptions<'static> {
     fn default() -> Self {
-        Self { subresource: Subresource::None, durability: Durability::Synced, dry_run: false }
+        Self::DEFAULT
     }
 }
 
@@ -64,13 +84,14 @@ impl Registry {
         &self,
         kind: &Kind,
         mut object: Object,
-        options: WriteOptions,
+        options: WriteOptions<'_>,
     ) -> Result<Object, Status> {
         if !matches!(object.str_at("/metadata/resourceVersion"), "" | "0") {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
         object.set("/apiVersion", kind.api_version().as_ref());
         object.set("/kind", kind.kind);
+        let sent = object.remove(MANAGED_FIELDS);
         strip(&mut object);
         for field in OWN {
             object.remove(&format!("/metadata/{field}"));
@@ -81,7 +102,8 @@ impl Registry {
             return Err(Status::bad_request("an empty namespace may not be set during creation"));
         }
         object.set("/metadata/uid", identity::uid()?);
-        object.set("/metadata/creationTimestamp", time::format(SystemTime::now()));
+        let now = SystemTime::now();
+        object.set("/metadata/creationTimestamp", time::format(now));
         let generated = object.name().is_empty();
         let prefix = object.str_at("/metadata/generateName").to_owned();
         if generated && prefix.is_empty() {
@@ -95,6 +117,7 @@ impl Registry {
                 object.set("/metadata/name", identity::name(&prefix)?);
             }
             self.admit_new(kind, &mut object, options.subresource)?;
+            account::note(kind, &mut object, None, sent.clone(), options.writer, now);
             let (key, value) = (kind.key(object.namespace(), object.name()), object.to_vec());
             // No await between this check and the write's place in the store's queue: a namespace that is marked
             // later is marked after this write, and its emptying finds the object.
@@ -123,7 +146,12 @@ impl Registry {
     /// An object whose deletion waited for nothing but finalizers that are now gone is removed.
     ///
     /// Errors: 404, 409, 422.
-    pub async fn update(&self, kind: &Kind, object: Object, options: WriteOptions) -> Result<Object, Status> {
+    pub async fn update(
+        &self,
+        kind: &Kind,
+        object: Object,
+        options: WriteOptions<'_>,
+    ) -> Result<Object, Status> {
         let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
         self.modify(kind, &namespace, &name, options, |current| {
             *current = object.clone();
@@ -139,7 +167,7 @@ impl Registry {
         kind: &Kind,
         namespace: &str,
         name: &str,
-        options: WriteOptions,
+        options: WriteOptions<'_>,
         mut change: impl FnMut(&mut Object) -> Result<Change, Status>,
     ) -> Result<Object, Status> {
         let internal = options.subresource == Subresource::Internal;
@@ -151,7 +179,9 @@ impl Registry {
                 return Ok(versioned(old, entry.revision));
             }
             check_revision(kind, &new, &old, entry.revision)?;
+            let sent = new.remove(MANAGED_FIELDS);
             self.admit_change(kind, &mut new, &old, options.subresource)?;
+            account::note(kind, &mut new, Some(&old), sent, options.writer, SystemTime::now());
             if options.dry_run || new == old {
                 return Ok(versioned(new, entry.revision));
             }
@@ -299,7 +329,7 @@ pub(super) fn failed(error: &store::Error) -> Status {
 
 /// Takes out of an object what is never stored.
 fn strip(object: &mut Object) {
-    for field in ["resourceVersion", "managedFields", "selfLink"] {
+    for field in ["resourceVersion", "selfLink"] {
         object.remove(&format!("/metadata/{field}"));
     }
 }
