@@ -13,6 +13,7 @@
 mod accept;
 pub mod attempts;
 pub mod auth;
+mod authorize;
 mod body;
 mod claims;
 pub mod config;

@@ -16,6 +16,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method};
 
 use super::State;
+use super::auth::User;
 use super::path::Target;
 use super::query::Query;
 use super::reply::Reply;
@@ -26,6 +27,8 @@ use crate::api::status::Status;
 /// One request for objects.
 pub struct Call<'a> {
     pub state: &'a Arc<State>,
+    /// Who asks, and may.
+    pub user: &'a User,
     pub target: Target<'a>,
     pub query: Query<'a>,
     pub headers: &'a HeaderMap,
@@ -62,13 +65,14 @@ impl Call<'_> {
 /// Answers a request for objects.
 pub async fn handle(
     state: &Arc<State>,
+    user: &User,
     parts: &Parts,
     target: Target<'_>,
     body: Incoming,
 ) -> Result<Reply, Status> {
     let query = Query::parse(parts.uri.query().unwrap_or(""));
-    let call =
-        Call { state, target, query, headers: &parts.headers, upgrade: parts.extensions.get().cloned() };
+    let upgrade = parts.extensions.get().cloned();
+    let call = Call { state, user, target, query, headers: &parts.headers, upgrade };
     let named = call.target.name.is_some();
     if COMPUTED.contains(&call.target.kind) {
         return if parts.method == Method::GET {
