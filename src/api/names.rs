@@ -110,6 +110,17 @@ pub fn is_port_name(text: &str) -> Result<(), String> {
     Err(problem.to_owned())
 }
 
+/// One part of a URL's path, as roles are named.
+pub fn is_path_segment(text: &str) -> Result<(), String> {
+    if matches!(text, "." | "..") {
+        return Err(format!("may not be '{text}'"));
+    }
+    match ['/', '%'].into_iter().find(|&c| text.contains(c)) {
+        Some(c) => Err(format!("may not contain '{c}'")),
+        None => Ok(()),
+    }
+}
+
 /// An HTTP header's name.
 pub fn is_http_header(text: &str) -> Result<(), String> {
     if !text.is_empty() && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_alphanumeric()) {

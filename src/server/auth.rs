@@ -1,6 +1,7 @@
 //! Who is asking: the user behind a request's bearer token.
 
 mod admin;
+mod impersonation;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -11,6 +12,7 @@ use hyper::http::request::Parts;
 use smol::Timer;
 
 pub use admin::{Admin, Error, open_or_create};
+use impersonation::impersonate;
 
 use super::State;
 use crate::api::Status;
@@ -56,10 +58,11 @@ pub struct Proof {
     pub audiences: Vec<String>,
 }
 
-/// Finds out who sent a request.
+/// Finds out who sent a request, and whom it is to be judged as.
 ///
 /// # Errors
-/// 401 for who shows nothing, and, later each time, for who shows what is not good.
+/// 401 for who shows nothing, and, later each time, for who shows what is not good; 403 for who may not
+/// impersonate whom it names.
 pub async fn authenticate(state: &State, parts: &Parts, peer: Peer) -> Result<User, Status> {
     let unauthorized = || Status::unauthorized("Unauthorized");
     let user = match bearer(&parts.headers) {
@@ -76,7 +79,7 @@ pub async fn authenticate(state: &State, parts: &Parts, peer: Peer) -> Result<Us
         Timer::after(penalty.delay).await;
         return Err(unauthorized());
     };
-    Ok(user.authenticated())
+    impersonate(&state.access, user.authenticated(), &parts.headers)
 }
 
 /// Whose a bearer token is, if it is good for one of the audiences (none: for the API itself).

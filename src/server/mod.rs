@@ -62,6 +62,7 @@ pub struct State {
     pub links: Arc<Links>,
     pub tokens: Arc<Tokens>,
     pub admin: auth::Admin,
+    pub access: authorize::Access,
     pub attempts: attempts::Attempts,
     /// The CA's certificate, as `/cacerts` serves it.
     pub certificate_pem: String,

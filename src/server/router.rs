@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::accept::{self, Shape};
 use super::auth::authenticate;
-use super::authorize::{Attributes, authorize};
+use super::authorize::{authorize, of_request};
 use super::path::Route;
 use super::reply::{self, Reply};
 use super::{State, handlers, metrics, proxy, render, token_api};
@@ -45,7 +45,7 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
         return if reading { Ok(open) } else { Err(Status::method_not_allowed()) };
     }
     let user = authenticate(state, &parts, peer).await?;
-    authorize(state, &user, &Attributes { verb: parts.method.as_str(), ..Attributes::default() })?;
+    of_request(&parts, &route, |wanted| authorize(state, &user, wanted))?;
     match route {
         Route::Objects(target) => handlers::handle(state, &user, &parts, target, body).await,
         Route::NodeProxy(node, path) => proxy::serve(state, &parts.method, &node, &path).await,

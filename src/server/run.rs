@@ -9,6 +9,7 @@ use std::time::Duration;
 use smol::net::TcpListener;
 
 use super::attempts::Attempts;
+use super::authorize::{Access, roles};
 use super::links::{self, Links};
 use super::registry::Registry;
 use super::tokens::Tokens;
@@ -65,6 +66,7 @@ pub async fn run(
     let tokens = Arc::new(tokens.map_err(|source| Error::Tokens { source })?);
     let registry = Registry::open(store.clone()).await.map_err(|source| Error::Seed { source })?;
     let registry = Arc::new(registry);
+    roles::ensure(&registry).await.map_err(|source| Error::Seed { source })?;
     let secret =
         auth::open_or_create(&trust.join("admin-token")).map_err(|source| Error::Admin { source })?;
     let url = kubeconfig::server_url(&config, address.port());
@@ -84,6 +86,7 @@ pub async fn run(
         links: links.clone(),
         tokens: tokens.clone(),
         admin: auth::Admin::new(&secret),
+        access: Access::new(registry.clone()),
         attempts: Attempts::default(),
         certificate_pem: authority.certificate_pem().to_owned(),
         watchers: watch::Watchers::default(),
@@ -97,6 +100,7 @@ pub async fn run(
         scheduler::run(registry.clone(), &executor),
         namespaces::run(registry.clone(), &executor),
         orphans::run(registry.clone(), &executor),
+        roles::run(registry.clone(), &executor),
         claims::run(registry.clone(), links.clone(), &executor),
         events::expire(registry, &executor),
     ];

@@ -47,7 +47,11 @@ pub fn carry(new: &mut Object, old: &Object) {
 }
 
 fn name_and_namespace(kind: &Kind, new: &Object, causes: &mut Vec<Cause>) {
-    let is_name = if kind.label_names { names::is_dns_label } else { names::is_dns_subdomain };
+    let is_name = match kind.group {
+        "rbac.authorization.k8s.io" => names::is_path_segment,
+        _ if kind.label_names => names::is_dns_label,
+        _ => names::is_dns_subdomain,
+    };
     match new.name() {
         "" => causes.push(Cause::required("metadata.name", "name or generateName is required")),
         name => {

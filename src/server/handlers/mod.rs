@@ -22,7 +22,7 @@ use super::query::Query;
 use super::reply::Reply;
 use super::top;
 use crate::api::kinds::COMPUTED;
-use crate::api::status::Status;
+use crate::api::{Object, Status};
 
 /// One request for objects.
 pub struct Call<'a> {
@@ -45,6 +45,11 @@ impl Call<'_> {
     /// The object's name, "" for collections.
     pub fn name(&self) -> &str {
         self.target.name.as_deref().unwrap_or("")
+    }
+
+    /// Whether who asks may write `new` instead of `old`: roles and bindings that give no more than it has.
+    pub fn check_escalation(&self, new: &Object, old: Option<&Object>) -> Result<(), Status> {
+        self.state.access.check_escalation(self.user, self.target.kind, new, old)
     }
 
     /// Whether the kind has the verb, here.
