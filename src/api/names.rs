@@ -110,17 +110,6 @@ pub fn is_port_name(text: &str) -> Result<(), String> {
     Err(problem.to_owned())
 }
 
-/// One part of a URL's path, as roles are named.
-pub fn is_path_segment(text: &str) -> Result<(), String> {
-    if matches!(text, "." | "..") {
-        return Err(format!("may not be '{text}'"));
-    }
-    match ['/', '%'].into_iter().find(|&c| text.contains(c)) {
-        Some(c) => Err(format!("may not contain '{c}'")),
-        None => Ok(()),
-    }
-}
-
 /// An HTTP header's name.
 pub fn is_http_header(text: &str) -> Result<(), String> {
     if !text.is_empty() && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_alphanumeric()) {
@@ -128,6 +117,17 @@ pub fn is_http_header(text: &str) -> Result<(), String> {
     }
     let rule = "a valid HTTP header must consist of alphanumeric characters or '-'";
     Err(explain(rule, "[-A-Za-z0-9]+", &["X-Header-Name"]))
+}
+
+/// A name that stands in a URL's path: what RBAC's objects are called.
+pub fn is_path_segment(text: &str) -> Result<(), String> {
+    if matches!(text, "." | "..") {
+        return Err(format!("may not be '{text}'"));
+    }
+    match ["/", "%"].into_iter().find(|part| text.contains(part)) {
+        Some(part) => Err(format!("may not contain '{part}'")),
+        None => at_most(text, 253),
+    }
 }
 
 /// A port's number.

@@ -1,11 +1,12 @@
-//! Who is asking: the user behind a request's bearer token.
+//! Who is asking: the user behind a request's client certificate or bearer token.
 
 mod admin;
 mod impersonation;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use data_encoding::HEXLOWER;
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
@@ -17,6 +18,7 @@ use impersonation::impersonate;
 use super::State;
 use crate::api::Status;
 use crate::http::server::Peer;
+use crate::tls::Caller;
 
 /// May do everything, whatever the roles say.
 pub const MASTERS: &str = "system:masters";
@@ -65,6 +67,9 @@ pub struct Proof {
 /// impersonate whom it names.
 pub async fn authenticate(state: &State, parts: &Parts, peer: Peer) -> Result<User, Status> {
     let unauthorized = || Status::unauthorized("Unauthorized");
+    if let Some(user) = parts.extensions.get::<Caller>().and_then(by_certificate) {
+        return impersonate(&state.access, user.authenticated(), &parts.headers);
+    }
     let user = match bearer(&parts.headers) {
         Bearer::Absent => return Err(unauthorized()),
         Bearer::Token(secret) => verify(state, secret, &[]).map(|proof| proof.user),
@@ -80,6 +85,14 @@ pub async fn authenticate(state: &State, parts: &Parts, peer: Peer) -> Result<Us
         return Err(unauthorized());
     };
     impersonate(&state.access, user.authenticated(), &parts.headers)
+}
+
+/// The user that a good certificate names: its common name, in its organizations as groups.
+fn by_certificate(caller: &Caller) -> Option<User> {
+    let subject = caller.subject(SystemTime::now())?;
+    let credential = format!("X509SHA256={}", HEXLOWER.encode(&caller.hash()));
+    let extra = BTreeMap::from([("authentication.kubernetes.io/credential-id".to_owned(), vec![credential])]);
+    Some(User { name: subject.common_name, uid: String::new(), groups: subject.organizations, extra })
 }
 
 /// Whose a bearer token is, if it is good for one of the audiences (none: for the API itself).
