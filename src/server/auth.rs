@@ -45,7 +45,7 @@ impl User {
     }
 
     /// As a member of [`AUTHENTICATED`].
-    fn authenticated(mut self) -> Self {
+    pub fn authenticated(mut self) -> Self {
         if !self.is_in(AUTHENTICATED) {
             self.groups.push(AUTHENTICATED.to_owned());
         }

@@ -34,6 +34,7 @@ pub mod registry;
 mod remote;
 mod render;
 mod reply;
+mod reviews;
 mod router;
 mod run;
 pub mod scheduler;

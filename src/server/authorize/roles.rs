@@ -216,7 +216,7 @@ mod tests {
     fn the_table_is_whole() {
         let made = defaults();
         let roles = made.iter().filter(|(kind, _)| *kind == CLUSTER_ROLE);
-        assert_eq!((made.len(), roles.clone().count()), (20, 15));
+        assert_eq!((made.len(), roles.clone().count()), (21, 15));
         for (_, role) in roles {
             let rules = Rule::list(role.array_at("/rules"));
             assert_eq!(rules.is_empty(), role.at("/aggregationRule").is_some(), "{role:?}");

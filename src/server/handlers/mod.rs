@@ -20,7 +20,7 @@ use super::auth::User;
 use super::path::Target;
 use super::query::Query;
 use super::reply::Reply;
-use super::top;
+use super::{reviews, top};
 use crate::api::kinds::COMPUTED;
 use crate::api::{Object, Status};
 
@@ -80,10 +80,12 @@ pub async fn handle(
     let call = Call { state, user, target, query, headers: &parts.headers, upgrade };
     let named = call.target.name.is_some();
     if COMPUTED.contains(&call.target.kind) {
-        return if parts.method == Method::GET {
-            top::serve(&call).await
-        } else {
-            Err(Status::method_not_allowed())
+        let asking = call.target.kind.verbs.contains(&"create");
+        let here = !named && call.target.kind.namespaced == call.target.namespace.is_some();
+        return match parts.method {
+            Method::GET if !asking => top::serve(&call).await,
+            Method::POST if asking && here => reviews::create(&call, body).await,
+            _ => Err(Status::method_not_allowed()),
         };
     }
     match call.target.subresource {
