@@ -23,7 +23,6 @@ pub struct Attributes<'a> {
     /// `get`, `list`, `create`, …; for a path, the method in lower case.
     pub verb: &'a str,
     pub group: &'a str,
-    /// "" for a path.
     pub resource: &'a str,
     /// "" for none.
     pub subresource: &'a str,
@@ -31,7 +30,7 @@ pub struct Attributes<'a> {
     pub namespace: &'a str,
     /// "" for a collection.
     pub name: &'a str,
-    /// "" for a resource.
+    /// "" for a resource: what has a path is about nothing else.
     pub path: &'a str,
 }
 
@@ -84,7 +83,7 @@ impl Access {
 fn forbidden(user: &User, wanted: &Attributes<'_>, reason: &str) -> Status {
     let Attributes { verb, group, resource, subresource, namespace, name, path } = *wanted;
     let who = &user.name;
-    let mut what = if resource.is_empty() {
+    let mut what = if !path.is_empty() {
         format!("User {who:?} cannot {verb} path {path:?}")
     } else {
         let part = if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
