@@ -4,7 +4,7 @@ mod access;
 mod escalation;
 mod request;
 pub mod roles;
-mod rules;
+pub mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +15,6 @@ use crate::api::status::Details;
 
 pub use access::Access;
 pub use request::of_request;
-pub use rules::Rule;
 
 /// What somebody wants to do: a verb on a resource, or on a path that is none.
 #[derive(Clone, Copy, Debug, Default)]

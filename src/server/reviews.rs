@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
 use super::auth::{self, User};
-use super::authorize::{Attributes, Rule};
+use super::authorize::Attributes;
+use super::authorize::rules::Rule;
 use super::body;
 use super::handlers::Call;
 use super::render::Rendering;

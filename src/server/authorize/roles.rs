@@ -11,6 +11,7 @@ use crate::api::kinds::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING};
 use crate::api::selector::LabelSelector;
 use crate::api::{Kind, Object, Reason, Status};
 use crate::server::registry::{Change, Page, Registry, Selectors, WriteOptions};
+use crate::store::Durability;
 
 const TABLE: &str = include_str!("roles.txt");
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -25,16 +26,18 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// # Errors
 /// Those of the registry.
 pub async fn ensure(registry: &Registry) -> Result<(), Status> {
+    // What a crash loses of this is made anew: the flash need not be waited for.
+    let lazy = WriteOptions { durability: Durability::Lazy, ..WriteOptions::default() };
     for (kind, object) in defaults() {
         let name = object.name().to_owned();
         match registry.item(kind, "", &name) {
             Err(status) if status.reason == Reason::NotFound => {
-                registry.create(kind, object, WriteOptions::default()).await.map(drop)?;
+                registry.create(kind, object, lazy).await.map(drop)?;
             }
             Err(status) => return Err(status),
             Ok(_) => {
                 let complete = |current: &mut Object| Ok(complete(current, &object));
-                registry.modify(kind, "", &name, WriteOptions::default(), complete).await.map(drop)?;
+                registry.modify(kind, "", &name, lazy, complete).await.map(drop)?;
             }
         }
     }
@@ -170,6 +173,7 @@ pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
 /// Sets the rules of every role with an aggregationRule: those of the roles that it selects, each once.
 async fn aggregate(registry: &Registry) -> Result<(), Status> {
     let list = registry.list(CLUSTER_ROLE, None, &Selectors::default(), &Page::default())?;
+    let lazy = WriteOptions { durability: Durability::Lazy, ..WriteOptions::default() };
     for item in &list.items {
         let role = item.object()?;
         let Some(selectors) = role.at("/aggregationRule/clusterRoleSelectors") else { continue };
@@ -197,7 +201,7 @@ async fn aggregate(registry: &Registry) -> Result<(), Status> {
             current.set("/rules", rules.clone());
             Ok(Change::Write)
         };
-        match registry.modify(CLUSTER_ROLE, "", role.name(), WriteOptions::default(), set).await {
+        match registry.modify(CLUSTER_ROLE, "", role.name(), lazy, set).await {
             Err(status) if status.reason != Reason::NotFound => return Err(status),
             _ => {}
         }
