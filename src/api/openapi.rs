@@ -19,14 +19,14 @@ mod v2;
 #[cfg(test)]
 mod tests;
 
-pub use v2::{V2_CONTENT_TYPE, document_v2};
+pub use v2::{Format, V2_CONTENT_TYPE, document_v2};
 
 /// A chunk is sent once it is this long, in bytes: small enough to stay out of an idle server's memory.
 const CHUNK: usize = 8 * 1024;
 
 /// `/openapi/v3`: where the document of each group and version is. JSON.
 pub fn index(kinds: &Catalogue) -> Vec<u8> {
-    let hash = hash();
+    let hash = hash(kinds);
     let paths: BTreeMap<String, Value> = kinds
         .stored()
         .into_iter()
@@ -60,8 +60,8 @@ pub fn document(kinds: &Catalogue, group: &str, version: &str) -> Option<Documen
 }
 
 /// The version of all documents, for `ETag` (quotes included) and `If-None-Match` → 304.
-pub fn etag() -> String {
-    format!("\"{:016X}\"", hash())
+pub fn etag(kinds: &Catalogue) -> String {
+    format!("\"{:016X}\"", hash(kinds))
 }
 
 /// The chunks of one document.
@@ -71,7 +71,6 @@ pub struct Document {
 
 enum Piece {
     Text(&'static str),
-    Bytes(Vec<u8>),
     Paths(&'static Kind),
     Schema(Type),
     List(&'static Kind),
@@ -90,10 +89,9 @@ impl Iterator for Document {
                 self.pieces.front(),
                 Some(Piece::Paths(_) | Piece::Schema(_) | Piece::List(_) | Piece::Builtins)
             );
-            let is_member = !matches!(piece, Piece::Text(_) | Piece::Bytes(_));
+            let is_member = !matches!(piece, Piece::Text(_));
             match piece {
                 Piece::Text(text) => chunk.extend_from_slice(text.as_bytes()),
-                Piece::Bytes(bytes) => chunk.extend_from_slice(&bytes),
                 Piece::Paths(kind) => members(&mut chunk, paths::of(kind)),
                 Piece::Schema(of) => members(&mut chunk, [(of.openapi_name(), schemas::of(of))]),
                 Piece::List(kind) => members(&mut chunk, schemas::list(kind)),
@@ -125,9 +123,13 @@ fn root(kind: &Kind) -> String {
     format!("{prefix}/{}", kind.api_version())
 }
 
-/// FNV-1a of all that the documents are made from: another midge, another hash.
-fn hash() -> u64 {
+/// FNV-1a of all that the documents are made from: another midge or other kinds, another hash.
+fn hash(kinds: &Catalogue) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    let version = crate::VERSION.as_bytes();
-    version.iter().chain(table::text().as_bytes()).fold(0xcbf2_9ce4_8422_2325, step)
+    let own = crate::VERSION.as_bytes().iter().chain(table::text().as_bytes());
+    let hash = own.fold(0xcbf2_9ce4_8422_2325, step);
+    kinds.stored().iter().fold(hash, |hash, kind| {
+        let names = [kind.group, kind.version, kind.plural, kind.kind];
+        names.iter().flat_map(|name| name.as_bytes()).fold(hash, step)
+    })
 }

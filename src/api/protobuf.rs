@@ -4,12 +4,14 @@
 use std::fmt;
 
 mod decode;
-mod wire;
+mod encode;
+pub(crate) mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use decode::decode;
+pub use encode::{encode, watch_event};
 
 /// The media type.
 pub const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";

@@ -31,8 +31,9 @@ pub fn parse(text: &str) -> Option<SystemTime> {
     if nanos < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
 }
 
-fn write(time: SystemTime, digits: usize) -> String {
-    let (seconds, nanos) = match time.duration_since(UNIX_EPOCH) {
+/// Whole seconds since 1970, and the nanoseconds after them.
+pub fn unix(time: SystemTime) -> (i64, u32) {
+    match time.duration_since(UNIX_EPOCH) {
         Ok(after) => (i64::try_from(after.as_secs()).unwrap_or(0), after.subsec_nanos()),
         Err(before) => {
             let before = before.duration();
@@ -42,7 +43,11 @@ fn write(time: SystemTime, digits: usize) -> String {
                 nanos => (whole - 1, 1_000_000_000 - nanos),
             }
         }
-    };
+    }
+}
+
+fn write(time: SystemTime, digits: usize) -> String {
+    let (seconds, nanos) = unix(time);
     let date = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let mut text = format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",

@@ -16,6 +16,7 @@ pub mod auth;
 mod authorize;
 mod body;
 mod claims;
+mod compress;
 pub mod config;
 mod error;
 pub mod events;
@@ -23,6 +24,7 @@ mod handlers;
 pub mod kubeconfig;
 pub mod links;
 mod logs;
+mod media;
 mod metrics;
 pub mod namespaces;
 mod options;
@@ -70,6 +72,7 @@ pub struct State {
     pub watchers: watch::Watchers,
     pub top: top::Top,
     pub requests: metrics::Requests,
+    pub compressions: compress::Places,
     /// Closed when the server ends: what would go on without an end (watches, followed logs, sessions) listens.
     pub closing: smol::channel::Receiver<Infallible>,
 }

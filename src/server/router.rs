@@ -11,6 +11,7 @@ use serde_json::json;
 use super::accept::{self, Shape};
 use super::auth::authenticate;
 use super::authorize::{authorize, of_request};
+use super::media::Wanted;
 use super::path::Route;
 use super::reply::{self, Reply};
 use super::{State, handlers, metrics, proxy, render, token_api};
@@ -21,12 +22,13 @@ use crate::http::server::Peer;
 use crate::link::CONNECT_PATH;
 
 /// Answers one request.
-pub async fn handle(state: Arc<State>, request: Request<Incoming>, peer: Peer) -> Reply {
+pub async fn handle(state: Arc<State>, mut request: Request<Incoming>, peer: Peer) -> Reply {
     // A link authenticates itself, and takes the connection over.
     if request.uri().path() == CONNECT_PATH {
         return state.links.clone().connect(request, peer).await;
     }
     let method = request.method().clone();
+    let wanted = Wanted::take(&mut request);
     let reply = answer(&state, request, peer).await.unwrap_or_else(|status| {
         if status.code == 500 {
             log::error!("a request failed: {status}");
@@ -34,7 +36,7 @@ pub async fn handle(state: Arc<State>, request: Request<Incoming>, peer: Peer) -
         reply::status(&status)
     });
     state.requests.count(&method, reply.status());
-    reply
+    wanted.dress(&state.compressions, reply).await
 }
 
 async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> Result<Reply, Status> {
@@ -102,41 +104,42 @@ fn document(kinds: &Catalogue, route: Route<'_>, headers: &HeaderMap, peer: Peer
         }
         Route::OpenApiIndex => {
             render::shape(headers, accept::PLAIN)?;
-            Ok(tagged(headers, || reply::json(openapi::index(kinds))))
+            Ok(tagged(kinds, headers, || reply::json(openapi::index(kinds))))
         }
         Route::OpenApi { group, version } => {
             render::shape(headers, accept::PLAIN)?;
             let document = openapi::document(kinds, &group, &version).ok_or_else(Status::no_such_resource)?;
-            Ok(tagged(headers, || pieces(reply::JSON, document)))
+            Ok(tagged(kinds, headers, || pieces(reply::JSON, document)))
         }
-        Route::OpenApiTwo => open_api_two(headers),
+        Route::OpenApiTwo => open_api_two(kinds, headers),
         _ => Err(Status::no_such_resource()),
     }
 }
 
-/// Content types of `/openapi/v2` in protobuf: the second spelling is the one without an `@`, which
-/// is no valid media type.
-const OPENAPI_TWO: [&str; 2] = [
-    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
-    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
-];
-
-fn open_api_two(headers: &HeaderMap) -> Result<Reply, Status> {
+/// JSON where it is taken, else protobuf, of which there are two spellings: the one with an `@` is no
+/// valid media type.
+fn open_api_two(kinds: &Catalogue, headers: &HeaderMap) -> Result<Reply, Status> {
+    const SPELLINGS: [&str; 2] =
+        ["application/com.github.proto-openapi.spec.v2@v1.0+protobuf", openapi::V2_CONTENT_TYPE];
     let accepted = headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or("");
-    match OPENAPI_TWO.iter().any(|name| accepted.contains(name)) {
-        true => Ok(tagged(headers, || pieces(OPENAPI_TWO[1], openapi::document_v2()))),
-        false => Err(Status::not_acceptable(&OPENAPI_TWO)),
-    }
+    let (format, content_type) = if SPELLINGS.iter().any(|name| accepted.contains(name)) {
+        (openapi::Format::Protobuf, openapi::V2_CONTENT_TYPE)
+    } else {
+        render::shape(headers, accept::PLAIN)
+            .map_err(|_| Status::not_acceptable(&[reply::JSON, SPELLINGS[0], SPELLINGS[1]]))?;
+        (openapi::Format::Json, reply::JSON)
+    };
+    Ok(tagged(kinds, headers, || pieces(content_type, openapi::document_v2(kinds, format))))
 }
 
-fn pieces(content_type: &'static str, document: openapi::Document) -> Reply {
+fn pieces(content_type: &'static str, document: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Reply {
     let pieces = stream::iter(document.map(|piece| Ok(piece.into())));
     reply::with_body(StatusCode::OK, content_type, body::stream(pieces))
 }
 
 /// 304 when the client has this version already.
-fn tagged(headers: &HeaderMap, make: impl FnOnce() -> Reply) -> Reply {
-    let tag = openapi::etag();
+fn tagged(kinds: &Catalogue, headers: &HeaderMap, make: impl FnOnce() -> Reply) -> Reply {
+    let tag = openapi::etag(kinds);
     let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let known = known.is_some_and(|known| known.split(',').any(|known| known.trim() == tag));
     let mut reply = match known {

@@ -92,6 +92,7 @@ pub async fn run(
         watchers: watch::Watchers::default(),
         top: Default::default(),
         requests: Default::default(),
+        compressions: Default::default(),
         closing,
     });
     drop(secret);

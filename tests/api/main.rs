@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod access;
+mod clients;
 mod http;
 mod kubectl;
 mod nonsense;
+mod protobuf;
 mod server;
 mod start;
 mod watch;

@@ -30,6 +30,8 @@ pub struct Answer {
     pub code: u16,
     pub headers: HeaderMap,
     pub text: String,
+    /// The same, for what is no text.
+    pub bytes: Bytes,
 }
 
 impl Answer {
@@ -131,7 +133,8 @@ impl Server {
             Answer {
                 code: parts.status.as_u16(),
                 headers: parts.headers,
-                text: String::from_utf8(bytes.to_vec()).unwrap(),
+                text: String::from_utf8_lossy(&bytes).into_owned(),
+                bytes,
             }
         };
         smol::block_on(executor.run(asked))
@@ -139,7 +142,12 @@ impl Server {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let kubectl = std::env::var("KUBECTL").unwrap_or_else(|_| String::from("kubectl"));
-        let mut command = Command::new(kubectl);
+        self.program(&kubectl, arguments)
+    }
+
+    /// A client that finds the server by `KUBECONFIG`.
+    fn program(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .current_dir(&self.folder)
@@ -155,6 +163,13 @@ impl Server {
         let arguments: Vec<&str> = line.split_whitespace().collect();
         let output = self.command(&arguments).output().expect("kubectl is there");
         Kubectl { line: line.to_owned(), output }
+    }
+
+    /// Runs another client to its end.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Kubectl {
+        let output = self.program(program, arguments).output();
+        let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+        Kubectl { line: arguments.join(" "), output }
     }
 
     /// Starts kubectl; its output goes to the file `out` in the folder.

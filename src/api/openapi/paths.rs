@@ -8,6 +8,7 @@ use crate::api::schema::table;
 
 const JSON: &str = "application/json";
 const PATCHES: &[&str] = &[
+    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
@@ -16,6 +17,8 @@ const PATCHES: &[&str] = &[
 /// Query parameters of the operations that write, and their types.
 const WRITE: &[(&str, &str)] =
     &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
+const PATCH: &[(&str, &str)] =
+    &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string"), ("force", "boolean")];
 const LIST: &[(&str, &str)] = &[
     ("allowWatchBookmarks", "boolean"),
     ("continue", "string"),
@@ -57,7 +60,7 @@ pub fn of(kind: &Kind) -> Vec<(String, Value)> {
             &[("get", "list", LIST), ("post", "post", WRITE), ("delete", "deletecollection", DELETE)],
         ),
     ));
-    let read_write = [("get", "get", &[] as &[_]), ("put", "put", WRITE), ("patch", "patch", WRITE)];
+    let read_write = [("get", "get", &[] as &[_]), ("put", "put", WRITE), ("patch", "patch", PATCH)];
     let mut whole = read_write.to_vec();
     whole.push(("delete", "delete", DELETE));
     paths.push((item.clone(), path_item(kind, named, &whole)));

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use crate::api::Kind;
 use crate::api::schema::table::{self, Field, Form, Merge, Package, Shape, Type};
 
-const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
-const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
+pub const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
+pub const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 
 /// The structs of a package and those of other packages that they use, by their OpenAPI names.
 pub fn reachable(package: &'static Package) -> Vec<Type> {

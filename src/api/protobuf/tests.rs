@@ -174,3 +174,54 @@ fn hostile() {
         let _ = decode(&whole[..end]);
     }
 }
+
+#[test]
+fn what_is_written_is_read_back() {
+    for value in [
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {
+            "name": "a", "labels": {"a": "b", "c": ""}, "creationTimestamp": "2026-01-02T03:04:05Z",
+            "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {}}}],
+        }, "spec": {
+            "volumes": [{"name": "v", "emptyDir": {}}, {"name": "w", "configMap": {"name": "c", "defaultMode": 420}}],
+            "containers": [{
+                "name": "c", "image": "i", "resources": {"limits": {"memory": "64Mi"}},
+                "env": [{"name": "E", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", "optional": false}}}],
+                "livenessProbe": {"httpGet": {"port": "http", "path": "/"}, "periodSeconds": 10},
+            }],
+            "securityContext": {"fsGroup": 0, "runAsNonRoot": false, "supplementalGroups": [1, 0]},
+        }}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {}, "data": {"a": "AP8="}}),
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {},
+            "spec": {"renewTime": "1969-12-31T23:59:59.250000Z", "leaseTransitions": 0}}),
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {},
+            "spec": {"minAvailable": 0, "maxUnavailable": "50%"}}),
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {},
+            "status": {"user": {"extra": {"a": ["b", "c"]}}}}),
+    ] {
+        let body = encode(value.to_string().as_bytes()).unwrap();
+        assert_eq!(decode(&body).unwrap().as_value(), &value);
+    }
+}
+
+#[test]
+fn lists_statuses_and_events() {
+    let list = json!({"kind": "NamespaceList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"},
+        "items": [{"metadata": {"name": "a"}}]});
+    let item = field(2, &field(1, &field(1, b"a")));
+    let raw = [field(1, &field(2, b"7")), item].concat();
+    let envelope = |kind: &[u8], raw: &[u8]| {
+        let meta = [field(1, b"v1"), field(2, kind)].concat();
+        [PREFIX.to_vec(), field(1, &meta), field(2, raw), field(3, b""), field(4, b"")].concat()
+    };
+    let list = encode(list.to_string().as_bytes()).unwrap();
+    assert_eq!(list, envelope(b"NamespaceList", &raw));
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "message": "no", "code": 8});
+    let status = status.to_string();
+    let expected = envelope(b"Status", &[field(1, b""), field(3, b"no"), number(6, 8)].concat());
+    assert_eq!(encode(status.as_bytes()).unwrap(), expected);
+    let event = watch_event(format!("{{\"type\":\"ERROR\",\"object\":{status}}}\n").as_bytes()).unwrap();
+    let message = [field(1, b"ERROR"), field(2, &field(1, &expected))].concat();
+    assert_eq!(event, [&[0, 0, 0, message.len() as u8][..], &message].concat());
+    let custom = br#"{"kind":"Thing","apiVersion":"example.org/v1"}"#;
+    assert!(matches!(encode(custom), Err(Error::Unregistered { .. })));
+}

@@ -89,3 +89,38 @@ impl<'a> Reader<'a> {
         Err(Error::Overflow)
     }
 }
+
+/// Writes one message.
+#[derive(Default)]
+pub struct Writer(Vec<u8>);
+
+impl Writer {
+    pub fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Bytes, text, or a message.
+    pub fn bytes(&mut self, number: u32, bytes: &[u8]) {
+        self.push(u64::from(number) << 3 | 2);
+        self.push(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub fn varint(&mut self, number: u32, value: u64) {
+        self.push(u64::from(number) << 3);
+        self.push(value);
+    }
+
+    pub fn fixed64(&mut self, number: u32, bits: u64) {
+        self.push(u64::from(number) << 3 | 1);
+        self.0.extend_from_slice(&bits.to_le_bytes());
+    }
+
+    fn push(&mut self, mut value: u64) {
+        while value > 0x7f {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+}
