@@ -14,6 +14,7 @@ mod definitions;
 mod metrics;
 mod network;
 mod policy;
+mod reviews;
 mod storage;
 mod workloads;
 
@@ -24,6 +25,10 @@ pub use definitions::CUSTOM_RESOURCE_DEFINITION;
 pub use metrics::{NODE_METRICS, POD_METRICS};
 pub use network::{ENDPOINT_SLICE, ENDPOINTS, INGRESS, INGRESS_CLASS, NETWORK_POLICY, SERVICE};
 pub use policy::{LIMIT_RANGE, PRIORITY_CLASS, RESOURCE_QUOTA, RUNTIME_CLASS};
+pub use reviews::{
+    LOCAL_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_REVIEW, SELF_SUBJECT_RULES_REVIEW,
+    SUBJECT_ACCESS_REVIEW, TOKEN_REVIEW,
+};
 pub use storage::{PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS};
 pub use workloads::{
     CONTROLLER_REVISION, CRON_JOB, DAEMON_SET, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, JOB,
@@ -128,7 +133,16 @@ pub static KINDS: &[&Kind] = &[
 ];
 
 /// Kinds that are made when they are asked for: discovery tells of them, nothing stores them.
-pub static COMPUTED: &[&Kind] = &[NODE_METRICS, POD_METRICS];
+pub static COMPUTED: &[&Kind] = &[
+    SELF_SUBJECT_REVIEW,
+    TOKEN_REVIEW,
+    LOCAL_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_RULES_REVIEW,
+    SUBJECT_ACCESS_REVIEW,
+    NODE_METRICS,
+    POD_METRICS,
+];
 
 impl Kind {
     /// `v1`, `coordination.k8s.io/v1`.

@@ -73,6 +73,8 @@ const MAX_HEADER: usize = 32 << 10;
 /// Serves `listener` until `shutdown` is ready, then takes no more connections, lets running requests end
 /// within `limits.drain`, and returns. Upgraded connections are their handlers' to end.
 ///
+/// A request's extensions hold the [`crate::tls::Caller`] of a client that showed a certificate.
+///
 /// Bodies are not read before the handler: [`super::body::read`] does it with a limit of its choice.
 pub async fn serve<H, F>(
     listener: TcpListener,
@@ -166,9 +168,13 @@ impl Connection {
             Ok(tls) => tls,
             Err(error) => return log::debug!("{address}: TLS handshake: {error}"),
         };
+        let caller = self.identity.caller(tls.get_ref().1);
         let io: Io = Box::new(Guarded::new(tls, self.limits.stall, counted));
-        let service = service_fn(|request| {
+        let service = service_fn(|mut request: Request<Incoming>| {
             let busy = seat.busy();
+            if let Some(caller) = &caller {
+                request.extensions_mut().insert(caller.clone());
+            }
             let response = handler(request, peer);
             async { Ok::<_, Infallible>(response.await.map(|body| Answer { body, _busy: busy })) }
         });

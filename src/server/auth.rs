@@ -1,87 +1,119 @@
-//! Who may use the API: whoever holds the admin's bearer token.
+//! Who is asking: the user behind a request's client certificate or bearer token.
 
-use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+mod admin;
+mod impersonation;
 
+use std::collections::BTreeMap;
+use std::time::{Instant, SystemTime};
+
+use data_encoding::HEXLOWER;
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
+use hyper::http::request::Parts;
+use smol::Timer;
 
-use crate::sys::file;
-use crate::token::{RandomError, random_hex, same_secret, sha256};
+pub use admin::{Admin, Error, open_or_create};
+use impersonation::impersonate;
 
-/// The admin's credential: its hash. The secret itself is in its file and in the kubeconfig.
-pub struct Admin {
-    hash: [u8; 32],
+use super::State;
+use crate::api::Status;
+use crate::http::server::Peer;
+use crate::tls::Caller;
+
+/// May do everything, whatever the roles say.
+pub const MASTERS: &str = "system:masters";
+/// What every user is in that proved who it is.
+pub const AUTHENTICATED: &str = "system:authenticated";
+
+/// Who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    pub name: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+impl User {
+    pub fn new(name: &str, groups: &[&str]) -> Self {
+        let groups = groups.iter().map(|&group| group.to_owned()).collect();
+        Self { name: name.to_owned(), groups, ..Self::default() }
+    }
+
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|mine| mine == group)
+    }
+
+    /// As a member of [`AUTHENTICATED`].
+    pub fn authenticated(mut self) -> Self {
+        if !self.is_in(AUTHENTICATED) {
+            self.groups.push(AUTHENTICATED.to_owned());
+        }
+        self
+    }
+}
+
+/// What a bearer token proves.
+pub struct Proof {
+    pub user: User,
+    /// Of the audiences asked for, those that the token is for.
+    pub audiences: Vec<String>,
+}
+
+/// Finds out who sent a request, and whom it is to be judged as.
+///
+/// # Errors
+/// 401 for who shows nothing, and, later each time, for who shows what is not good; 403 for who may not
+/// impersonate whom it names.
+pub async fn authenticate(state: &State, parts: &Parts, peer: Peer) -> Result<User, Status> {
+    let unauthorized = || Status::unauthorized("Unauthorized");
+    if let Some(user) = parts.extensions.get::<Caller>().and_then(by_certificate) {
+        return impersonate(&state.access, user.authenticated(), &parts.headers);
+    }
+    let user = match bearer(&parts.headers) {
+        Bearer::Absent => return Err(unauthorized()),
+        Bearer::Token(secret) => verify(state, secret, &[]).map(|proof| proof.user),
+        Bearer::Malformed => None,
+    };
+    let Some(user) = user else {
+        let address = peer.address.ip();
+        let penalty = state.attempts.failed(address, Instant::now());
+        if penalty.tell {
+            log::warn!("{address}: wrong bearer token ({} of late)", penalty.count);
+        }
+        Timer::after(penalty.delay).await;
+        return Err(unauthorized());
+    };
+    impersonate(&state.access, user.authenticated(), &parts.headers)
+}
+
+/// The user that a good certificate names: its common name, in its organizations as groups.
+fn by_certificate(caller: &Caller) -> Option<User> {
+    let subject = caller.subject(SystemTime::now())?;
+    let credential = format!("X509SHA256={}", HEXLOWER.encode(&caller.hash()));
+    let extra = BTreeMap::from([("authentication.kubernetes.io/credential-id".to_owned(), vec![credential])]);
+    Some(User { name: subject.common_name, uid: String::new(), groups: subject.organizations, extra })
+}
+
+/// Whose a bearer token is, if it is good for one of the audiences (none: for the API itself).
+pub fn verify(state: &State, secret: &str, audiences: &[String]) -> Option<Proof> {
+    let admin = state.admin.is(secret).then(|| User::new("system:admin", &[MASTERS]));
+    admin.map(|user| Proof { user, audiences: audiences.to_vec() })
 }
 
 /// What a request's `Authorization` header amounts to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Admitted,
-    /// No bearer token at all.
-    Anonymous,
-    /// One that is not the admin's: an attempt that counts.
-    Wrong,
+#[derive(Debug, PartialEq, Eq)]
+enum Bearer<'a> {
+    Absent,
+    Token(&'a str),
+    Malformed,
 }
 
-/// The admin's credential could not be had.
-#[derive(Debug)]
-pub enum Error {
-    Read { path: PathBuf, source: io::Error },
-    Write { path: PathBuf, source: io::Error },
-    Random { source: RandomError },
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read { path, .. } => write!(f, "failed to read `{}`", path.display()),
-            Self::Write { path, .. } => write!(f, "failed to write `{}`", path.display()),
-            Self::Random { .. } => f.write_str("failed to make the admin's credential"),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Read { source, .. } | Self::Write { source, .. } => Some(source),
-            Self::Random { source } => Some(source),
-        }
-    }
-}
-
-/// Reads the secret in `path`, or makes one of 256 random bits there, 0600. An empty file is made anew.
-pub fn open_or_create(path: &Path) -> Result<String, Error> {
-    match std::fs::read_to_string(path) {
-        Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(Error::Read { path: path.to_owned(), source }),
-    }
-    let secret = random_hex::<32>().map_err(|source| Error::Random { source })?;
-    file::write_atomic(path, secret.as_bytes(), 0o600)
-        .map_err(|source| Error::Write { path: path.to_owned(), source })?;
-    Ok(secret)
-}
-
-impl Admin {
-    pub fn new(secret: &str) -> Self {
-        Self { hash: sha256(secret.as_bytes()) }
-    }
-
-    /// Judges a request by its headers, in a time that tells nothing about the secret.
-    pub fn judge(&self, headers: &HeaderMap) -> Verdict {
-        let Some(header) = headers.get(AUTHORIZATION) else { return Verdict::Anonymous };
-        let Some((scheme, secret)) = header.to_str().ok().and_then(|text| text.split_once(' ')) else {
-            return Verdict::Wrong;
-        };
-        let presented = sha256(secret.trim().as_bytes());
-        match scheme.eq_ignore_ascii_case("bearer") && same_secret(&presented, &self.hash) {
-            true => Verdict::Admitted,
-            false => Verdict::Wrong,
-        }
+fn bearer(headers: &HeaderMap) -> Bearer<'_> {
+    let Some(header) = headers.get(AUTHORIZATION) else { return Bearer::Absent };
+    match header.to_str().ok().and_then(|text| text.split_once(' ')) {
+        Some((scheme, secret)) if scheme.eq_ignore_ascii_case("bearer") => Bearer::Token(secret.trim()),
+        _ => Bearer::Malformed,
     }
 }
 
@@ -91,27 +123,16 @@ mod tests {
     use hyper::header::HeaderValue;
 
     #[test]
-    fn verdicts() {
-        let admin = Admin::new("s3cret");
-        let judge = |text: &'static str| {
+    fn bearers() {
+        let said = |text: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, HeaderValue::from_static(text));
-            admin.judge(&headers)
+            matches!(bearer(&headers), Bearer::Token("s3cret"))
         };
-        assert_eq!(judge("Bearer s3cret"), Verdict::Admitted);
-        assert_eq!(judge("bearer  s3cret"), Verdict::Admitted);
-        for wrong in ["Bearer s3cre", "Bearer", "Bearer ", "Basic s3cret", "s3cret", ""] {
-            assert_eq!(judge(wrong), Verdict::Wrong, "{wrong}");
+        assert!(said("Bearer s3cret") && said("bearer  s3cret"));
+        for wrong in ["Bearer", "Bearer ", "Basic s3cret", "s3cret", ""] {
+            assert!(!said(wrong), "{wrong}");
         }
-        assert_eq!(admin.judge(&HeaderMap::new()), Verdict::Anonymous);
-    }
-
-    #[test]
-    fn the_secret_stays() {
-        let path = std::env::temp_dir().join(format!("midge-admin-{}", std::process::id()));
-        let first = open_or_create(&path).unwrap();
-        assert_eq!(first.len(), 64);
-        assert_eq!(open_or_create(&path).unwrap(), first);
-        std::fs::remove_file(&path).unwrap();
+        assert_eq!(bearer(&HeaderMap::new()), Bearer::Absent);
     }
 }

@@ -14,6 +14,7 @@ mod accept;
 mod admission;
 pub mod attempts;
 pub mod auth;
+mod authorize;
 mod body;
 mod claims;
 mod compress;
@@ -36,6 +37,7 @@ pub mod registry;
 mod remote;
 mod render;
 mod reply;
+mod reviews;
 mod router;
 mod run;
 pub mod scheduler;
@@ -65,6 +67,7 @@ pub struct State {
     pub links: Arc<Links>,
     pub tokens: Arc<Tokens>,
     pub admin: auth::Admin,
+    pub access: authorize::Access,
     pub attempts: attempts::Attempts,
     /// The CA's certificate, as `/cacerts` serves it.
     pub certificate_pem: String,

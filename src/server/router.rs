@@ -1,17 +1,16 @@
 //! From a request to its answer: what is open to all, who is asking, whose it is.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_lite::stream;
 use hyper::body::Incoming;
 use hyper::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde_json::json;
-use smol::Timer;
 
 use super::accept::{self, Shape};
-use super::auth::Verdict;
+use super::auth::authenticate;
+use super::authorize::{authorize, of_request};
 use super::media::Wanted;
 use super::path::Route;
 use super::reply::{self, Reply};
@@ -47,9 +46,10 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
     if let Some(open) = open(state, &route) {
         return if reading { Ok(open) } else { Err(Status::method_not_allowed()) };
     }
-    authenticate(state, &parts.headers, peer).await?;
+    let user = authenticate(state, &parts, peer).await?;
+    of_request(&parts, &route, |wanted| authorize(state, &user, wanted))?;
     match route {
-        Route::Objects(target) => handlers::handle(state, &parts, target, body).await,
+        Route::Objects(target) => handlers::handle(state, &user, &parts, target, body).await,
         Route::NodeProxy(node, path) => proxy::serve(state, &parts.method, &node, &path).await,
         Route::Tokens(rest) => token_api::handle(state, &parts.method, &rest, body).await,
         Route::UnknownObjects => Err(not_there(parts.uri.path())),
@@ -74,22 +74,6 @@ fn open(state: &State, route: &Route<'_>) -> Option<Reply> {
         Route::Version => Some(reply::value(&discovery::version())),
         Route::Certificate => Some(reply::full(StatusCode::OK, reply::TEXT, state.certificate_pem.clone())),
         _ => None,
-    }
-}
-
-async fn authenticate(state: &State, headers: &HeaderMap, peer: Peer) -> Result<(), Status> {
-    match state.admin.judge(headers) {
-        Verdict::Admitted => Ok(()),
-        Verdict::Anonymous => Err(Status::unauthorized("Unauthorized")),
-        Verdict::Wrong => {
-            let address = peer.address.ip();
-            let penalty = state.attempts.failed(address, Instant::now());
-            if penalty.tell {
-                log::warn!("{address}: wrong bearer token ({} of late)", penalty.count);
-            }
-            Timer::after(penalty.delay).await;
-            Err(Status::unauthorized("Unauthorized"))
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use smol::net::TcpListener;
 
 use super::attempts::Attempts;
+use super::authorize::{Access, roles};
 use super::links::{self, Links};
 use super::registry::Registry;
 use super::tokens::Tokens;
@@ -68,6 +69,7 @@ pub async fn run(
     let registry = registry.map_err(|source| Error::Seed { source })?;
     admission::seed(&registry).await.map_err(|source| Error::Seed { source })?;
     let registry = Arc::new(registry);
+    roles::ensure(&registry).await.map_err(|source| Error::Seed { source })?;
     let secret =
         auth::open_or_create(&trust.join("admin-token")).map_err(|source| Error::Admin { source })?;
     let url = kubeconfig::server_url(&config, address.port());
@@ -87,6 +89,7 @@ pub async fn run(
         links: links.clone(),
         tokens: tokens.clone(),
         admin: auth::Admin::new(&secret),
+        access: Access::new(registry.clone()),
         attempts: Attempts::default(),
         certificate_pem: authority.certificate_pem().to_owned(),
         watchers: watch::Watchers::default(),
@@ -101,6 +104,7 @@ pub async fn run(
         scheduler::run(registry.clone(), &executor),
         namespaces::run(registry.clone(), &executor),
         orphans::run(registry.clone(), &executor),
+        roles::run(registry.clone(), &executor),
         claims::run(registry.clone(), links.clone(), &executor),
         admission::run(registry.clone(), &executor),
         services::run(registry.clone(), services::advertised(&config, address.port()), &executor),

@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use futures_rustls::rustls::ServerConfig;
 use futures_rustls::rustls::crypto::ring::default_provider;
+use futures_rustls::rustls::server::danger::ClientCertVerifier;
 use futures_rustls::rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use futures_rustls::rustls::sign::CertifiedKey;
 use futures_rustls::rustls::version::TLS13;
+use futures_rustls::rustls::{ServerConfig, ServerConnection};
 
 use super::authority::LEAF_LIFE;
+use super::caller::{self, Asking, Caller};
 use super::{Authority, Error, Names};
 
 /// Addresses learnt from connections that a certificate holds; the first ones go when more come.
@@ -23,6 +25,7 @@ pub struct ServerIdentity {
     names: Names,
     current: Arc<Current>,
     config: Arc<ServerConfig>,
+    callers: Arc<dyn ClientCertVerifier>,
 }
 
 /// What the TLS configuration asks for the certificate of the moment.
@@ -58,22 +61,28 @@ impl ServerIdentity {
             renew: now + renewal(),
             issued: now,
         })));
+        let callers = caller::verifier(authority.certificate_pem())?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&[&TLS13])
             .map_err(|source| Error::Configure { source })?
-            .with_no_client_auth()
+            .with_client_cert_verifier(Arc::new(Asking(callers.clone())))
             .with_cert_resolver(current.clone());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Links last for days and kubectl is a new process each time: resumption would only cost memory.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_fragment_size = None;
-        Ok(Arc::new(Self { authority, names, current, config: Arc::new(config) }))
+        Ok(Arc::new(Self { authority, names, current, config: Arc::new(config), callers }))
     }
 
     /// The configuration for the acceptor: TLS 1.3, ALPN http/1.1, the current certificate.
     pub fn config(&self) -> Arc<ServerConfig> {
         self.config.clone()
+    }
+
+    /// Who is at the other end of a connection that has shaken hands, if it showed a certificate.
+    pub fn caller(&self, connection: &ServerConnection) -> Option<Caller> {
+        Caller::of(connection, &self.callers)
     }
 
     /// To be called for each connection with the local address that it arrived at: issues a new

@@ -1,6 +1,7 @@
 //! Floor 1: certificates, server and client TLS configurations.
 
 mod authority;
+mod caller;
 mod client;
 mod error;
 mod identity;
@@ -8,6 +9,7 @@ mod identity;
 mod tests;
 
 pub use authority::{Authority, Names};
+pub use caller::{Caller, Subject};
 pub use client::{
     Trust, client_config_anyone, client_config_pinned, client_config_public, client_config_unverified,
 };

@@ -3,8 +3,9 @@
 // A test's harness may fail loudly; Clippy knows tests by their attribute only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod clients;
+mod access;
 mod apply;
+mod clients;
 mod http;
 mod kubectl;
 mod network;

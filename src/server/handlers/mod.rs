@@ -17,16 +17,19 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method};
 
 use super::State;
+use super::auth::User;
 use super::path::Target;
 use super::query::Query;
 use super::reply::Reply;
-use super::top;
+use super::{reviews, top};
 use crate::api::kinds::COMPUTED;
-use crate::api::status::Status;
+use crate::api::{Object, Status};
 
 /// One request for objects.
 pub struct Call<'a> {
     pub state: &'a Arc<State>,
+    /// Who asks, and may.
+    pub user: &'a User,
     pub target: Target<'a>,
     pub query: Query<'a>,
     pub headers: &'a HeaderMap,
@@ -43,6 +46,11 @@ impl Call<'_> {
     /// The object's name, "" for collections.
     pub fn name(&self) -> &str {
         self.target.name.as_deref().unwrap_or("")
+    }
+
+    /// Whether who asks may write `new` instead of `old`: roles and bindings that give no more than it has.
+    pub fn check_escalation(&self, new: &Object, old: Option<&Object>) -> Result<(), Status> {
+        self.state.access.check_escalation(self.user, self.target.kind, new, old)
     }
 
     /// Whether the kind has the verb, here.
@@ -63,19 +71,22 @@ impl Call<'_> {
 /// Answers a request for objects.
 pub async fn handle(
     state: &Arc<State>,
+    user: &User,
     parts: &Parts,
     target: Target<'_>,
     body: Incoming,
 ) -> Result<Reply, Status> {
     let query = Query::parse(parts.uri.query().unwrap_or(""));
-    let call =
-        Call { state, target, query, headers: &parts.headers, upgrade: parts.extensions.get().cloned() };
+    let upgrade = parts.extensions.get().cloned();
+    let call = Call { state, user, target, query, headers: &parts.headers, upgrade };
     let named = call.target.name.is_some();
     if COMPUTED.contains(&call.target.kind) {
-        return if parts.method == Method::GET {
-            top::serve(&call).await
-        } else {
-            Err(Status::method_not_allowed())
+        let asking = call.target.kind.verbs.contains(&"create");
+        let here = !named && call.target.kind.namespaced == call.target.namespace.is_some();
+        return match parts.method {
+            Method::GET if !asking => top::serve(&call).await,
+            Method::POST if asking && here => reviews::create(&call, body).await,
+            _ => Err(Status::method_not_allowed()),
         };
     }
     match call.target.subresource {

@@ -73,6 +73,7 @@ pub async fn patch(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
             Object::from_value(patched).map_err(|error| Status::bad_request(error.to_string()))?;
         call.claim(&mut patched)?;
         warnings = call.shape(&mut patched, Some(&text), validation)?;
+        call.check_escalation(&patched, Some(object))?;
         *object = patched;
         Ok(Change::Write)
     };

@@ -7,12 +7,13 @@ use super::Call;
 use super::admit::warned;
 use crate::api::{Object, Status};
 use crate::server::body;
-use crate::server::registry::WriteOptions;
+use crate::server::registry::{Change, WriteOptions};
 use crate::server::render::Rendering;
 use crate::server::reply::{self, Reply};
 
 pub async fn create(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let write = Write::read(call, body).await?;
+    call.check_escalation(&write.object, None)?;
     let created = call.state.registry.create(call.target.kind, write.object, write.options).await?;
     let reply = reply::full(StatusCode::CREATED, reply::JSON, write.rendering.object(&created, true));
     Ok(warned(reply, &write.warnings))
@@ -20,7 +21,15 @@ pub async fn create(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
 
 pub async fn update(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let write = Write::read(call, body).await?;
-    let updated = call.state.registry.update(call.target.kind, write.object, write.options).await?;
+    let replace = |current: &mut Object| {
+        call.check_escalation(&write.object, Some(current))?;
+        *current = write.object.clone();
+        Ok(Change::Write)
+    };
+    let registry = &call.state.registry;
+    let updated = registry
+        .modify(call.target.kind, write.object.namespace(), write.object.name(), write.options, replace)
+        .await?;
     Ok(warned(reply::json(write.rendering.object(&updated, true)), &write.warnings))
 }
 
