@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Cause, Kind, Object};
 
+mod account;
 mod config;
 mod metadata;
 mod namespace;
@@ -11,6 +12,7 @@ mod node;
 mod pod;
 mod storage;
 
+pub use account::ServiceAccountStrategy;
 pub use config::{ConfigMapStrategy, SecretStrategy};
 pub use metadata::carry as carry_metadata;
 pub use namespace::NamespaceStrategy;

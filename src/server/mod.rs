@@ -11,6 +11,7 @@
 //! they are gone.
 
 mod accept;
+pub mod accounts;
 pub mod attempts;
 pub mod auth;
 mod authorize;
@@ -64,6 +65,7 @@ pub struct State {
     pub tokens: Arc<Tokens>,
     pub admin: auth::Admin,
     pub access: authorize::Access,
+    pub accounts: Arc<accounts::Accounts>,
     pub attempts: attempts::Attempts,
     /// The CA's certificate, as `/cacerts` serves it.
     pub certificate_pem: String,

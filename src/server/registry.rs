@@ -4,7 +4,7 @@
 //! resourceVersion; what it returns has one.
 
 mod delete;
-mod identity;
+pub(super) mod identity;
 mod list;
 mod seed;
 #[cfg(test)]

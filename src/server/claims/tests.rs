@@ -28,7 +28,8 @@ impl Harness {
             cluster_dns: String::new(),
             cluster_domain: String::new(),
         };
-        let links = Links::new(options, registry.clone(), store, tokens, executor.clone());
+        let accounts = Arc::new(Accounts::open(&folder, Arc::clone(&registry), "cluster.local").unwrap());
+        let links = Links::new(options, registry.clone(), store, tokens, accounts, executor.clone());
         let scheduler = scheduler::run(registry.clone(), &executor);
         let claims = Claims {
             registry,

@@ -6,6 +6,7 @@ mod delete;
 mod patch;
 mod pods;
 mod read;
+mod token;
 mod write;
 
 use std::sync::Arc;
@@ -90,6 +91,8 @@ pub async fn handle(
     }
     match call.target.subresource {
         None | Some("status" | "ephemeralcontainers") => {}
+        Some("token") if parts.method == Method::POST => return token::create(&call, body).await,
+        Some("token") => return Err(Status::method_not_allowed()),
         Some(subresource) => return pods::handle(&call, subresource, &parts.method, body).await,
     }
     // Objects of all namespaces are read, never written, at once.
