@@ -22,6 +22,7 @@ use midge::link::{
     CONNECT_PATH, Chunk, Closed, Connection, End, Hello, HelloPod, LogRequest, Patience, PodRef, Received,
     Stream, StreamRequest, ToAgent, ToServer, close,
 };
+use midge::server::accounts::Accounts;
 use midge::server::links::{self, Links};
 use midge::server::registry::{DeleteOptions, Registry, WriteOptions};
 use midge::server::tokens::Tokens;
@@ -101,8 +102,7 @@ impl Server {
         };
         let accounts = Accounts::open(&folder, registry.clone(), "cluster.local").unwrap();
         let accounts = Arc::new(accounts);
-        let links =
-            Links::new(options, registry.clone(), store, tokens.clone(), accounts, executor.clone());
+        let links = Links::new(options, registry.clone(), store, tokens.clone(), accounts, executor.clone());
         let (stop, stopped) = smol::channel::bounded::<()>(1);
         let handler = {
             let links = links.clone();
@@ -639,8 +639,13 @@ fn what_no_agent_of_ours_sends() {
 }
 
 fn hello() -> Vec<u8> {
-    let hello =
-        Hello { protocol: 1, version: midge::VERSION.into(), boot_id: String::new(), pods: Vec::new(), tokens: None };
+    let hello = Hello {
+        protocol: 1,
+        version: midge::VERSION.into(),
+        boot_id: String::new(),
+        pods: Vec::new(),
+        tokens: None,
+    };
     ToServer::Hello(hello).encode()
 }
 

@@ -30,8 +30,8 @@ use serde_json::Value;
 
 pub use self::error::{Error, Problem};
 use self::limit::Limits;
-use self::tokens::Tokens;
 pub use self::mounts::root_propagation;
+use self::tokens::Tokens;
 use super::configs::Configs;
 use super::evictions::Evictions;
 use super::node::Resources;

@@ -42,9 +42,8 @@ impl Namespaces {
         let namespaces = NAMESPACE.prefix(None);
         // Contents of every kind may be what a terminating namespace waits for.
         let Ok(mut watch) = self.registry.store().watch("", revision) else { return };
-        let concerns = |event: &store::Event| {
-            event.key.starts_with(&namespaces) || event.new.is_none() && terminating
-        };
+        let concerns =
+            |event: &store::Event| event.key.starts_with(&namespaces) || event.new.is_none() && terminating;
         loop {
             match watch.next().await {
                 Ok(event) if concerns(&event) => break,

@@ -13,7 +13,7 @@ use super::handlers::Call;
 use super::render::Rendering;
 use super::reply::{self, Reply};
 use crate::api::kinds::{
-    LOCAL_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_RULES_REVIEW, SELF_SUBJECT_REVIEW,
+    LOCAL_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_REVIEW, SELF_SUBJECT_RULES_REVIEW,
     SUBJECT_ACCESS_REVIEW, TOKEN_REVIEW,
 };
 use crate::api::{Cause, Object, Status};
@@ -170,8 +170,7 @@ fn token(call: &Call<'_>, review: &Object) -> Result<Value, Status> {
     Ok(match auth::verify(call.state, secret, &audiences) {
         None => json!({ "user": {}, "error": "invalid bearer token" }),
         Some(proof) => {
-            let mut status =
-                json!({ "authenticated": true, "user": user_info(&proof.user.authenticated()) });
+            let mut status = json!({ "authenticated": true, "user": user_info(&proof.user.authenticated()) });
             if !proof.audiences.is_empty() {
                 status["audiences"] = proof.audiences.into();
             }
@@ -227,7 +226,8 @@ mod tests {
             ),
         ];
         for (asked, spec, expected) in cases {
-            let review = Object::from_value(json!({ "metadata": {"namespace": "web"}, "spec": spec })).unwrap();
+            let review =
+                Object::from_value(json!({ "metadata": {"namespace": "web"}, "spec": spec })).unwrap();
             let fields: Vec<String> = check(&review, *asked).into_iter().map(|cause| cause.field).collect();
             assert_eq!(fields, *expected, "{asked:?} {spec}");
         }

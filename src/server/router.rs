@@ -167,8 +167,18 @@ fn paths(kinds: &Catalogue, root: bool) -> Reply {
             }
         }
     }
-    let others =
-        ["/.well-known/openid-configuration", "/cacerts", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];
+    let others = [
+        "/.well-known/openid-configuration",
+        "/cacerts",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ];
     paths.extend(others.map(str::to_owned));
     let code = if root { StatusCode::OK } else { StatusCode::NOT_FOUND };
     reply::full(code, reply::JSON, json!({ "paths": paths }).to_string())

@@ -81,14 +81,8 @@ pub async fn run(
         cluster_dns: config.cluster_dns.map(|address| address.to_string()).unwrap_or_default(),
         cluster_domain: config.cluster_domain.clone(),
     };
-    let links = Links::new(
-        options,
-        registry.clone(),
-        store,
-        tokens.clone(),
-        accounts.clone(),
-        executor.clone(),
-    );
+    let links =
+        Links::new(options, registry.clone(), store, tokens.clone(), accounts.clone(), executor.clone());
     let (open, closing) = smol::channel::bounded(1);
     let state = Arc::new(State {
         executor: executor.clone(),

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use futures_rustls::rustls::server::danger::ClientCertVerifier;
 use futures_rustls::rustls::crypto::ring::default_provider;
+use futures_rustls::rustls::server::danger::ClientCertVerifier;
 use futures_rustls::rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use futures_rustls::rustls::sign::CertifiedKey;
 use futures_rustls::rustls::version::TLS13;

@@ -192,8 +192,7 @@ mod tests {
             let shown = |(path, file): (String, File)| {
                 format!("{path}={}:{:o}", String::from_utf8_lossy(&file.data), file.mode)
             };
-            let files = payload(&pod, &volume, sources, None)
-                .map_err(|problem| problem.to_string());
+            let files = payload(&pod, &volume, sources, None).map_err(|problem| problem.to_string());
             files.map_or_else(
                 |error| error,
                 |files| files.into_iter().map(shown).collect::<Vec<_>>().join(" "),

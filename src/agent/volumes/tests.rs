@@ -19,7 +19,7 @@ impl Node {
             folder.join("pods"),
             folder.join("storage"),
             Evictions::new(Wake::default()),
-            tokens::Tokens::default(),
+            Tokens::default(),
             Resources::default(),
         );
         Node { volumes, folder }

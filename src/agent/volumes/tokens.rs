@@ -98,7 +98,8 @@ impl Tokens {
         let now = Instant::now();
         let mut next = None;
         for (ask, entry) in self.entries().iter_mut() {
-            let Some(due) = entry.due(Duration::from_secs(ask.seconds)).filter(|_| entry.token.is_some()) else {
+            let Some(due) = entry.due(Duration::from_secs(ask.seconds)).filter(|_| entry.token.is_some())
+            else {
                 continue;
             };
             if due <= now {

@@ -32,18 +32,24 @@ impl Registry {
             upkeep::ensure_account(self, &namespace).await?;
         }
         let account = self.get(SERVICE_ACCOUNT, &namespace, &name).map_err(|status| {
-            let pod_name = if pod.name().is_empty() { pod.str_at("/metadata/generateName") } else { pod.name() };
+            let pod_name =
+                if pod.name().is_empty() { pod.str_at("/metadata/generateName") } else { pod.name() };
             let mut refused = Status::forbidden(format!(
                 "pods \"{pod_name}\" is forbidden: error looking up service account {namespace}/{name}: {}",
                 status.message.replacen("serviceaccounts", "serviceaccount", 1)
             ));
-            refused.details =
-                Some(Box::new(Details { name: pod_name.to_owned(), kind: POD.plural.to_owned(), ..Details::default() }));
+            refused.details = Some(Box::new(Details {
+                name: pod_name.to_owned(),
+                kind: POD.plural.to_owned(),
+                ..Details::default()
+            }));
             refused
         })?;
         pod.set("/spec/serviceAccountName", name.as_str());
         pod.set("/spec/serviceAccount", name);
-        if pod.array_at("/spec/imagePullSecrets").is_empty() && !account.array_at("/imagePullSecrets").is_empty() {
+        if pod.array_at("/spec/imagePullSecrets").is_empty()
+            && !account.array_at("/imagePullSecrets").is_empty()
+        {
             pod.set("/spec/imagePullSecrets", account.array_at("/imagePullSecrets").to_vec());
         }
         if mounts(pod, &account) {
@@ -99,7 +105,9 @@ fn mount(pod: &mut Object) -> Result<(), Status> {
 /// Takes the volume off that [`mount`] has added, for a node whose agent knows no tokens. The object as JSON.
 pub fn without_token(pod: &[u8]) -> Option<Vec<u8>> {
     let mut pod = Object::from_slice(pod).ok()?;
-    let is_own = |entry: &Value| entry.get("name").and_then(Value::as_str).is_some_and(|name| name.starts_with(VOLUME));
+    let is_own = |entry: &Value| {
+        entry.get("name").and_then(Value::as_str).is_some_and(|name| name.starts_with(VOLUME))
+    };
     if let Some(Value::Array(volumes)) = pod.at_mut("/spec/volumes") {
         volumes.retain(|volume| !is_own(volume));
     }

@@ -97,12 +97,14 @@ impl Accounts {
 
     fn of_pod(&self, node: &str, ask: &TokenAsk) -> Result<String, Status> {
         let pod = self.registry.get(crate::api::kinds::POD, &ask.namespace, &ask.name)?;
-        let projections = pod.array_at("/spec/volumes").iter().filter_map(|volume| volume.pointer("/projected/sources"));
+        let projections =
+            pod.array_at("/spec/volumes").iter().filter_map(|volume| volume.pointer("/projected/sources"));
         let mut tokens = projections.flat_map(|sources| sources.as_array().into_iter().flatten());
         let is_asked = tokens.any(|source| {
             let Some(source) = source.get("serviceAccountToken") else { return false };
             let audience = source.get("audience").and_then(Value::as_str).unwrap_or("");
-            audience == ask.audience && source.get("expirationSeconds").and_then(Value::as_u64) == Some(ask.seconds)
+            audience == ask.audience
+                && source.get("expirationSeconds").and_then(Value::as_u64) == Some(ask.seconds)
         });
         // All of it, so that a node learns nothing of others' pods.
         if pod.uid() != ask.uid || pod.str_at("/spec/nodeName") != node || !is_asked {

@@ -34,10 +34,12 @@ impl Key {
     pub fn open_or_create(path: &Path) -> io::Result<Self> {
         let text = match std::fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+                let made =
+                    EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
                 let made = made.map_err(|_| io::Error::other("no random numbers"))?;
                 let lines = BASE64.encode(made.as_ref());
-                let lines: Vec<&str> = lines.as_bytes().chunks(64).filter_map(|line| str::from_utf8(line).ok()).collect();
+                let lines: Vec<&str> =
+                    lines.as_bytes().chunks(64).filter_map(|line| str::from_utf8(line).ok()).collect();
                 let text =
                     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
                 file::write_atomic(path, text.as_bytes(), 0o600)?;
@@ -45,7 +47,8 @@ impl Key {
             }
             read => read?,
         };
-        let bad = || io::Error::new(io::ErrorKind::InvalidData, format!("`{}` holds no P-256 key", path.display()));
+        let bad =
+            || io::Error::new(io::ErrorKind::InvalidData, format!("`{}` holds no P-256 key", path.display()));
         let der = PrivatePkcs8KeyDer::from_pem_slice(&text).map_err(|_| bad())?;
         let pair = EcdsaKeyPair::from_pkcs8(
             &ECDSA_P256_SHA256_FIXED_SIGNING,

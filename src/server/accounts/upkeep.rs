@@ -10,9 +10,7 @@ use super::{Accounts, NAME_ANNOTATION, SECRET_TYPE, UID_ANNOTATION};
 use crate::Executor;
 use crate::api::kinds::{CONFIG_MAP, NAMESPACE, SECRET, SERVICE_ACCOUNT};
 use crate::api::{Kind, Object, Reason, Status};
-use crate::server::registry::{
-    Change, DeleteOptions, Page, Registry, Selectors, Subresource, WriteOptions,
-};
+use crate::server::registry::{Change, DeleteOptions, Page, Registry, Selectors, Subresource, WriteOptions};
 use crate::store;
 
 /// The ConfigMap that holds the certificate to trust the API by.
@@ -65,7 +63,7 @@ impl Accounts {
         }
     }
 
-    async fn pass(&self, certificate: &str) -> Result<(), Status> {
+    pub(super) async fn pass(&self, certificate: &str) -> Result<(), Status> {
         let registry = &self.registry;
         let list = |kind| registry.list(kind, None, &Selectors::default(), &Page::default());
         for item in list(NAMESPACE)?.items {
@@ -96,7 +94,8 @@ impl Accounts {
             Ok(account) if bound.is_empty() || bound == account.uid() => account,
             Err(status) if status.reason != Reason::NotFound => return Err(status),
             _ => {
-                let options = DeleteOptions { uid: Some(secret.uid().to_owned()), ..DeleteOptions::default() };
+                let options =
+                    DeleteOptions { uid: Some(secret.uid().to_owned()), ..DeleteOptions::default() };
                 return settled(self.registry.delete(SECRET, namespace, name, options).await.map(drop));
             }
         };

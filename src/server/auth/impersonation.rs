@@ -119,7 +119,10 @@ mod tests {
         let mut map = headers(&list);
         map.append("impersonate-group", HeaderValue::from_static("b"));
         let user = wanted(&map).unwrap().unwrap();
-        assert_eq!((user.name.as_str(), user.groups.as_slice()), ("jane", &["a".to_owned(), "b".to_owned()][..]));
+        assert_eq!(
+            (user.name.as_str(), user.groups.as_slice()),
+            ("jane", &["a".to_owned(), "b".to_owned()][..])
+        );
         assert_eq!(user.extra["acme.com/project"], ["p"]);
         for alone in ["impersonate-group", "impersonate-uid", "impersonate-extra-x"] {
             assert_eq!(wanted(&headers(&[(alone, "x")])).unwrap_err().code, 400, "{alone}");

@@ -168,7 +168,8 @@ impl Access {
         }
         let mut wrong = Vec::new();
         let Some(Index { bindings, roles, .. }) = index.as_mut() else { return Ok(wrong) };
-        for binding in bindings.iter().filter(|found| found.namespace.is_empty() || found.namespace == namespace)
+        for binding in
+            bindings.iter().filter(|found| found.namespace.is_empty() || found.namespace == namespace)
         {
             let Some(subject) = binding.subject(user) else { continue };
             let role = &binding.role;

@@ -53,14 +53,7 @@ impl Access {
         Ok(())
     }
 
-    fn may(
-        &self,
-        user: &User,
-        verb: &str,
-        kind: &Kind,
-        namespace: &str,
-        name: &str,
-    ) -> Result<bool, Status> {
+    fn may(&self, user: &User, verb: &str, kind: &Kind, namespace: &str, name: &str) -> Result<bool, Status> {
         let (group, resource) = (kind.group, kind.plural);
         let wanted = Attributes { verb, group, resource, namespace, name, ..Attributes::default() };
         Ok(self.decide(user, &wanted)?.allowed)
@@ -73,7 +66,9 @@ impl Access {
         let missing = match missing(&held, rules) {
             Ok(missing) if missing.is_empty() => return Ok(()),
             Ok(missing) => missing,
-            Err(rights) => return refused(&format!("{rights} single rights at once are too many to be compared")),
+            Err(rights) => {
+                return refused(&format!("{rights} single rights at once are too many to be compared"));
+            }
         };
         let mut texts: Vec<String> = missing.iter().take(MOST_TOLD).map(Rule::to_string).collect();
         texts.sort_unstable();

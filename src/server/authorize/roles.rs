@@ -112,12 +112,9 @@ fn parse(words: &[&str]) -> Rule {
         list(&text.replace('W', "create,delete,deletecollection,patch,update"))
     };
     match words {
-        [said, groups, resources] => Rule {
-            verbs: verbs(said),
-            groups: list(groups),
-            resources: list(resources),
-            ..Rule::default()
-        },
+        [said, groups, resources] => {
+            Rule { verbs: verbs(said), groups: list(groups), resources: list(resources), ..Rule::default() }
+        }
         [said, paths] => Rule { verbs: verbs(said), paths: list(paths), ..Rule::default() },
         _ => Rule::default(),
     }
@@ -224,19 +221,27 @@ mod tests {
         }
         let (_, edit) = made.iter().find(|(_, role)| role.name() == "edit").unwrap();
         assert_eq!(edit.label("rbac.authorization.k8s.io/aggregate-to-admin"), Some("true"));
-        assert_eq!(parse(&["R", "-", "pods"]).to_string(), "{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"get\" \"list\" \"watch\"]}");
+        assert_eq!(
+            parse(&["R", "-", "pods"]).to_string(),
+            "{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"get\" \"list\" \"watch\"]}"
+        );
     }
 
     #[test]
     fn only_what_lacks_is_added() {
-        let (_, wanted) = defaults().into_iter().find(|(_, role)| role.name() == "system:basic-user").unwrap();
+        let (_, wanted) =
+            defaults().into_iter().find(|(_, role)| role.name() == "system:basic-user").unwrap();
         let mut current = wanted.clone();
         assert_eq!(complete(&mut current, &wanted), Change::Keep);
         current.set("/rules", json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]));
         let mut kept = current.clone();
         assert_eq!(complete(&mut current, &wanted), Change::Write);
         assert_eq!(current.array_at("/rules")[0]["resources"], json!(["pods"]));
-        assert!(missing(&Rule::list(current.array_at("/rules")), &Rule::list(wanted.array_at("/rules"))).unwrap().is_empty());
+        assert!(
+            missing(&Rule::list(current.array_at("/rules")), &Rule::list(wanted.array_at("/rules")))
+                .unwrap()
+                .is_empty()
+        );
         kept.set("/metadata/annotations", json!({ AUTOUPDATE: "false" }));
         assert_eq!(complete(&mut kept, &wanted), Change::Keep);
     }

@@ -106,7 +106,9 @@ fn resource_matches(rule: &str, resource: &str, subresource: &str) -> bool {
     }
     match rule.split_once('/') {
         None => subresource.is_empty() && rule == resource,
-        Some((kind, part)) => !subresource.is_empty() && part == subresource && (kind == ANY || kind == resource),
+        Some((kind, part)) => {
+            !subresource.is_empty() && part == subresource && (kind == ANY || kind == resource)
+        }
     }
 }
 
@@ -127,7 +129,8 @@ pub fn missing(held: &[Rule], wanted: &[Rule]) -> Result<Vec<Rule>, usize> {
     let mut missing: Vec<Rule> = Vec::new();
     let mut rights = 0_usize;
     for rule in wanted {
-        let named = rule.groups.len().saturating_mul(rule.resources.len()).saturating_mul(rule.names.len().max(1));
+        let named =
+            rule.groups.len().saturating_mul(rule.resources.len()).saturating_mul(rule.names.len().max(1));
         let more = rule.verbs.len().saturating_mul(named.saturating_add(rule.paths.len()));
         rights = rights.saturating_add(more);
         if rights > MOST_RIGHTS {
@@ -268,7 +271,15 @@ mod tests {
     fn what_is_missing() {
         let cases = [
             ("get,list", "pods", "", "get", "pods", "", ""),
-            ("get", "pods", "", "list,get", "pods", "", "{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"list\"]}"),
+            (
+                "get",
+                "pods",
+                "",
+                "list,get",
+                "pods",
+                "",
+                "{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"list\"]}",
+            ),
             ("*", "*", "", "escalate", "roles,pods/exec", "x", ""),
             ("get", "pods", "a", "get", "pods", "a", ""),
             (
@@ -290,14 +301,23 @@ mod tests {
                 "{APIGroups:[\"\"], Resources:[\"pods\"], ResourceNames:[\"b\"], Verbs:[\"get\" \"list\"]}",
             ),
             ("get", "*/log", "", "get", "pods/log", "", ""),
-            ("get", "pods", "", "get", "pods/log", "", "{APIGroups:[\"\"], Resources:[\"pods/log\"], Verbs:[\"get\"]}"),
+            (
+                "get",
+                "pods",
+                "",
+                "get",
+                "pods/log",
+                "",
+                "{APIGroups:[\"\"], Resources:[\"pods/log\"], Verbs:[\"get\"]}",
+            ),
             ("get", "pods", "", "get", "*", "", "{APIGroups:[\"\"], Resources:[\"*\"], Verbs:[\"get\"]}"),
             ("get", "pods", "", "*", "pods", "", "{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"*\"]}"),
         ];
         for (verbs, resources, names, wanted_verbs, wanted, wanted_names, expected) in cases {
             let held = rule(verbs, "''", resources, names, "");
             let wanted = rule(wanted_verbs, "''", wanted, wanted_names, "");
-            let texts: Vec<String> = missing(&[held], &[wanted]).unwrap().iter().map(Rule::to_string).collect();
+            let texts: Vec<String> =
+                missing(&[held], &[wanted]).unwrap().iter().map(Rule::to_string).collect();
             assert_eq!(texts.join("\n"), expected);
         }
         let held = rule("get", "", "", "", "/apis/*");

@@ -11,9 +11,9 @@ use super::admit::dry_run;
 use crate::api::kinds::{NODE, POD, SECRET, SERVICE_ACCOUNT};
 use crate::api::{Cause, Object, Status, time};
 use crate::server::accounts::{Ask, MOST_SECONDS};
+use crate::server::body;
 use crate::server::options::invalid;
 use crate::server::reply::{self, Reply};
-use crate::server::body;
 
 const KIND: &str = "TokenRequest";
 const API_VERSION: &str = "authentication.k8s.io/v1";
@@ -24,7 +24,9 @@ pub async fn create(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let dry_run = dry_run(call.query.all("dryRun"))?;
     for (found, expected) in [(request.kind(), KIND), (request.api_version(), API_VERSION)] {
         if !found.is_empty() && found != expected {
-            return Err(Status::bad_request(format!("{found} cannot be handled as a {KIND} of {API_VERSION}")));
+            return Err(Status::bad_request(format!(
+                "{found} cannot be handled as a {KIND} of {API_VERSION}"
+            )));
         }
     }
     if !matches!(request.name(), "") && request.name() != call.name() {
@@ -43,9 +45,12 @@ pub async fn create(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let issued = call.state.accounts.issue(ask, now)?;
     request.set("/kind", KIND);
     request.set("/apiVersion", API_VERSION);
-    request.set("/metadata", json!({
-        "name": account.name(), "namespace": namespace, "creationTimestamp": time::format(now),
-    }));
+    request.set(
+        "/metadata",
+        json!({
+            "name": account.name(), "namespace": namespace, "creationTimestamp": time::format(now),
+        }),
+    );
     request.set("/spec/audiences", issued.audiences);
     request.set("/spec/expirationSeconds", seconds);
     let token = if dry_run { String::new() } else { issued.token };
@@ -63,7 +68,9 @@ fn seconds(request: &Object) -> Result<u64, Status> {
     const FIELD: &str = "spec.expirationSeconds";
     let asked = match request.at("/spec/expirationSeconds") {
         None | Some(Value::Null) => return Ok(3600),
-        Some(value) => value.as_i64().ok_or_else(|| Status::bad_request(format!("{FIELD} must be a number")))?,
+        Some(value) => {
+            value.as_i64().ok_or_else(|| Status::bad_request(format!("{FIELD} must be a number")))?
+        }
     };
     let detail = match u64::try_from(asked) {
         Ok(seconds) if (600..=MOST_SECONDS).contains(&seconds) => return Ok(seconds),
@@ -85,10 +92,8 @@ fn bound(call: &Call<'_>, request: &Object, account: &Object) -> Result<Map<Stri
         ("v1", "Node") => ("node", NODE),
         (version, kind) => {
             let version = version.rsplit_once('/').unwrap_or(("", version));
-            let text = format!(
-                "cannot bind token to object of type {}/{}, Kind={kind}",
-                version.0, version.1
-            );
+            let text =
+                format!("cannot bind token to object of type {}/{}, Kind={kind}", version.0, version.1);
             return Err(Status::bad_request(text));
         }
     };

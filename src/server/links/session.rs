@@ -13,10 +13,10 @@ use super::pods::Known;
 use super::{Dirty, Links, News};
 use crate::api::kinds::NODE;
 use crate::api::{Object, Status};
-use crate::server::accounts::without_token;
 use crate::link::{
     Closed, Connection, Hello, PROTOCOL, PodRef, Received, ToAgent, ToServer, Welcome, close, works_with,
 };
+use crate::server::accounts::without_token;
 
 /// How long an agent may take for its Hello.
 const PATIENCE: Duration = Duration::from_secs(15);
