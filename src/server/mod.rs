@@ -7,7 +7,7 @@
 //!                         → links     (the agents' WebSockets, tokens, node keys)
 //! ```
 //! Tasks: one per connection (`http::server`), one per link, one per controller loop (scheduler,
-//! namespaces, volume claims, orphaned pods, events' expiry). All live in structs that [`run`] owns: when it returns,
+//! namespaces, service accounts, volume claims, orphaned pods, events' expiry). All live in structs that [`run`] owns: when it returns,
 //! they are gone.
 
 mod accept;
