@@ -110,8 +110,8 @@ fn files_of_objects_with_modes_groups_and_updates() {
     for (source, field) in [
         (json!({"nfs": {"server": "a", "path": "/"}}), "spec.volumes[0].nfs"),
         (
-            json!({"projected": {"sources": [{"serviceAccountToken": {"path": "a"}}]}}),
-            "spec.volumes[0].projected.sources[0].serviceAccountToken",
+            json!({"projected": {"sources": [{"clusterTrustBundle": {"path": "a"}}]}}),
+            "spec.volumes[0].projected.sources[0].clusterTrustBundle",
         ),
     ] {
         let mut volume = source;

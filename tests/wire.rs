@@ -22,6 +22,7 @@ use midge::link::{
     CONNECT_PATH, Chunk, Closed, Connection, End, Hello, HelloPod, LogRequest, Patience, PodRef, Received,
     Stream, StreamRequest, ToAgent, ToServer, close,
 };
+use midge::server::accounts::Accounts;
 use midge::server::links::{self, Links};
 use midge::server::registry::{DeleteOptions, Registry, WriteOptions};
 use midge::server::tokens::Tokens;
@@ -100,7 +101,9 @@ impl Server {
             cluster_dns: "10.43.0.10".into(),
             cluster_domain: "cluster.local".into(),
         };
-        let links = Links::new(options, registry.clone(), store, tokens.clone(), executor.clone());
+        let accounts = Accounts::open(&folder, registry.clone(), "cluster.local").unwrap();
+        let accounts = Arc::new(accounts);
+        let links = Links::new(options, registry.clone(), store, tokens.clone(), accounts, executor.clone());
         let (stop, stopped) = smol::channel::bounded::<()>(1);
         let handler = {
             let links = links.clone();
@@ -567,7 +570,7 @@ fn what_no_agent_of_ours_sends() {
 
         let hello = |protocol| {
             let (version, boot_id) = (midge::VERSION.to_owned(), String::new());
-            ToServer::Hello(Hello { protocol, version, boot_id, pods: Vec::new() }).encode()
+            ToServer::Hello(Hello { protocol, version, boot_id, pods: Vec::new(), tokens: None }).encode()
         };
         let newer = dial(&server, &[], &executor).await.unwrap();
         newer.link().send(hello(99)).await.unwrap();
@@ -637,8 +640,13 @@ fn what_no_agent_of_ours_sends() {
 }
 
 fn hello() -> Vec<u8> {
-    let hello =
-        Hello { protocol: 1, version: midge::VERSION.into(), boot_id: String::new(), pods: Vec::new() };
+    let hello = Hello {
+        protocol: 1,
+        version: midge::VERSION.into(),
+        boot_id: String::new(),
+        pods: Vec::new(),
+        tokens: None,
+    };
     ToServer::Hello(hello).encode()
 }
 

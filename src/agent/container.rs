@@ -99,6 +99,8 @@ pub struct Start<'a> {
     pub attempt: u32,
     pub sandbox: &'a Sandbox,
     pub host_ips: &'a [IpAddr],
+    /// Where the API is.
+    pub server: &'a str,
 }
 
 /// The id of a container: the same for the same attempt, so that a start that is repeated after a crash
@@ -198,6 +200,7 @@ impl Runtime {
         let facts = Facts {
             pod_ips: if start.sandbox.ips.is_empty() { start.host_ips } else { &start.sandbox.ips },
             host_ips: start.host_ips,
+            server: start.server,
             configs: &self.volumes.configs,
             allocatable: self.machine.allocatable,
         };

@@ -11,12 +11,15 @@ pub use self::resource::resource;
 use super::configs::{Configs, Kind};
 use super::node::Resources;
 use crate::api::Object;
+use crate::http::Url;
 
 /// What sources may name beside the pod itself.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
     pub pod_ips: &'a [IpAddr],
     pub host_ips: &'a [IpAddr],
+    /// Where the API is: `https://…`, or "".
+    pub server: &'a str,
     pub configs: &'a Configs,
     /// Of the node: what a container without a limit is told for one.
     pub allocatable: Resources,
@@ -59,7 +62,7 @@ pub enum Error {
 /// before it as `$(NAME)`. A later value of a name takes the place of an earlier one. The image's variables
 /// are not among them: nothing expands to those.
 pub fn env(pod: &Object, container: &Value, facts: &Facts<'_>) -> Result<Vec<(String, String)>, Error> {
-    let mut env: Vec<(String, String)> = Vec::new();
+    let mut env: Vec<(String, String)> = api(facts);
     for source in list(container, "/envFrom") {
         let prefix = source.get("prefix").and_then(Value::as_str).unwrap_or("");
         for (kind, reference) in [(Kind::ConfigMap, "configMapRef"), (Kind::Secret, "secretRef")] {
@@ -86,6 +89,20 @@ pub fn env(pod: &Object, container: &Value, facts: &Facts<'_>) -> Result<Vec<(St
         set(&mut env, name, value);
     }
     Ok(env)
+}
+
+/// Where a client in the container finds the API: as this node does. Loopback is another machine to a pod.
+fn api(facts: &Facts<'_>) -> Vec<(String, String)> {
+    let Ok(server) = facts.server.parse::<Url>() else { return Vec::new() };
+    let (host, port) = (server.host.trim_matches(['[', ']']).to_owned(), server.port.to_string());
+    let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
+    let host = match facts.host_ips.first() {
+        Some(own) if is_loopback => own.to_string(),
+        _ => host,
+    };
+    [("HOST", &host), ("PORT", &port), ("PORT_HTTPS", &port)]
+        .map(|(name, value)| (format!("KUBERNETES_SERVICE_{name}"), value.clone()))
+        .into()
 }
 
 fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {

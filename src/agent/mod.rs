@@ -244,6 +244,7 @@ where
         config.pods_folder(),
         config.storage_folder(),
         evictions.clone(),
+        outbox.tokens(),
         machine.allocatable,
     );
     let limits = Arc::clone(&volumes.limits);

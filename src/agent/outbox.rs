@@ -8,6 +8,7 @@ use super::configs::{self, Pending};
 use super::session::Core;
 use super::standing::Standing;
 use super::streams::Serve;
+use super::volumes::tokens::Tokens;
 use super::wake::Wake;
 use crate::Executor;
 use crate::api::Status;
@@ -33,6 +34,7 @@ struct Inner {
     serving: Serve,
     standing: Standing,
     streams: Mutex<Vec<smol::Task<()>>>,
+    tokens: Tokens,
 }
 
 #[derive(Default)]
@@ -44,6 +46,8 @@ struct State {
     changes: BTreeMap<String, Change>,
     configs: Pending,
     cluster: Option<Cluster>,
+    /// The server of the link that is up.
+    server: String,
 }
 
 struct Pod {
@@ -73,14 +77,19 @@ pub struct Cluster {
     pub pod_cidr: String,
     pub dns: String,
     pub domain: String,
+    /// Where this node finds the API: `https://…`; "" until it has.
+    #[serde(default)]
+    pub server: String,
 }
 
 impl Outbox {
     /// `wake` is the pod loop's; `serving` takes the streams that the server opens.
     pub fn new(executor: Executor, serving: Serve, wake: Wake, standing: Standing) -> Outbox {
+        let outgoing = Wake::default();
         Outbox(Arc::new(Inner {
             state: Mutex::default(),
-            outgoing: Wake::default(),
+            tokens: Tokens::new(outgoing.clone()),
+            outgoing,
             incoming: wake,
             executor,
             serving,
@@ -91,6 +100,11 @@ impl Outbox {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What pods get of their service accounts.
+    pub fn tokens(&self) -> Tokens {
+        self.0.tokens.clone()
     }
 
     /// What was received since the last call.
@@ -213,6 +227,9 @@ impl Core for Outbox {
             if let Some(message) = self.state().next() {
                 return message;
             }
+            if let Some(ask) = self.0.tokens.next_ask() {
+                return ToServer::TokenAsk(ask);
+            }
             self.0.outgoing.wait().await;
         }
     }
@@ -228,7 +245,12 @@ impl Core for Outbox {
             pod.news = pod.gone || pod.status.is_some();
         }
         drop(state);
+        self.0.tokens.say_again();
         self.0.outgoing.wake();
+    }
+
+    fn server(&self, server: &Url) {
+        self.state().server = server.to_string();
     }
 
     fn receive(&self, message: ToAgent) {
@@ -242,6 +264,7 @@ impl Core for Outbox {
                     pod_cidr: welcome.pod_cidr,
                     dns: welcome.cluster_dns,
                     domain: welcome.cluster_domain,
+                    server: state.server.clone(),
                 });
                 state.configs.begin();
                 self.0.incoming.wake();
@@ -259,6 +282,11 @@ impl Core for Outbox {
                     state.configs.remove(remove.uid);
                     self.0.incoming.wake();
                 }
+                return;
+            }
+            ToAgent::Token(given) => {
+                self.0.tokens.put(given);
+                self.0.incoming.wake();
                 return;
             }
             // Of pods, Removes came before it.

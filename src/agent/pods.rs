@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_lite::future;
 use smol::channel::{self, Receiver};
@@ -182,7 +182,10 @@ impl Pods {
                     SystemTime::now() + self.observe_delay
                 }
             };
-            let pause = retry_at.duration_since(SystemTime::now()).unwrap_or_default();
+            let mut pause = retry_at.duration_since(SystemTime::now()).unwrap_or_default();
+            if let Some(renewal) = self.context.runtime.volumes.tokens.renew() {
+                pause = pause.min(renewal.saturating_duration_since(Instant::now()));
+            }
             let timer = async {
                 // A clock that is set must not make it wait for ever.
                 smol::Timer::after(pause.min(RESYNC)).await;
@@ -209,7 +212,8 @@ impl Pods {
         let (changes, cluster) = self.outbox.take();
         // What the pods name, before the pods.
         let configs = self.outbox.take_configs();
-        let changed = self.context.runtime.volumes.configs.apply(configs).await;
+        let volumes = &self.context.runtime.volumes;
+        let changed = volumes.configs.apply(configs).await | volumes.tokens.take_news();
         if let Some(cluster) = cluster.filter(|cluster| *cluster != self.cluster) {
             if let Err(error) = save_cluster(&self.folder, &cluster) {
                 log::error!("{}: {error}", self.folder.display());

@@ -66,6 +66,8 @@ pub trait Core: Send + Sync {
     /// Say everything again.
     fn reconnected(&self);
     fn receive(&self, message: ToAgent);
+    /// Where the link goes to that is up.
+    fn server(&self, _server: &Url) {}
     /// What became of the link: the server that was told of the node over it, or why there is none.
     fn link(&self, _link: Result<&Url, &str>) {}
     /// Serves a stream in a task of the core's.
@@ -212,6 +214,7 @@ impl<C: Core> Session<C> {
             version: crate::VERSION.to_owned(),
             boot_id: self.options.boot_id.clone(),
             pods: self.core.hello(),
+            tokens: Some(true),
         };
         connection.link().send(ToServer::Hello(hello).encode()).await.map_err(lost)?;
         let first = async {
@@ -261,6 +264,7 @@ impl<C: Core> Session<C> {
         welcome: Welcome,
         changes: &mut (impl Stream<Item = ()> + Send + Unpin),
     ) -> Closed {
+        self.core.server(url);
         self.core.receive(ToAgent::Welcome(welcome));
         self.core.reconnected();
         let link = connection.link();

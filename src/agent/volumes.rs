@@ -18,6 +18,7 @@ mod host_path;
 pub mod limit;
 mod mounts;
 mod payload;
+pub mod tokens;
 
 use std::fs;
 use std::io;
@@ -30,6 +31,7 @@ use serde_json::Value;
 pub use self::error::{Error, Problem};
 use self::limit::Limits;
 pub use self::mounts::root_propagation;
+use self::tokens::Tokens;
 use super::configs::Configs;
 use super::evictions::Evictions;
 use super::node::Resources;
@@ -60,6 +62,7 @@ pub struct Volumes {
     storage: PathBuf,
     /// What emptyDirs may hold.
     pub limits: Arc<Limits>,
+    pub tokens: Tokens,
     /// What the node has for pods.
     allocatable: Resources,
 }
@@ -70,10 +73,11 @@ impl Volumes {
         pods_folder: PathBuf,
         storage: PathBuf,
         evictions: Evictions,
+        tokens: Tokens,
         allocatable: Resources,
     ) -> Volumes {
         let limits = Arc::new(Limits::new(evictions));
-        Volumes { configs, pods_folder, storage, limits, allocatable }
+        Volumes { configs, pods_folder, storage, limits, tokens, allocatable }
     }
 
     /// Makes all of the pod's volumes; one at a time for each pod, as [`Volumes::refresh`]. Idempotent, and cheap when it is done. An error is the event FailedMount; the
@@ -112,6 +116,7 @@ impl Volumes {
     /// removed afterwards by [`super::work::remove_folder`].
     pub async fn tear_down(&self, uid: &str) -> Result<(), Vec<Error>> {
         self.limits.forget(uid);
+        self.tokens.forget(uid);
         let folder = self.pods_folder.join(uid);
         let errors = smol::unblock(move || unmount_all(&folder)).await;
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -128,6 +133,7 @@ impl Volumes {
         let maker = Maker {
             configs: self.configs.clone(),
             limits: Arc::clone(&self.limits),
+            tokens: self.tokens.clone(),
             folder: self.pods_folder.join(pod.uid()).join("volumes"),
             storage: self.storage.clone(),
             fs_group: fs_group(pod),
@@ -163,6 +169,7 @@ fn unmount_below(folder: &Path) -> Vec<Error> {
 struct Maker {
     configs: Configs,
     limits: Arc<Limits>,
+    tokens: Tokens,
     pod: Object,
     /// `pods/<uid>/volumes`.
     folder: PathBuf,
@@ -216,7 +223,9 @@ impl Maker {
     }
 
     fn payload(&self, volume: &Value) -> Result<payload::Payload, Problem> {
-        payload::payload(&self.pod, volume, &self.configs, &self.allocatable)
+        let sources =
+            payload::Sources { configs: &self.configs, tokens: &self.tokens, allocatable: &self.allocatable };
+        payload::payload(&self.pod, volume, sources, self.fs_group)
     }
 
     fn write(&self, path: &Path, payload: &payload::Payload) -> Result<(), Problem> {
@@ -234,7 +243,11 @@ impl Maker {
             return;
         }
         let written = self.payload(volume).and_then(|payload| self.write(&path, &payload));
-        if let Err(problem) = written {
+        // A token that is on its way comes with a refresh of its own.
+        if let Err(problem) = written.or_else(|problem| match problem {
+            Problem::Token(_) => Ok(()),
+            other => Err(other),
+        }) {
             log::warn!(
                 "volume {name} of pod {} is not brought up to date: {}",
                 self.pod.uid(),

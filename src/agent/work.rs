@@ -316,9 +316,9 @@ impl Work {
     ) -> Option<Outcome> {
         let Action::Start { name, attempt, back_off } = action else { return None };
         let context = Arc::clone(&self.context);
-        let host_ips = self.host_ips.clone();
+        let (host_ips, server) = (self.host_ips.clone(), self.cluster.server.clone());
         let asked = image_of(pod, &name).to_owned();
-        let start = Start { pod, name: &name, attempt, sandbox, host_ips: &host_ips };
+        let start = Start { pod, name: &name, attempt, sandbox, host_ips: &host_ips, server: &server };
         Some(match context.runtime.start(&start, connected, self).await {
             Ok(attempt) => Outcome::Started { name, attempt, asked, back_off },
             Err(Failure::NotStarted { attempt, message }) => {

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Cause, Kind, Object};
 
 mod access;
+mod account;
 mod config;
 mod metadata;
 mod namespace;
@@ -18,6 +19,7 @@ mod storage;
 pub mod workloads;
 
 pub use access::{RoleBindingStrategy, RoleStrategy};
+pub use account::ServiceAccountStrategy;
 pub use config::{ConfigMapStrategy, SecretStrategy};
 pub use metadata::carry as carry_metadata;
 pub use namespace::NamespaceStrategy;

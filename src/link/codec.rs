@@ -41,10 +41,12 @@ const NODE: u8 = 3;
 const POD_STATUS: u8 = 4;
 const POD_GONE: u8 = 5;
 const EVENT: u8 = 6;
+const TOKEN_ASK: u8 = 7;
 const WELCOME: u8 = 16;
 const PUT: u8 = 17;
 const REMOVE: u8 = 18;
 const SYNCED: u8 = 19;
+const TOKEN: u8 = 20;
 /// The kind of stream in a frame that opens one.
 const LOG: u8 = 1;
 const EXEC: u8 = 2;
@@ -62,6 +64,7 @@ impl ToServer {
             Self::PodStatus(pod, status) => with_header(POD_STATUS, pod, Some(status)),
             Self::PodGone(pod) => with_header(POD_GONE, pod, None),
             Self::Event(object) => with_payload(EVENT, object),
+            Self::TokenAsk(ask) => with_header(TOKEN_ASK, ask, None),
         }
     }
 
@@ -78,6 +81,7 @@ impl ToServer {
             }
             POD_GONE => Self::PodGone(header(rest, "PodGone")?),
             EVENT => Self::Event(payload(rest, "Event")?),
+            TOKEN_ASK => Self::TokenAsk(header(rest, "TokenAsk")?),
             _ => return Ok(None),
         }))
     }
@@ -90,6 +94,7 @@ impl ToAgent {
             Self::Put(put, object) => with_header(PUT, put, Some(object)),
             Self::Remove(remove) => with_header(REMOVE, remove, None),
             Self::Synced => vec![SYNCED],
+            Self::Token(token) => with_header(TOKEN, token, None),
         }
     }
 
@@ -104,6 +109,7 @@ impl ToAgent {
             }
             REMOVE => Self::Remove(header(rest, "Remove")?),
             SYNCED => Self::Synced,
+            TOKEN => Self::Token(header(rest, "Token")?),
             _ => return Ok(None),
         }))
     }
@@ -203,7 +209,7 @@ fn nesting(text: &[u8]) -> usize {
 mod tests {
     use super::super::message::{
         AttachRequest, ExecRequest, Hello, HelloPod, LogRequest, PodRef, PortForwardRequest, Put,
-        ReadRequest, ReclaimRequest, Remove, Welcome,
+        ReadRequest, ReclaimRequest, Remove, TokenAsk, TokenGiven, Welcome,
     };
     use super::*;
 
@@ -214,7 +220,7 @@ mod tests {
     #[test]
     fn every_message_comes_back() {
         let pods = vec![HelloPod { uid: "a".into(), revision: u64::MAX, gone: true }];
-        let hello = Hello { protocol: 1, version: "0.1.0".into(), boot_id: "b".into(), pods };
+        let hello = Hello { protocol: 1, version: "0.1.0".into(), boot_id: "b".into(), pods, tokens: None };
         for message in [
             ToServer::Hello(hello),
             ToServer::KeySaved,
@@ -222,6 +228,13 @@ mod tests {
             ToServer::PodStatus(pod(), b"{\"phase\":\n\"Running\"}".to_vec()),
             ToServer::PodGone(pod()),
             ToServer::Event(b"{}".to_vec()),
+            ToServer::TokenAsk(TokenAsk {
+                uid: "u".into(),
+                namespace: "n".into(),
+                name: "p".into(),
+                audience: String::new(),
+                seconds: 3607,
+            }),
         ] {
             assert_eq!(ToServer::decode(&message.encode()), Ok(Some(message)));
         }
@@ -235,6 +248,17 @@ mod tests {
             server_version: "0.1.0".into(),
         };
         assert!(!format!("{welcome:?}").contains("secret"));
+        let given = TokenGiven {
+            uid: "u".into(),
+            audience: "vault".into(),
+            seconds: 600,
+            token: Some("secret".into()),
+            refused: None,
+        };
+        assert!(!format!("{given:?}").contains("secret"));
+        // As an older agent says it.
+        let hello = b"\x01{\"protocol\":1,\"version\":\"0.1.0\",\"boot_id\":\"b\",\"pods\":[]}";
+        assert!(matches!(ToServer::decode(hello), Ok(Some(ToServer::Hello(Hello { tokens: None, .. })))));
         let put =
             Put { kind: "Pod".into(), namespace: "n".into(), name: "p".into(), uid: "u".into(), revision: 7 };
         for message in [
@@ -242,6 +266,7 @@ mod tests {
             ToAgent::Put(put, b"{\"kind\":\"Pod\"}".to_vec()),
             ToAgent::Remove(Remove { kind: "Pod".into(), uid: "u".into() }),
             ToAgent::Synced,
+            ToAgent::Token(given),
         ] {
             assert_eq!(ToAgent::decode(&message.encode()), Ok(Some(message)));
         }

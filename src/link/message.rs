@@ -32,6 +32,8 @@ pub enum ToServer {
     PodGone(PodRef),
     /// An Event object, JSON.
     Event(Vec<u8>),
+    /// A pod of the node's needs a token of its service account. Repeated on the next link until [`ToAgent::Token`].
+    TokenAsk(TokenAsk),
 }
 
 /// From a server to one of its agents.
@@ -45,6 +47,8 @@ pub enum ToAgent {
     Remove(Remove),
     /// Everything that differed from [`Hello`] has been sent.
     Synced,
+    /// The answer to [`ToServer::TokenAsk`].
+    Token(TokenGiven),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +61,41 @@ pub struct Hello {
     pub boot_id: String,
     /// What the agent has, whether it runs or not.
     pub pods: Vec<HelloPod>,
+    /// The agent asks for the tokens that pods mount; one that says nothing of it is told of none.
+    pub tokens: Option<bool>,
+}
+
+/// A token as a pod's volume describes it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TokenAsk {
+    pub uid: String,
+    pub namespace: String,
+    pub name: String,
+    /// "" for the API's own.
+    pub audience: String,
+    /// How long it is to be good for, from now.
+    pub seconds: u64,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenGiven {
+    pub uid: String,
+    pub audience: String,
+    pub seconds: u64,
+    /// Never logged.
+    pub token: Option<String>,
+    /// Why there is none.
+    pub refused: Option<String>,
+}
+
+impl std::fmt::Debug for TokenGiven {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenGiven")
+            .field("uid", &self.uid)
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("refused", &self.refused)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

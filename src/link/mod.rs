@@ -17,7 +17,7 @@ pub use connection::{Closed, Connection, End, Link, Patience, Received, close};
 pub use message::{
     AttachRequest, CONNECT_PATH, ExecRequest, Hello, HelloPod, LogRequest, MAX_MESSAGE, PROTOCOL, PodRef,
     PortForwardRequest, Put, ReadRequest, ReclaimRequest, Remove, SUBPROTOCOL, StreamRequest, ToAgent,
-    ToServer, Welcome, channel, works_with,
+    ToServer, TokenAsk, TokenGiven, Welcome, channel, works_with,
 };
 pub use shared::MAX_STREAMS;
 pub use stream::{Chunk, Stream, StreamError};

@@ -98,7 +98,8 @@ fn by_certificate(caller: &Caller) -> Option<User> {
 /// Whose a bearer token is, if it is good for one of the audiences (none: for the API itself).
 pub fn verify(state: &State, secret: &str, audiences: &[String]) -> Option<Proof> {
     let admin = state.admin.is(secret).then(|| User::new("system:admin", &[MASTERS]));
-    admin.map(|user| Proof { user, audiences: audiences.to_vec() })
+    let admin = admin.map(|user| Proof { user, audiences: audiences.to_vec() });
+    admin.or_else(|| state.accounts.verify(secret, audiences, SystemTime::now()))
 }
 
 /// What a request's `Authorization` header amounts to.

@@ -37,6 +37,9 @@ pub enum Error {
     Admin {
         source: auth::Error,
     },
+    Accounts {
+        source: io::Error,
+    },
 }
 
 impl fmt::Display for Error {
@@ -55,6 +58,7 @@ impl fmt::Display for Error {
             Self::Seed { .. } => f.write_str("failed to make the cluster's first objects"),
             Self::Tokens { .. } => f.write_str("failed to set up the join token"),
             Self::Admin { .. } => f.write_str("failed to set up the admin's credential"),
+            Self::Accounts { .. } => f.write_str("failed to set up the key of service account tokens"),
         }
     }
 }
@@ -70,6 +74,7 @@ impl std::error::Error for Error {
             Self::Seed { source } => Some(source),
             Self::Tokens { source } => Some(source),
             Self::Admin { source } => Some(source),
+            Self::Accounts { source } => Some(source),
         }
     }
 }

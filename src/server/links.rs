@@ -28,6 +28,7 @@ use hyper::{Request, Response, StatusCode};
 use smol::channel::{Receiver, Sender, bounded};
 use smol::{Task, Timer};
 
+use super::accounts::Accounts;
 use super::attempts::Attempts;
 use super::config::Cidr;
 use super::registry::{From, Registry, Selectors, Watch, WatchEvent};
@@ -58,6 +59,7 @@ pub struct Links {
     registry: Arc<Registry>,
     store: Arc<dyn Store>,
     tokens: Arc<Tokens>,
+    accounts: Arc<Accounts>,
     executor: Executor,
     state: Mutex<State>,
     attempts: Attempts,
@@ -109,6 +111,7 @@ impl Links {
         registry: Arc<Registry>,
         store: Arc<dyn Store>,
         tokens: Arc<Tokens>,
+        accounts: Arc<Accounts>,
         executor: Executor,
     ) -> Arc<Links> {
         Arc::new(Self {
@@ -116,6 +119,7 @@ impl Links {
             registry,
             store,
             tokens,
+            accounts,
             executor,
             state: Mutex::default(),
             attempts: Attempts::default(),
@@ -189,6 +193,7 @@ impl Links {
             news: news.clone(),
             known: pods::Known::default(),
             configs: configs::Told::default(),
+            takes_tokens: false,
             renewed: None,
         };
         let links = self.clone();

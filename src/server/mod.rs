@@ -7,10 +7,11 @@
 //!                         → links     (the agents' WebSockets, tokens, node keys)
 //! ```
 //! Tasks: one per connection (`http::server`), one per link, one per controller loop (scheduler,
-//! namespaces, volume claims, orphaned pods, events' expiry). All live in structs that [`run`] owns: when it returns,
+//! namespaces, service accounts, volume claims, orphaned pods, events' expiry). All live in structs that [`run`] owns: when it returns,
 //! they are gone.
 
 mod accept;
+pub mod accounts;
 mod admission;
 pub mod attempts;
 pub mod auth;
@@ -68,6 +69,7 @@ pub struct State {
     pub tokens: Arc<Tokens>,
     pub admin: auth::Admin,
     pub access: authorize::Access,
+    pub accounts: Arc<accounts::Accounts>,
     pub attempts: attempts::Attempts,
     /// The CA's certificate, as `/cacerts` serves it.
     pub certificate_pem: String,

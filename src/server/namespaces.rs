@@ -1,13 +1,12 @@
-//! The namespace loop: empties terminating namespaces, and gives every namespace its `default`
-//! ServiceAccount. Woken by changes only.
+//! The namespace loop: empties terminating namespaces. Woken by changes only.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Executor;
-use crate::api::kinds::{NAMESPACE, SERVICE_ACCOUNT};
+use crate::api::kinds::NAMESPACE;
 use crate::api::{Kind, Object, Reason, Status};
-use crate::server::registry::{DeleteOptions, Deleted, Page, Registry, Selectors, WriteOptions};
+use crate::server::registry::{DeleteOptions, Deleted, Page, Registry, Selectors};
 use crate::store;
 
 /// How many objects are deleted at the same time: they share one fsync.
@@ -40,14 +39,11 @@ struct Namespaces {
 impl Namespaces {
     /// Waits for a change that this loop acts on.
     async fn changed(&self, revision: u64, terminating: bool) {
-        let accounts = SERVICE_ACCOUNT.prefix(None);
         let namespaces = NAMESPACE.prefix(None);
         // Contents of every kind may be what a terminating namespace waits for.
         let Ok(mut watch) = self.registry.store().watch("", revision) else { return };
-        let concerns = |event: &store::Event| {
-            event.key.starts_with(&namespaces)
-                || event.new.is_none() && (terminating || event.key.starts_with(&accounts))
-        };
+        let concerns =
+            |event: &store::Event| event.key.starts_with(&namespaces) || event.new.is_none() && terminating;
         loop {
             match watch.next().await {
                 Ok(event) if concerns(&event) => break,
@@ -66,27 +62,9 @@ impl Namespaces {
             let namespace = item.object()?;
             if namespace.deletion_timestamp().is_some() {
                 terminating |= !self.empty(namespace.name()).await?;
-            } else {
-                self.ensure_account(namespace.name()).await?;
             }
         }
         Ok(terminating)
-    }
-
-    async fn ensure_account(&self, namespace: &str) -> Result<(), Status> {
-        if self.registry.item(SERVICE_ACCOUNT, namespace, "default").is_ok() {
-            return Ok(());
-        }
-        let account = Object::new(SERVICE_ACCOUNT, namespace, "default");
-        match self.registry.create(SERVICE_ACCOUNT, account, WriteOptions::default()).await {
-            // Made, or deleted, by somebody else in between.
-            Err(status)
-                if !matches!(status.reason, Reason::AlreadyExists | Reason::NotFound | Reason::Forbidden) =>
-            {
-                Err(status)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Deletes what is in a namespace, and the namespace once it is empty. True if it is gone.

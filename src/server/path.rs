@@ -29,6 +29,10 @@ pub enum Route<'a> {
     Group(Cow<'a, str>),
     /// `/api/v1`, `/apis/GROUP/VERSION`
     Resources { group: Cow<'a, str>, version: Cow<'a, str> },
+    /// `/openid/v1/jwks`
+    KeySet,
+    /// `/.well-known/openid-configuration`
+    IssuerDiscovery,
     /// `/openapi/v2`
     OpenApiTwo,
     /// `/openapi/v3`
@@ -81,6 +85,8 @@ impl<'a> Route<'a> {
                 if rest.is_empty() { Self::Group(group) } else { versioned(group, rest, kinds) }
             }
             "openapi" => openapi(rest),
+            "openid" if rest == ["v1", "jwks"] => Self::KeySet,
+            ".well-known" if rest == ["openid-configuration"] => Self::IssuerDiscovery,
             _ => Self::Unknown,
         }
     }

@@ -5,7 +5,7 @@
 
 mod account;
 mod delete;
-mod identity;
+pub(super) mod identity;
 mod list;
 mod seed;
 #[cfg(test)]

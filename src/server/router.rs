@@ -56,9 +56,13 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
         Route::Unknown => Ok(paths(state.registry.kinds(), parts.uri.path() == "/")),
         _ if !reading => Err(Status::method_not_allowed()),
         Route::Metrics => metrics::serve(state),
+        Route::KeySet => Ok(reply::full(StatusCode::OK, JWKS, state.accounts.key_set().to_string())),
+        Route::IssuerDiscovery => Ok(reply::value(&state.accounts.discovery(&peer.local.to_string()))),
         route => document(state.registry.kinds(), route, &parts.headers, peer),
     }
 }
+
+const JWKS: &str = "application/jwk-set+json";
 
 /// 404 in upstream's words, with what was asked for: commands that need several kinds leave it out.
 fn not_there(path: &str) -> Status {
@@ -166,8 +170,18 @@ fn paths(kinds: &Catalogue, root: bool) -> Reply {
             }
         }
     }
-    let others =
-        ["/cacerts", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+    let others = [
+        "/.well-known/openid-configuration",
+        "/cacerts",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ];
     paths.extend(others.map(str::to_owned));
     let code = if root { StatusCode::OK } else { StatusCode::NOT_FOUND };
     reply::full(code, reply::JSON, json!({ "paths": paths }).to_string())

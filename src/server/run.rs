@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use smol::net::TcpListener;
 
+use super::accounts::{self, Accounts};
 use super::attempts::Attempts;
 use super::authorize::{Access, roles};
 use super::links::{self, Links};
@@ -70,6 +71,8 @@ pub async fn run(
     admission::seed(&registry).await.map_err(|source| Error::Seed { source })?;
     let registry = Arc::new(registry);
     roles::ensure(&registry).await.map_err(|source| Error::Seed { source })?;
+    let accounts = Accounts::open(&trust, registry.clone(), &config.cluster_domain);
+    let accounts = Arc::new(accounts.map_err(|source| Error::Accounts { source })?);
     let secret =
         auth::open_or_create(&trust.join("admin-token")).map_err(|source| Error::Admin { source })?;
     let url = kubeconfig::server_url(&config, address.port());
@@ -81,7 +84,8 @@ pub async fn run(
         cluster_dns: config.cluster_dns.map(|address| address.to_string()).unwrap_or_default(),
         cluster_domain: config.cluster_domain.clone(),
     };
-    let links = Links::new(options, registry.clone(), store, tokens.clone(), executor.clone());
+    let links =
+        Links::new(options, registry.clone(), store, tokens.clone(), accounts.clone(), executor.clone());
     let (open, closing) = smol::channel::bounded(1);
     let state = Arc::new(State {
         executor: executor.clone(),
@@ -90,6 +94,7 @@ pub async fn run(
         tokens: tokens.clone(),
         admin: auth::Admin::new(&secret),
         access: Access::new(registry.clone()),
+        accounts: accounts.clone(),
         attempts: Attempts::default(),
         certificate_pem: authority.certificate_pem().to_owned(),
         watchers: watch::Watchers::default(),
@@ -105,6 +110,7 @@ pub async fn run(
         namespaces::run(registry.clone(), &executor),
         orphans::run(registry.clone(), &executor),
         roles::run(registry.clone(), &executor),
+        accounts::run(accounts, authority.certificate_pem().to_owned(), &executor),
         claims::run(registry.clone(), links.clone(), &executor),
         admission::run(registry.clone(), &executor),
         services::run(registry.clone(), services::advertised(&config, address.port()), &executor),

@@ -11,6 +11,7 @@ fn of(container: Value) -> Result<Vec<(String, String)>, String> {
     let facts = Facts {
         pod_ips: &[],
         host_ips: &[],
+        server: "",
         configs: &Configs::new("/nonexistent".into()),
         allocatable: Resources { cpu_millis: 4000, memory: 1 << 30, disk: 1 << 33 },
     };

@@ -42,8 +42,13 @@ fn made_in(
     };
     let ips: [IpAddr; 1] = ["10.42.0.5".parse().unwrap()];
     let configs = Configs::new("/nonexistent".into());
-    let facts =
-        env::Facts { pod_ips: &ips, host_ips: &[], configs: &configs, allocatable: machine.allocatable };
+    let facts = env::Facts {
+        pod_ips: &ips,
+        host_ips: &[],
+        server: "",
+        configs: &configs,
+        allocatable: machine.allocatable,
+    };
     let container = &pod.array_at("/spec/containers")[0];
     let env = env::env(&pod, container, &facts).unwrap();
     let spec = spec(&Inputs {

@@ -29,6 +29,8 @@ pub enum Problem {
     },
     /// A file's path that leaves the volume.
     Path(String),
+    /// Why there is none.
+    Token(String),
     /// Of the downward API: what is not known.
     Field(String),
     HostPath {
@@ -114,6 +116,7 @@ impl fmt::Display for Problem {
                     "invalid path \"{path}\": it must be relative, and no part of it may be or start with \"..\""
                 )
             }
+            Problem::Token(why) => write!(f, "failed to fetch token: {why}"),
             Problem::Field(field) => write!(f, "{field}"),
             Problem::HostPath { path, expected } => {
                 write!(f, "hostPath type check failed: {path} is not a {expected}")

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use data_encoding::BASE64;
 use serde_json::Value;
 
+use super::tokens::Tokens;
 use super::{Problem, downward, list, text};
 use crate::agent::configs::{Configs, Kind};
 use crate::agent::node::Resources;
@@ -30,14 +31,22 @@ pub fn keeps_in_memory(volume: &Value) -> Option<bool> {
     ["secret", "downwardAPI", "projected"].into_iter().any(has).then_some(true)
 }
 
+/// Where the files come from.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    pub configs: &'a Configs,
+    pub tokens: &'a Tokens,
+    pub allocatable: &'a Resources,
+}
+
 /// The files as they are to be now.
 pub fn payload(
     pod: &Object,
     volume: &Value,
-    configs: &Configs,
-    allocatable: &Resources,
+    sources: Sources<'_>,
+    fs_group: Option<u32>,
 ) -> Result<Payload, Problem> {
-    let mut maker = Maker { pod, configs, allocatable, mode: DEFAULT_MODE, files: Payload::new() };
+    let mut maker = Maker { pod, sources, fs_group, mode: DEFAULT_MODE, files: Payload::new() };
     for kind in ["configMap", "secret", "downwardAPI", "projected"] {
         let Some(source) = volume.get(kind).filter(|source| !source.is_null()) else { continue };
         maker.mode = mode(source, "defaultMode").unwrap_or(DEFAULT_MODE);
@@ -53,8 +62,8 @@ pub fn payload(
 
 struct Maker<'a> {
     pod: &'a Object,
-    configs: &'a Configs,
-    allocatable: &'a Resources,
+    sources: Sources<'a>,
+    fs_group: Option<u32>,
     /// Of files that have none of their own.
     mode: u32,
     files: Payload,
@@ -68,6 +77,7 @@ impl Maker<'_> {
                 "configMap" => self.object(Kind::ConfigMap, text(source, "name"), source)?,
                 "secret" => self.object(Kind::Secret, text(source, "name"), source)?,
                 "downwardAPI" => self.downward(source)?,
+                "serviceAccountToken" => self.token(source)?,
                 other => return Err(Problem::Unsupported(format!("projected.{other}"))),
             }
         }
@@ -77,7 +87,7 @@ impl Maker<'_> {
     /// The keys of a ConfigMap or Secret: all of them, or those that are listed.
     fn object(&mut self, kind: Kind, name: &str, source: &Value) -> Result<(), Problem> {
         let is_optional = source.get("optional") == Some(&Value::Bool(true));
-        let Some(object) = self.configs.get(kind, self.pod.namespace(), name) else {
+        let Some(object) = self.sources.configs.get(kind, self.pod.namespace(), name) else {
             if is_optional {
                 return Ok(());
             }
@@ -102,9 +112,18 @@ impl Maker<'_> {
         Ok(())
     }
 
+    fn token(&mut self, source: &Value) -> Result<(), Problem> {
+        let seconds = source.get("expirationSeconds").and_then(Value::as_u64).unwrap_or(3600);
+        let token = self.sources.tokens.get(self.pod, text(source, "audience"), seconds);
+        let token = token.map_err(Problem::Token)?;
+        // For the pod's group alone if it has one, as the kubelet does.
+        let mode = self.fs_group.map(|_| 0o600);
+        self.add(text(source, "path"), token.into_bytes(), mode)
+    }
+
     fn downward(&mut self, source: &Value) -> Result<(), Problem> {
         for item in list(source, "items") {
-            let data = downward::value(self.pod, item, self.allocatable).map_err(Problem::Field)?;
+            let data = downward::value(self.pod, item, self.sources.allocatable).map_err(Problem::Field)?;
             self.add(text(item, "path"), data.into_bytes(), mode(item, "mode"))?;
         }
         Ok(())
@@ -167,12 +186,13 @@ mod tests {
         block_on(configs.apply(pending));
         let pod = json!({"metadata": {"namespace": "default", "name": "web", "labels": {"app": "x"}}});
         let pod = Object::from_value(pod).unwrap();
+        let (tokens, allocatable) = (Tokens::default(), Resources::default());
+        let sources = Sources { configs: &configs, tokens: &tokens, allocatable: &allocatable };
         let files = |volume: Value| {
             let shown = |(path, file): (String, File)| {
                 format!("{path}={}:{:o}", String::from_utf8_lossy(&file.data), file.mode)
             };
-            let files = payload(&pod, &volume, &configs, &Resources::default())
-                .map_err(|problem| problem.to_string());
+            let files = payload(&pod, &volume, sources, None).map_err(|problem| problem.to_string());
             files.map_or_else(
                 |error| error,
                 |files| files.into_iter().map(shown).collect::<Vec<_>>().join(" "),
@@ -213,7 +233,7 @@ mod tests {
             ),
             (
                 json!({"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}),
-                "midge does not support `projected.serviceAccountToken` yet",
+                "failed to fetch token: the server has not given it yet",
             ),
         ] {
             assert_eq!(files(volume.clone()), wanted, "{volume}");

@@ -19,6 +19,7 @@ impl Node {
             folder.join("pods"),
             folder.join("storage"),
             Evictions::new(Wake::default()),
+            Tokens::default(),
             Resources::default(),
         );
         Node { volumes, folder }

@@ -137,7 +137,12 @@ pub static SERVICE_ACCOUNT: &Kind = &Kind {
     singular: "serviceaccount",
     list_kind: "ServiceAccountList",
     short_names: &["sa"],
+    subresources: &[Subresource {
+        body: Some(("authentication.k8s.io", "v1")),
+        ..Subresource::new("token", "TokenRequest", &["create"])
+    }],
     columns: table::SERVICE_ACCOUNT,
+    strategy: &strategy::ServiceAccountStrategy,
     ..CORE
 };
 

@@ -51,9 +51,9 @@ pub(super) const POD_SPEC: &[Row] = &[
     ("activeDeadlineSeconds",         Acts),
     ("dnsPolicy",                     Acts),
     ("nodeSelector",                  Acts),
-    ("serviceAccountName",            Unless(no_token_is_due)),
-    ("serviceAccount",                Unless(no_token_is_due)),
-    ("automountServiceAccountToken",  Refused), // no token is mounted
+    ("serviceAccountName",            Acts),
+    ("serviceAccount",                Acts),
+    ("automountServiceAccountToken",  Acts),
     ("nodeName",                      Acts),
     ("hostNetwork",                   Acts),
     ("hostPID",                       Acts),
@@ -254,10 +254,4 @@ fn says_nothing(value: &Value) -> bool {
         Value::Array(items) => items.is_empty(),
         Value::Object(map) => map.is_empty(),
     }
-}
-
-/// A pod that runs as `default` gets no token, which is what the account could do: nothing. For another
-/// account it must say that it wants none.
-fn no_token_is_due(name: &Value, _: &Map<String, Value>, pod: &Object) -> bool {
-    name == "default" || pod.at("/spec/automountServiceAccountToken") == Some(&Value::Bool(false))
 }

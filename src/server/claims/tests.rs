@@ -1,4 +1,5 @@
 use super::*;
+use crate::server::accounts::Accounts;
 use crate::server::links::Options;
 use crate::server::registry::testing::{Cluster as Registered, node, pod};
 use crate::server::scheduler;
@@ -28,7 +29,8 @@ impl Harness {
             cluster_dns: String::new(),
             cluster_domain: String::new(),
         };
-        let links = Links::new(options, registry.clone(), store, tokens, executor.clone());
+        let accounts = Arc::new(Accounts::open(&folder, Arc::clone(&registry), "cluster.local").unwrap());
+        let links = Links::new(options, registry.clone(), store, tokens, accounts, executor.clone());
         let scheduler = scheduler::run(registry.clone(), &executor);
         let claims = Claims {
             registry,

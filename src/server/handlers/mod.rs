@@ -7,6 +7,7 @@ mod patch;
 mod pods;
 mod read;
 mod scale;
+mod token;
 mod write;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use hyper::{HeaderMap, Method};
 
 use super::State;
 use super::auth::User;
+use super::authorize::Attributes;
 use super::path::Target;
 use super::query::Query;
 use super::reply::Reply;
@@ -51,6 +53,20 @@ impl Call<'_> {
     /// Whether who asks may write `new` instead of `old`: roles and bindings that give no more than it has.
     pub fn check_escalation(&self, new: &Object, old: Option<&Object>) -> Result<(), Status> {
         self.state.access.check_escalation(self.user, self.target.kind, new, old)
+    }
+
+    /// Whether who asks may do this as well to what the path names.
+    pub fn authorize(&self, verb: &str) -> Result<(), Status> {
+        let kind = self.target.kind;
+        let wanted = Attributes {
+            verb,
+            group: kind.group,
+            resource: kind.plural,
+            namespace: self.namespace(),
+            name: self.name(),
+            ..Attributes::default()
+        };
+        self.state.access.authorize(self.user, &wanted)
     }
 
     /// Whether the kind has the verb, here.
@@ -92,6 +108,8 @@ pub async fn handle(
     match call.target.subresource {
         None | Some("status" | "ephemeralcontainers") => {}
         Some("scale") => return scale::handle(&call, &parts.method, body).await,
+        Some("token") if parts.method == Method::POST => return token::create(&call, body).await,
+        Some("token") => return Err(Status::method_not_allowed()),
         Some(subresource) => return pods::handle(&call, subresource, &parts.method, body).await,
     }
     // Objects of all namespaces are read, never written, at once.

@@ -140,6 +140,8 @@ impl<'c> Application<'c> {
         let (node, now) = (apply::root(kind, None), SystemTime::now());
         let mut applied = apply::apply(kind, node, live, &self.config, self.options.writer, self.force, now)?;
         let warnings = self.call.shape(&mut applied, Some(&self.text), self.validation)?;
+        let old = Some(live).filter(|live| !live.uid().is_empty());
+        self.call.check_escalation(&applied, old)?;
         Ok((applied, warnings))
     }
 
@@ -168,6 +170,7 @@ impl<'c> Application<'c> {
                 );
                 return Err(Status::conflict(kind, call.name(), &why));
             }
+            self.call.authorize("create")?;
             let (object, warnings) = self.over(&Object::new(kind, call.namespace(), call.name()))?;
             match registry.create(kind, object, options).await {
                 Ok(object) => return Ok(Applied { code: StatusCode::CREATED, object, warnings }),

@@ -16,6 +16,7 @@ use crate::api::{Object, Status};
 use crate::link::{
     Closed, Connection, Hello, PROTOCOL, PodRef, Received, ToAgent, ToServer, Welcome, close, works_with,
 };
+use crate::server::accounts::without_token;
 
 /// How long an agent may take for its Hello.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -36,6 +37,8 @@ pub(super) struct Session {
     pub(super) news: Arc<News>,
     pub(super) known: Known,
     pub(super) configs: Told,
+    /// The agent asks for the tokens that its pods mount.
+    pub(super) takes_tokens: bool,
     /// When the lease was renewed last.
     pub(super) renewed: Option<Instant>,
 }
@@ -134,6 +137,7 @@ impl Session {
     }
 
     async fn welcome(&mut self, hello: &Hello) -> Result<(), Closed> {
+        self.takes_tokens = hello.tokens == Some(true);
         let node = self.node().to_owned();
         let object = match self.links.ensure_node(&node, self.admitted.new_key.is_some()).await {
             Ok(Some(object)) => object,
@@ -187,7 +191,13 @@ impl Session {
             self.send_config(&reference).await?;
         }
         for message in messages {
-            self.send(message).await?;
+            match message {
+                ToAgent::Put(put, pod) if put.kind == "Pod" && !self.takes_tokens => {
+                    let pod = without_token(pod).unwrap_or_else(|| pod.clone());
+                    self.send(&ToAgent::Put(put.clone(), pod)).await?;
+                }
+                message => self.send(message).await?,
+            }
         }
         let known = &self.known;
         let left = self.configs.release(|reference| known.configs().any(|needed| needed == reference));
@@ -272,6 +282,10 @@ impl Session {
                 self.logged("store a pod's status", applied);
             }
             ToServer::PodGone(pod) => self.gone(&pod).await?,
+            ToServer::TokenAsk(ask) => {
+                let given = self.links.accounts.for_node(self.node(), &ask);
+                self.send(&ToAgent::Token(given)).await?;
+            }
             ToServer::Event(event) => {
                 let accepted = match Object::from_slice(&event) {
                     Ok(_) if event.len() > MAX_EVENT => Err(Status::request_entity_too_large(MAX_EVENT)),

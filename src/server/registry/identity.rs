@@ -17,7 +17,7 @@ fn random<const N: usize>() -> Result<[u8; N], Status> {
 }
 
 /// A random uid (RFC 9562, version 4).
-pub(super) fn uid() -> Result<String, Status> {
+pub fn uid() -> Result<String, Status> {
     let mut bytes: [u8; 16] = random()?;
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -26,7 +26,7 @@ pub(super) fn uid() -> Result<String, Status> {
 }
 
 /// `prefix`, shortened if need be, with a random suffix.
-pub(super) fn name(prefix: &str) -> Result<String, Status> {
+pub fn name(prefix: &str) -> Result<String, Status> {
     let mut length = prefix.len().min(LONGEST - SUFFIX);
     while !prefix.is_char_boundary(length) {
         length -= 1;

@@ -110,6 +110,10 @@ impl Registry {
             let cause = Cause::required("metadata.name", "name or generateName is required");
             return Err(Status::invalid(kind, "", vec![cause]));
         }
+        if kind == POD && options.subresource != Subresource::Internal {
+            self.admit_to_namespace(kind, &object)?;
+            Box::pin(self.give_account(&mut object)).await?;
+        }
         let _turn = self.turn(kind, object.namespace()).await;
         for _ in 0..ATTEMPTS {
             let mut object = object.clone();

@@ -99,9 +99,17 @@ pub(in crate::api::schema) const VOLUME_PROJECTION: &[Row] = &[
     ("secret",              In(SECRET_PROJECTION)),
     ("downwardAPI",         In(DOWNWARD_API_PROJECTION)),
     ("configMap",           In(CONFIG_MAP_PROJECTION)),
-    ("serviceAccountToken", Refused),
+    ("serviceAccountToken", In(TOKEN_PROJECTION)),
     ("clusterTrustBundle",  Refused),
     ("podCertificate",      Refused),
+];
+
+#[rustfmt::skip]
+pub(in crate::api::schema) const TOKEN_PROJECTION: &[Row] = &[
+    ("audience",          Acts),
+    ("expirationSeconds", Acts),
+    ("path",              Acts),
+    ("user",              Refused),
 ];
 
 #[rustfmt::skip]

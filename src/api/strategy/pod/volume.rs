@@ -112,9 +112,30 @@ fn projected(field: &str, source: &Value, causes: &mut Vec<Cause>) {
                     causes.push(Cause::required(format!("{field}.name"), ""));
                 }
                 "configMap" | "secret" | "downwardAPI" => files(&field, *kind == "downwardAPI", body, causes),
+                "serviceAccountToken" => token(&field, body, causes),
                 _ => {}
             }
         }
+    }
+}
+
+fn token(field: &str, source: &Value, causes: &mut Vec<Cause>) {
+    let seconds = source.get("expirationSeconds").and_then(Value::as_i64).unwrap_or(3600);
+    let wrong = match seconds {
+        ..600 => Some("may not specify a duration less than 10 minutes"),
+        4_294_967_297.. => Some("may not specify a duration larger than 2^32 seconds"),
+        _ => None,
+    };
+    if let Some(detail) = wrong {
+        causes.push(Cause::invalid(format!("{field}.expirationSeconds"), seconds, detail));
+    }
+    let (path, path_field) = (text(source, "path"), format!("{field}.path"));
+    if path.is_empty() {
+        causes.push(Cause::required(path_field.as_str(), ""));
+    }
+    relative(&path_field, path, causes);
+    if path.starts_with("..") && !path.split('/').any(|part| part == "..") {
+        causes.push(Cause::invalid(path_field, path, "must not start with '..'"));
     }
 }
 
