@@ -12,6 +12,7 @@ use super::Kind;
 use super::kinds::Catalogue;
 use super::schema::table::{self, Type};
 
+mod defined;
 mod paths;
 mod schemas;
 mod v2;
@@ -19,6 +20,7 @@ mod v2;
 #[cfg(test)]
 mod tests;
 
+pub use defined::document as defined;
 pub use v2::{V2_CONTENT_TYPE, document_v2};
 
 /// A chunk is sent once it is this long, in bytes: small enough to stay out of an idle server's memory.

@@ -5,6 +5,8 @@ use serde_json::Value;
 use super::{Cause, Kind, Object};
 
 mod config;
+mod custom;
+mod definition;
 mod metadata;
 mod namespace;
 mod node;
@@ -12,6 +14,8 @@ mod pod;
 mod storage;
 
 pub use config::{ConfigMapStrategy, SecretStrategy};
+pub use custom::CustomStrategy;
+pub use definition::{CLEANUP, DefinitionStrategy, mark_definition, set_condition};
 pub use metadata::carry as carry_metadata;
 pub use namespace::NamespaceStrategy;
 pub use node::{EventStrategy, LeaseStrategy, NodeStrategy};
@@ -40,6 +44,12 @@ pub trait Strategy: Sync {
     /// The kind's own rules; metadata is checked by [`validate`]. `old` is there on an update.
     fn validate(&self, new: &Object, old: Option<&Object>) -> Vec<Cause> {
         let _ = (new, old);
+        Vec::new()
+    }
+
+    /// What a client that sends this is warned of.
+    fn warnings(&self, new: &Object) -> Vec<String> {
+        let _ = new;
         Vec::new()
     }
 }

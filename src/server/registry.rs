@@ -23,7 +23,7 @@ pub use write::{Change, Subresource, WriteOptions};
 
 use crate::api::kinds::Catalogue;
 use crate::api::selector::{FieldSelector, LabelSelector};
-use crate::api::{Kind, Object, Status};
+use crate::api::{Kind, Object, Status, schema};
 use crate::store::Store;
 
 /// Which objects a list or watch is about; the default is all.
@@ -60,7 +60,9 @@ impl Registry {
 
     /// The object as it is now. `namespace` is ignored for a kind without.
     pub fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Object, Status> {
-        self.item(kind, namespace, name)?.object()
+        let mut object = self.item(kind, namespace, name)?.object()?;
+        schema::convert(kind, &mut object);
+        Ok(object)
     }
 
     /// [`Registry::get`] without parsing.

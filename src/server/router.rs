@@ -14,7 +14,7 @@ use super::accept::{self, Shape};
 use super::auth::Verdict;
 use super::path::Route;
 use super::reply::{self, Reply};
-use super::{State, handlers, metrics, proxy, render, token_api};
+use super::{State, definitions, handlers, metrics, proxy, render, token_api};
 use crate::api::kinds::Catalogue;
 use crate::api::{Status, discovery, openapi};
 use crate::http::body;
@@ -54,6 +54,15 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
         Route::Unknown => Ok(paths(state.registry.kinds(), parts.uri.path() == "/")),
         _ if !reading => Err(Status::method_not_allowed()),
         Route::Metrics => metrics::serve(state),
+        Route::OpenApi { group, version } if group.contains('.') => {
+            render::shape(&parts.headers, accept::PLAIN)?;
+            match definitions::document(&state.registry, &group, &version) {
+                Some(text) => Ok(reply::json(text)),
+                None => {
+                    document(state.registry.kinds(), Route::OpenApi { group, version }, &parts.headers, peer)
+                }
+            }
+        }
         route => document(state.registry.kinds(), route, &parts.headers, peer),
     }
 }

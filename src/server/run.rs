@@ -13,7 +13,8 @@ use super::links::{self, Links};
 use super::registry::Registry;
 use super::tokens::Tokens;
 use super::{
-    Config, Error, State, auth, claims, events, kubeconfig, namespaces, orphans, router, scheduler, watch,
+    Config, Error, State, auth, claims, definitions, events, kubeconfig, namespaces, orphans, router,
+    scheduler, watch,
 };
 use crate::Executor;
 use crate::http::server::{Limits, Peer, serve};
@@ -65,6 +66,8 @@ pub async fn run(
     let tokens = Arc::new(tokens.map_err(|source| Error::Tokens { source })?);
     let registry = Registry::open(store.clone()).await.map_err(|source| Error::Seed { source })?;
     let registry = Arc::new(registry);
+    let definitions = definitions::Loop::open(registry.clone(), executor.clone());
+    let definitions = definitions.await.map_err(|source| Error::Seed { source })?;
     let secret =
         auth::open_or_create(&trust.join("admin-token")).map_err(|source| Error::Admin { source })?;
     let url = kubeconfig::server_url(&config, address.port());
@@ -98,6 +101,7 @@ pub async fn run(
         namespaces::run(registry.clone(), &executor),
         orphans::run(registry.clone(), &executor),
         claims::run(registry.clone(), links.clone(), &executor),
+        definitions.run(),
         events::expire(registry, &executor),
     ];
     // Boxed: an idle connection then holds a pointer, not the largest handler's future.

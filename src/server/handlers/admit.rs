@@ -88,7 +88,9 @@ impl Call<'_> {
             return Err(status);
         }
         schema::prune(kind, object);
-        Ok(problems.warnings(validation))
+        let mut warnings = problems.warnings(validation);
+        warnings.extend(kind.strategy.warnings(object));
+        Ok(warnings)
     }
 }
 

@@ -15,11 +15,11 @@ use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method};
 
-use super::State;
 use super::path::Target;
 use super::query::Query;
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::top;
+use super::{State, definitions};
 use crate::api::kinds::COMPUTED;
 use crate::api::status::Status;
 
@@ -60,7 +60,24 @@ impl Call<'_> {
 }
 
 /// Answers a request for objects.
+///
+/// # Errors
+/// What keeps it from being answered.
 pub async fn handle(
+    state: &Arc<State>,
+    parts: &Parts,
+    target: Target<'_>,
+    body: Incoming,
+) -> Result<Reply, Status> {
+    let warning = target.kind.definition.and_then(|definition| definition.now().warning.clone());
+    let mut reply = dispatch(state, parts, target, body).await?;
+    if let Some(warning) = warning {
+        reply::warn(&mut reply, &warning);
+    }
+    Ok(reply)
+}
+
+async fn dispatch(
     state: &Arc<State>,
     parts: &Parts,
     target: Target<'_>,
@@ -79,6 +96,9 @@ pub async fn handle(
     }
     match call.target.subresource {
         None | Some("status" | "ephemeralcontainers") => {}
+        Some("scale") if call.target.kind.definition.is_some() => {
+            return definitions::scale(&call, &parts.method, body).await;
+        }
         Some(subresource) => return pods::handle(&call, subresource, &parts.method, body).await,
     }
     // Objects of all namespaces are read, never written, at once.

@@ -49,6 +49,12 @@ pub async fn patch(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let options = call.write_options()?;
     let validation = call.field_validation()?;
     let format = format(&body::media_type(call.headers))?;
+    if matches!(format, Format::Strategic) && kind.definition.is_some() {
+        return Err(Status::unsupported_media_type(&[
+            "application/json-patch+json",
+            "application/merge-patch+json",
+        ]));
+    }
     let text = body::bytes(body).await?;
     let change: Value = serde_json::from_slice(&text)
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
