@@ -140,9 +140,31 @@ impl Node {
 
     /// The schema of a member, be it named or additional. None: nothing is said of it.
     pub fn member(&self, name: &str) -> Option<&Node> {
+        self.property(name).or(self.additional())
+    }
+
+    /// The schema of a member that it names.
+    pub fn property(&self, name: &str) -> Option<&Node> {
         let found = self.properties.binary_search_by(|row| row.0.as_ref().cmp(name)).ok();
-        let named = found.and_then(|index| self.properties.get(index)).map(|row| &row.1);
-        named.or(self.additional.as_deref())
+        found.and_then(|index| self.properties.get(index)).map(|row| &row.1)
+    }
+
+    /// The schema of all other members.
+    pub fn additional(&self) -> Option<&Node> {
+        self.additional.as_deref()
+    }
+
+    pub fn of(&self) -> Option<Of> {
+        self.of
+    }
+
+    pub fn default(&self) -> Option<&Value> {
+        self.default.as_deref()
+    }
+
+    /// Whether it takes members of which it says nothing.
+    pub fn is_open(&self) -> bool {
+        self.preserves || self.embedded
     }
 
     /// The schema of a list's items.

@@ -26,6 +26,8 @@ pub enum CauseReason {
     TooLong,
     TooMany,
     TypeInvalid,
+    /// Another writer owns the field.
+    FieldManagerConflict,
     /// A cause that is about no field; it has no word of its own on the wire.
     Other,
 }
@@ -40,6 +42,7 @@ const CAUSES: &[(CauseReason, &str)] = &[
     (CauseReason::TooLong, "FieldValueTooLong"),
     (CauseReason::TooMany, "FieldValueTooMany"),
     (CauseReason::TypeInvalid, "FieldValueTypeInvalid"),
+    (CauseReason::FieldManagerConflict, "FieldManagerConflict"),
     (CauseReason::Other, ""),
 ];
 
