@@ -21,7 +21,7 @@ pub use access::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};
 pub use catalogue::Catalogue;
 pub use core::{CONFIG_MAP, EVENT, LEASE, NAMESPACE, NODE, POD, SECRET, SERVICE_ACCOUNT};
 pub use definitions::{
-    CUSTOM_RESOURCE_DEFINITION, Defined, Definition, Definitions, Scale, condition, version_order,
+    CUSTOM_RESOURCE_DEFINITION, Defined, Definition, Definitions, condition, version_order,
 };
 pub use metrics::{NODE_METRICS, POD_METRICS};
 pub use network::{ENDPOINT_SLICE, ENDPOINTS, INGRESS, INGRESS_CLASS, NETWORK_POLICY, SERVICE};
@@ -29,7 +29,7 @@ pub use policy::{LIMIT_RANGE, PRIORITY_CLASS, RESOURCE_QUOTA, RUNTIME_CLASS};
 pub use storage::{PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS};
 pub use workloads::{
     CONTROLLER_REVISION, CRON_JOB, DAEMON_SET, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, JOB,
-    POD_DISRUPTION_BUDGET, POD_TEMPLATE, REPLICA_SET, REPLICATION_CONTROLLER, STATEFUL_SET,
+    POD_DISRUPTION_BUDGET, POD_TEMPLATE, REPLICA_SET, REPLICATION_CONTROLLER, SCALE, STATEFUL_SET,
 };
 
 /// One kind.
@@ -54,6 +54,18 @@ pub struct Kind {
     pub strategy: &'static dyn Strategy,
     /// Of a kind that users defined.
     pub definition: Option<&'static Definition>,
+    /// Where its replicas are, for the subresource `scale`.
+    pub scale: Option<&'static Scale>,
+    /// Stored, but no controller of this release acts on it: whoever writes one is warned.
+    pub is_inert: bool,
+}
+
+/// Pointers to what a Scale shows of an object.
+pub struct Scale {
+    pub replicas: &'static str,
+    pub status_replicas: &'static str,
+    /// To a LabelSelector, a map of labels or a selector's text; "" for none.
+    pub selector: &'static str,
 }
 
 /// `status`, `log` and the like, as discovery tells of them.
@@ -200,6 +212,8 @@ const CORE: Kind = Kind {
     label_names: false,
     strategy: &PlainStrategy,
     definition: None,
+    scale: None,
+    is_inert: false,
 };
 
 #[cfg(test)]

@@ -6,8 +6,10 @@ use serde_json::{Map, Value};
 
 use super::{Kind, Object, Status};
 
+mod format;
 mod label;
 
+pub use format::{format, format_labels};
 pub use label::LabelSelector;
 
 /// A parsed field selector for one kind; the empty one matches everything.

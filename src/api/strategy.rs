@@ -12,6 +12,7 @@ mod namespace;
 mod node;
 mod pod;
 mod storage;
+pub mod workloads;
 
 pub use config::{ConfigMapStrategy, SecretStrategy};
 pub use custom::CustomStrategy;

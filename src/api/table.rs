@@ -12,6 +12,7 @@ mod metrics;
 mod node;
 mod pod;
 mod storage;
+mod workloads;
 
 pub use columns::{CONFIG_MAP, EVENT, LEASE, NAME_AND_AGE, NAMESPACE, SECRET, SERVICE_ACCOUNT};
 pub use defined::{column, name};
@@ -19,6 +20,10 @@ pub use metrics::METRICS;
 pub use node::NODE;
 pub use pod::POD;
 pub use storage::{PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS};
+pub use workloads::{
+    CONTROLLER_REVISION, CRON_JOB, DAEMON_SET, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, JOB,
+    POD_DISRUPTION_BUDGET, POD_TEMPLATE, REPLICA_SET, REPLICATION_CONTROLLER, STATEFUL_SET,
+};
 
 /// One column. Priority 0 is always printed, 1 with `-o wide`.
 pub struct Column {

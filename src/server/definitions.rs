@@ -4,7 +4,6 @@
 mod cleanup;
 mod names;
 mod openapi;
-mod scale;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +12,6 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 pub use openapi::document;
-pub use scale::handle as scale;
 
 use crate::Executor;
 use crate::api::kinds::{CUSTOM_RESOURCE_DEFINITION, Definitions, Kind, condition, version_order};

@@ -146,12 +146,16 @@ fn a_defined_kind_is_used_as_any_other() {
     assert_eq!(scale["status"], json!({"replicas": 3, "selector": "app=x"}));
     server.patch(&format!("{mine}/scale"), &json!({"spec": {"replicas": 11}})).is(422);
     assert!(server.kubectl("get ct mine").ok().contains("True"));
-    assert_eq!(server.patch(&mine, &json!({"status": {"replicas": 8}})).is(200).json()["status"]["replicas"], 3);
+    assert_eq!(
+        server.patch(&mine, &json!({"status": {"replicas": 8}})).is(200).json()["status"]["replicas"],
+        3
+    );
 
     // It is all still there after a restart, from the first request on.
     let server = server.restart();
     assert_eq!(server.get(&mine).is(200).json()["spec"]["replicas"], 4);
-    let conditions = server.get(&format!("{DEFINITIONS}/crontabs.stable.example.com")).json()["status"].clone();
+    let conditions =
+        server.get(&format!("{DEFINITIONS}/crontabs.stable.example.com")).json()["status"].clone();
     assert_eq!(conditions["acceptedNames"]["listKind"], "CronTabList");
     assert_eq!(conditions["storedVersions"], json!(["v1"]));
 
@@ -200,7 +204,8 @@ fn objects_are_held_against_their_schema() {
         "{}",
     );
     strategic.is(415);
-    let dry = server.post(&format!("{ALL}?dryRun=All"), &tab("dry", json!({"cronSpec": "* * * * *"}))).is(201);
+    let dry =
+        server.post(&format!("{ALL}?dryRun=All"), &tab("dry", json!({"cronSpec": "* * * * *"}))).is(201);
     assert_eq!(dry.json()["metadata"]["generation"], 1);
     server.get(&format!("{ALL}/dry")).is(404);
 }
@@ -226,7 +231,10 @@ fn definitions_are_checked_and_share_names_out() {
             "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required",
         ),
         (
-            |d| d["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({"type": "object", "properties": {"spec": {}}}),
+            |d| {
+                d["spec"]["versions"][0]["schema"]["openAPIV3Schema"] =
+                    json!({"type": "object", "properties": {"spec": {}}})
+            },
             "spec.versions[0].schema.openAPIV3Schema.properties[spec].type: Required value: must not be empty for specified object fields",
         ),
         (
@@ -248,7 +256,8 @@ fn definitions_are_checked_and_share_names_out() {
     let created = server.post(
         DEFINITIONS,
         &definition(|d| {
-            d["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = json!([{"rule": "true"}]);
+            d["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] =
+                json!([{"rule": "true"}]);
         }),
     );
     assert!(created.is(201).headers["warning"].to_str().unwrap().contains("x-kubernetes-validations"));
@@ -287,8 +296,10 @@ fn versions_show_the_same_objects() {
     let both = definition(|d| {
         let mut old = version("v1beta1", false, json!({"a": {"type": "string"}}));
         old["deprecated"] = true.into();
-        d["spec"]["versions"] =
-            json!([old, version("v1", true, json!({"a": {"type": "string"}, "b": {"type": "integer", "default": 5}}))]);
+        d["spec"]["versions"] = json!([
+            old,
+            version("v1", true, json!({"a": {"type": "string"}, "b": {"type": "integer", "default": 5}}))
+        ]);
     });
     server.post(DEFINITIONS, &both).is(201);
     until("it is served", || server.get("/apis/example.com/v1/gadgets").code == 200);
@@ -297,7 +308,10 @@ fn versions_show_the_same_objects() {
     let old = json!({"apiVersion": "example.com/v1beta1", "kind": "Gadget", "metadata": {"name": "g"}, "spec": {"a": "x"}});
     let created = server.post("/apis/example.com/v1beta1/gadgets", &old).is(201);
     let warning = created.headers["warning"].to_str().unwrap();
-    assert!(warning.contains("example.com/v1beta1 Gadget is deprecated; use example.com/v1 Gadget"), "{warning}");
+    assert!(
+        warning.contains("example.com/v1beta1 Gadget is deprecated; use example.com/v1 Gadget"),
+        "{warning}"
+    );
     assert_eq!(created.json()["spec"], json!({"a": "x"}));
     let new = server.get("/apis/example.com/v1/gadgets/g").is(200).json();
     assert_eq!((&new["apiVersion"], &new["spec"]), (&json!("example.com/v1"), &json!({"a": "x", "b": 5})));
@@ -311,6 +325,7 @@ fn versions_show_the_same_objects() {
     without["spec"]["versions"].as_array_mut().unwrap().remove(1);
     without["spec"]["versions"][0]["storage"] = true.into();
     let path = format!("{DEFINITIONS}/gadgets.example.com");
-    let refused = server.ask("PUT", &path, &[("content-type", "application/json")], without.to_string()).is(422);
+    let refused =
+        server.ask("PUT", &path, &[("content-type", "application/json")], without.to_string()).is(422);
     assert!(refused.message().contains("v1 was previously a storage version"), "{}", refused.message());
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::{Value, json};
 
-use super::{CORE, Kind, READ_WRITE, Subresource};
+use super::{CORE, Kind, READ_WRITE, Scale, Subresource};
 use crate::api::strategy::{CustomStrategy, DefinitionStrategy};
 use crate::api::structural::{Node, Path};
 use crate::api::table::{self, Column};
@@ -28,18 +28,9 @@ pub static CUSTOM_RESOURCE_DEFINITION: &Kind = &Kind {
 /// What a defined kind has beyond a row of the table. The row lives as long as the process and is shared by all
 /// definitions that say the same; what may change while it is served is [`Defined`].
 pub struct Definition {
-    /// Where the `scale` subresource finds its numbers.
-    pub scale: Option<Scale>,
     /// What field selectors may name: `spec.color`.
     pub selectable: &'static [&'static str],
     now: RwLock<Arc<Defined>>,
-}
-
-/// JSON pointers of a kind's replicas.
-pub struct Scale {
-    pub spec: String,
-    pub status: String,
-    pub selector: Option<String>,
 }
 
 /// What a definition says now.
@@ -152,8 +143,7 @@ fn make(definition: &Object, version: &Value, names: &Value) -> &'static Kind {
     }
     let selectable = version.get("selectableFields").and_then(Value::as_array).into_iter().flatten();
     let selectable = selectable.filter_map(|field| field.get("jsonPath")?.as_str()?.strip_prefix('.'));
-    let definition_row =
-        Definition { scale, selectable: Vec::leak(selectable.map(leak).collect()), now: RwLock::default() };
+    let own = Definition { selectable: Vec::leak(selectable.map(leak).collect()), now: RwLock::default() };
     Box::leak(Box::new(Kind {
         group: leak(definition.str_at("/spec/group")),
         version: leak(version.get("name").and_then(Value::as_str).unwrap_or("")),
@@ -171,7 +161,8 @@ fn make(definition: &Object, version: &Value, names: &Value) -> &'static Kind {
         } else {
             &CustomStrategy { has_status: false }
         },
-        definition: Some(Box::leak(Box::new(definition_row))),
+        scale,
+        definition: Some(Box::leak(Box::new(own))),
         ..CORE
     }))
 }
@@ -180,22 +171,20 @@ fn leak(text: &str) -> &'static str {
     Box::leak(Box::from(text))
 }
 
-fn scale(version: &Value) -> Option<Scale> {
+fn scale(version: &Value) -> Option<&'static Scale> {
     let scale = version.pointer("/subresources/scale").filter(|scale| !scale.is_null())?;
     let pointer = |key: &str| {
         let path = Path::parse(scale.get(key)?.as_str()?).ok()?;
-        Some(
-            path.fields()?
-                .iter()
-                .map(|field| format!("/{}", field.replace('~', "~0").replace('/', "~1")))
-                .collect(),
-        )
+        let steps = path.fields()?;
+        let pointer: String =
+            steps.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1"))).collect();
+        Some(leak(&pointer))
     };
-    Some(Scale {
-        spec: pointer("specReplicasPath")?,
-        status: pointer("statusReplicasPath")?,
-        selector: pointer("labelSelectorPath"),
-    })
+    Some(Box::leak(Box::new(Scale {
+        replicas: pointer("specReplicasPath")?,
+        status_replicas: pointer("statusReplicasPath")?,
+        selector: pointer("labelSelectorPath").unwrap_or(""),
+    })))
 }
 
 fn columns(version: &Value) -> &'static [Column] {

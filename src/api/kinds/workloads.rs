@@ -1,9 +1,27 @@
 //! Kinds that keep pods running.
 
-use super::{CORE, Kind, READ_WRITE, Subresource};
+use std::borrow::Cow;
+
+use super::{CORE, Field, Kind, READ_WRITE, Scale, Subresource};
+use crate::api::strategy::workloads as strategy;
+use crate::api::{Object, table};
+
+/// What the subresource `scale` reads and writes. It is made of other objects, and never stored.
+pub static SCALE: &Kind = &Kind {
+    kind: "Scale",
+    plural: "scales",
+    singular: "scale",
+    list_kind: "ScaleList",
+    version: "v1",
+    ..AUTOSCALING
+};
+
+/// Where all kinds of the table have it.
+static REPLICAS: &Scale =
+    &Scale { replicas: "/spec/replicas", status_replicas: "/status/replicas", selector: "/spec/selector" };
 
 /// The replicas of a kind that has some.
-const SCALE: Subresource =
+const SCALED: Subresource =
     Subresource { body: Some(("autoscaling", "v1")), ..Subresource::new("scale", "Scale", READ_WRITE) };
 
 const APPS: Kind = Kind { group: "apps", ..CORE };
@@ -19,6 +37,8 @@ pub static CONTROLLER_REVISION: &Kind = &Kind {
     plural: "controllerrevisions",
     singular: "controllerrevision",
     list_kind: "ControllerRevisionList",
+    columns: table::CONTROLLER_REVISION,
+    strategy: &strategy::CONTROLLER_REVISION,
     ..APPS
 };
 
@@ -30,6 +50,9 @@ pub static DAEMON_SET: &Kind = &Kind {
     short_names: &["ds"],
     categories: &["all"],
     subresources: &[Subresource::new("status", "DaemonSet", READ_WRITE)],
+    columns: table::DAEMON_SET,
+    strategy: &strategy::DAEMON_SET,
+    is_inert: true,
     ..APPS
 };
 
@@ -40,7 +63,11 @@ pub static DEPLOYMENT: &Kind = &Kind {
     list_kind: "DeploymentList",
     short_names: &["deploy"],
     categories: &["all"],
-    subresources: &[SCALE, Subresource::new("status", "Deployment", READ_WRITE)],
+    subresources: &[SCALED, Subresource::new("status", "Deployment", READ_WRITE)],
+    columns: table::DEPLOYMENT,
+    strategy: &strategy::DEPLOYMENT,
+    scale: Some(REPLICAS),
+    is_inert: true,
     ..APPS
 };
 
@@ -51,7 +78,11 @@ pub static REPLICA_SET: &Kind = &Kind {
     list_kind: "ReplicaSetList",
     short_names: &["rs"],
     categories: &["all"],
-    subresources: &[SCALE, Subresource::new("status", "ReplicaSet", READ_WRITE)],
+    subresources: &[SCALED, Subresource::new("status", "ReplicaSet", READ_WRITE)],
+    columns: table::REPLICA_SET,
+    strategy: &strategy::REPLICA_SET,
+    scale: Some(REPLICAS),
+    is_inert: true,
     ..APPS
 };
 
@@ -62,7 +93,11 @@ pub static STATEFUL_SET: &Kind = &Kind {
     list_kind: "StatefulSetList",
     short_names: &["sts"],
     categories: &["all"],
-    subresources: &[SCALE, Subresource::new("status", "StatefulSet", READ_WRITE)],
+    subresources: &[SCALED, Subresource::new("status", "StatefulSet", READ_WRITE)],
+    columns: table::STATEFUL_SET,
+    strategy: &strategy::STATEFUL_SET,
+    scale: Some(REPLICAS),
+    is_inert: true,
     ..APPS
 };
 
@@ -74,6 +109,9 @@ pub static CRON_JOB: &Kind = &Kind {
     short_names: &["cj"],
     categories: &["all"],
     subresources: &[Subresource::new("status", "CronJob", READ_WRITE)],
+    columns: table::CRON_JOB,
+    strategy: &strategy::CRON_JOB,
+    is_inert: true,
     ..BATCH
 };
 
@@ -84,6 +122,10 @@ pub static JOB: &Kind = &Kind {
     list_kind: "JobList",
     categories: &["all"],
     subresources: &[Subresource::new("status", "Job", READ_WRITE)],
+    columns: table::JOB,
+    fields: &[Field { label: "status.successful", value: |job| number(job, "/status/succeeded") }],
+    strategy: &strategy::JOB,
+    is_inert: true,
     ..BATCH
 };
 
@@ -95,6 +137,9 @@ pub static HORIZONTAL_POD_AUTOSCALER: &Kind = &Kind {
     short_names: &["hpa"],
     categories: &["all"],
     subresources: &[Subresource::new("status", "HorizontalPodAutoscaler", READ_WRITE)],
+    columns: table::HORIZONTAL_POD_AUTOSCALER,
+    strategy: &strategy::HORIZONTAL_POD_AUTOSCALER,
+    is_inert: true,
     ..AUTOSCALING
 };
 
@@ -105,6 +150,8 @@ pub static POD_DISRUPTION_BUDGET: &Kind = &Kind {
     list_kind: "PodDisruptionBudgetList",
     short_names: &["pdb"],
     subresources: &[Subresource::new("status", "PodDisruptionBudget", READ_WRITE)],
+    columns: table::POD_DISRUPTION_BUDGET,
+    strategy: &strategy::POD_DISRUPTION_BUDGET,
     ..POLICY
 };
 
@@ -113,6 +160,8 @@ pub static POD_TEMPLATE: &Kind = &Kind {
     plural: "podtemplates",
     singular: "podtemplate",
     list_kind: "PodTemplateList",
+    columns: table::POD_TEMPLATE,
+    strategy: &strategy::POD_TEMPLATE,
     ..CORE
 };
 
@@ -123,6 +172,15 @@ pub static REPLICATION_CONTROLLER: &Kind = &Kind {
     list_kind: "ReplicationControllerList",
     short_names: &["rc"],
     categories: &["all"],
-    subresources: &[SCALE, Subresource::new("status", "ReplicationController", READ_WRITE)],
+    subresources: &[SCALED, Subresource::new("status", "ReplicationController", READ_WRITE)],
+    columns: table::REPLICATION_CONTROLLER,
+    fields: &[Field { label: "status.replicas", value: |set| number(set, "/status/replicas") }],
+    strategy: &strategy::REPLICATION_CONTROLLER,
+    scale: Some(REPLICAS),
+    is_inert: true,
     ..CORE
 };
+
+fn number<'a>(object: &'a Object, pointer: &str) -> Cow<'a, str> {
+    object.i64_at(pointer).unwrap_or(0).to_string().into()
+}

@@ -15,7 +15,7 @@ pub fn validate(kind: &Kind, new: &Object, old: Option<&Object>) -> Vec<Cause> {
     let mut causes = Vec::new();
     name_and_namespace(kind, new, &mut causes);
     labels("metadata.labels", new.at("/metadata/labels"), &mut causes);
-    annotations(new, &mut causes);
+    annotations("metadata.annotations", new.at("/metadata/annotations"), &mut causes);
     owners(new, &mut causes);
     finalizers(new, &mut causes);
     if let Some(old) = old {
@@ -81,16 +81,17 @@ pub fn labels(field: &str, labels: Option<&Value>, causes: &mut Vec<Cause>) {
     }
 }
 
-fn annotations(new: &Object, causes: &mut Vec<Cause>) {
+/// A map of annotations anywhere: keys, and the size of it all.
+pub fn annotations(field: &str, annotations: Option<&Value>, causes: &mut Vec<Cause>) {
     let mut size = 0;
-    for (key, value) in new.annotations().into_iter().flatten() {
+    for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
         size += key.len() + value.as_str().map_or(0, str::len);
         if let Err(message) = names::is_label_key(&key.to_lowercase()) {
-            causes.push(Cause::invalid("metadata.annotations", key.as_str(), &message));
+            causes.push(Cause::invalid(field, key.as_str(), &message));
         }
     }
     if size > ANNOTATIONS_LIMIT {
-        causes.push(Cause::too_long("metadata.annotations", ANNOTATIONS_LIMIT));
+        causes.push(Cause::too_long(field, ANNOTATIONS_LIMIT));
     }
 }
 

@@ -10,11 +10,13 @@ mod defaults;
 mod ephemeral;
 mod probe;
 mod security;
+pub mod template;
 mod update;
 mod volume;
 
 pub use defaults::qos_class;
 pub use ephemeral::validate as ephemeral_containers;
+pub use update::same;
 
 /// The pod's rules: computed defaults, a spec that hardly changes, a status that only the node writes.
 pub struct PodStrategy;
@@ -39,11 +41,7 @@ impl Strategy for PodStrategy {
 
     fn validate(&self, new: &Object, old: Option<&Object>) -> Vec<Cause> {
         let mut causes = Vec::new();
-        spec(new, &mut causes);
-        volume::validate(new, &mut causes);
-        container::validate(new, &mut causes);
-        security::validate(new, &mut causes);
-        tolerations(new, &mut causes);
+        rules(new, &mut causes);
         match old {
             Some(old) => update::validate(new, old, &mut causes),
             None if !new.array_at("/spec/ephemeralContainers").is_empty() => {
@@ -53,6 +51,15 @@ impl Strategy for PodStrategy {
         }
         causes
     }
+}
+
+/// What holds for every specification of a pod, a template's as well.
+fn rules(pod: &Object, causes: &mut Vec<Cause>) {
+    spec(pod, causes);
+    volume::validate(pod, causes);
+    container::validate(pod, causes);
+    security::validate(pod, causes);
+    tolerations(pod, causes);
 }
 
 fn spec(pod: &Object, causes: &mut Vec<Cause>) {
@@ -166,16 +173,16 @@ fn tolerations(pod: &Object, causes: &mut Vec<Cause>) {
 }
 
 /// A member of a map as text; "" when absent.
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or("")
 }
 
 /// A member of a map as a list; empty when absent.
-fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+pub fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// Whether a member is there: null is not.
-fn has(value: &Value, key: &str) -> bool {
+pub fn has(value: &Value, key: &str) -> bool {
     value.get(key).is_some_and(|value| !value.is_null())
 }

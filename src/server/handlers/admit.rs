@@ -4,7 +4,7 @@ use hyper::header::USER_AGENT;
 
 use crate::api::apply::{Operation, Writer};
 use crate::api::schema::{self, FieldValidation};
-use crate::api::{Cause, Object, Status};
+use crate::api::{Cause, Kind, Object, Status};
 use crate::server::options::invalid;
 use crate::server::registry::{Subresource, WriteOptions};
 use crate::server::reply::{self, Reply};
@@ -68,7 +68,11 @@ impl Call<'_> {
     /// # Errors
     /// 400, as upstream words it.
     pub fn claim(&self, object: &mut Object) -> Result<(), Status> {
-        let kind = self.target.kind;
+        self.claim_as(self.target.kind, object)
+    }
+
+    /// The same for a subresource whose bodies are of another kind.
+    pub fn claim_as(&self, kind: &Kind, object: &mut Object) -> Result<(), Status> {
         let (api_version, expected) = (object.api_version().to_owned(), kind.api_version());
         if !api_version.is_empty() && api_version != expected {
             return Err(Status::bad_request(format!(
@@ -115,20 +119,39 @@ impl Call<'_> {
         text: Option<&[u8]>,
         validation: FieldValidation,
     ) -> Result<Vec<String>, Status> {
-        let kind = self.target.kind;
-        schema::default(kind, object);
-        let mut problems = schema::validate(kind, object);
-        if let Some(text) = text.filter(|_| validation != FieldValidation::Ignore) {
-            problems.duplicates = schema::duplicates(text);
+        let mut warnings = shape(self.target.kind, object, text, validation)?;
+        if self.target.subresource.is_none() {
+            warnings.extend(inert(self.target.kind));
+            warnings.extend(self.target.kind.strategy.warnings(object));
         }
-        if let Some(status) = problems.rejection(kind, object.name(), validation) {
-            return Err(status);
-        }
-        schema::prune(kind, object);
-        let mut warnings = problems.warnings(validation);
-        warnings.extend(kind.strategy.warnings(object));
         Ok(warnings)
     }
+}
+
+/// [`Call::shape`] of an object of a given kind.
+pub fn shape(
+    kind: &Kind,
+    object: &mut Object,
+    text: Option<&[u8]>,
+    validation: FieldValidation,
+) -> Result<Vec<String>, Status> {
+    schema::default(kind, object);
+    let mut problems = schema::validate(kind, object);
+    if let Some(text) = text.filter(|_| validation != FieldValidation::Ignore) {
+        problems.duplicates = schema::duplicates(text);
+    }
+    if let Some(status) = problems.rejection(kind, object.name(), validation) {
+        return Err(status);
+    }
+    schema::prune(kind, object);
+    Ok(problems.warnings(validation))
+}
+
+/// A warning for who writes what nothing acts on.
+pub fn inert(kind: &Kind) -> Option<String> {
+    let (version, plural) = (crate::VERSION, kind.plural);
+    kind.is_inert
+        .then(|| format!("midge {version} stores {plural}, but has no controller that acts on them yet"))
 }
 
 /// `dryRun=All`, or nothing.

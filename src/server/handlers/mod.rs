@@ -6,6 +6,7 @@ mod delete;
 mod patch;
 mod pods;
 mod read;
+mod scale;
 mod write;
 
 use std::sync::Arc;
@@ -15,11 +16,11 @@ use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method};
 
+use super::State;
 use super::path::Target;
 use super::query::Query;
 use super::reply::{self, Reply};
 use super::top;
-use super::{State, definitions};
 use crate::api::kinds::COMPUTED;
 use crate::api::status::Status;
 
@@ -96,9 +97,7 @@ async fn dispatch(
     }
     match call.target.subresource {
         None | Some("status" | "ephemeralcontainers") => {}
-        Some("scale") if call.target.kind.definition.is_some() => {
-            return definitions::scale(&call, &parts.method, body).await;
-        }
+        Some("scale") => return scale::handle(&call, &parts.method, body).await,
         Some(subresource) => return pods::handle(&call, subresource, &parts.method, body).await,
     }
     // Objects of all namespaces are read, never written, at once.

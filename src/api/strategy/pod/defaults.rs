@@ -5,18 +5,32 @@ use serde_json::{Map, Value};
 use super::list;
 use crate::api::{Object, quantity::Quantity};
 
-/// Sets what follows from other fields and is absent: the pull policy from the image's tag, requests
-/// from limits, host ports from container ports in the host's network, `emptyDir` for a volume of no type.
+/// Sets what follows from other fields and is absent: what [`of_template`] does, requests from limits.
+/// Upstream leaves the latter, and enableServiceLinks, to the pods that a template makes.
 pub fn apply(pod: &mut Object) {
+    of_template(pod);
+    if pod.at("/spec/enableServiceLinks").is_none() {
+        pod.set("/spec/enableServiceLinks", true);
+    }
+    for containers in CONTAINERS {
+        let Some(Value::Array(containers)) = pod.at_mut(containers) else { continue };
+        containers.iter_mut().filter_map(Value::as_object_mut).for_each(requests);
+    }
+}
+
+const CONTAINERS: [&str; 3] = ["/spec/initContainers", "/spec/containers", "/spec/ephemeralContainers"];
+
+/// The pull policy from the image's tag, host ports from container ports in the host's network, `emptyDir`
+/// for a volume of no type.
+pub fn of_template(pod: &mut Object) {
     if let Some(Value::Array(volumes)) = pod.at_mut("/spec/volumes") {
         volumes.iter_mut().filter_map(Value::as_object_mut).for_each(volume_type);
     }
     let host_network = pod.bool_at("/spec/hostNetwork");
-    for containers in ["/spec/initContainers", "/spec/containers", "/spec/ephemeralContainers"] {
+    for containers in CONTAINERS {
         let Some(Value::Array(containers)) = pod.at_mut(containers) else { continue };
         for container in containers.iter_mut().filter_map(Value::as_object_mut) {
             pull_policy(container);
-            requests(container);
             if host_network {
                 host_ports(container);
             }

@@ -78,7 +78,7 @@ fn tolerations(new: &Object, old: &Object, causes: &mut Vec<Cause>) {
 }
 
 /// Equal as Go sees it: null, absent and empty are one.
-fn same(one: &Value, other: &Value) -> bool {
+pub fn same(one: &Value, other: &Value) -> bool {
     let mut changed = Vec::new();
     differences("", one, other, &mut changed);
     changed.is_empty()
