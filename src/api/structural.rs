@@ -11,6 +11,7 @@ mod path;
 mod prune;
 mod rules;
 mod validate;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -158,7 +159,7 @@ impl Node {
         self.of
     }
 
-    pub fn default(&self) -> Option<&Value> {
+    pub fn default_value(&self) -> Option<&Value> {
         self.default.as_deref()
     }
 

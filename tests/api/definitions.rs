@@ -329,3 +329,41 @@ fn versions_show_the_same_objects() {
         server.ask("PUT", &path, &[("content-type", "application/json")], without.to_string()).is(422);
     assert!(refused.message().contains("v1 was previously a storage version"), "{}", refused.message());
 }
+
+#[test]
+fn server_side_apply_merges_lists_by_the_keys_of_the_schema() {
+    let server = Server::start();
+    let keyed = definition(|d| {
+        d["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({"type": "object", "properties": {"spec": {
+        "type": "object", "properties": {
+            "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+                "items": {"type": "object", "required": ["name"],
+                    "properties": {"name": {"type": "string"}, "port": {"type": "integer"}}}},
+            "words": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+            "whole": {"type": "array", "items": {"type": "string"}}
+        }}}});
+    });
+    server.post(DEFINITIONS, &keyed).is(201);
+    until("it is served", || server.get("/apis/example.com/v1/gadgets").code == 200);
+    let apply = |manager: &str, spec: Value| {
+        let body = json!({"apiVersion": "example.com/v1", "kind": "Gadget", "metadata": {"name": "g"}, "spec": spec});
+        let path = format!("/apis/example.com/v1/gadgets/g?fieldManager={manager}");
+        let headers = [("content-type", "application/apply-patch+yaml")];
+        server.ask("PATCH", &path, &headers, body.to_string())
+    };
+    apply("one", json!({"ports": [{"name": "a", "port": 1}], "words": ["x"], "whole": ["1"]})).is(201);
+    let both = apply("two", json!({"ports": [{"name": "b", "port": 2}], "words": ["y"]})).is(200).json();
+    assert_eq!(
+        both["spec"],
+        json!({"ports": [{"name": "a", "port": 1}, {"name": "b", "port": 2}], "words": ["x", "y"], "whole": ["1"]})
+    );
+    let conflict =
+        apply("two", json!({"ports": [{"name": "a", "port": 3}], "whole": ["2"]})).is(409).message();
+    assert!(conflict.contains("conflicts with \"one\""), "{conflict}");
+    assert!(
+        conflict.contains(".spec.ports[name=\"a\"].port") && conflict.contains(".spec.whole"),
+        "{conflict}"
+    );
+    let left = apply("two", json!({"words": ["y"]})).is(200).json();
+    assert_eq!(left["spec"]["ports"], json!([{"name": "a", "port": 1}]));
+}

@@ -114,7 +114,7 @@ impl<'a> Node<'a> {
     pub fn default(self) -> Option<Value> {
         match self {
             Node::Field(field) => field.default().and_then(|default| serde_json::from_str(default.json).ok()),
-            Node::Structural(schema) => schema.default().cloned(),
+            Node::Structural(schema) => schema.default_value().cloned(),
             _ => None,
         }
     }

@@ -252,3 +252,43 @@ pub fn condition<'o>(definition: &'o Object, of: &str) -> Option<&'o str> {
     let found = conditions.find(|condition| condition.get("type").and_then(Value::as_str) == Some(of))?;
     found.get("status").and_then(Value::as_str)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_in_the_order_of_preference() {
+        let mut names =
+            ["v1beta2", "foo1", "v10", "v1alpha1", "v11beta2", "v2", "v01", "v3beta1", "v12alpha1"];
+        names.sort_by_key(|name| version_order(name));
+        assert_eq!(
+            names,
+            ["v10", "v2", "v11beta2", "v3beta1", "v1beta2", "v12alpha1", "v1alpha1", "foo1", "v01"]
+        );
+    }
+
+    #[test]
+    fn rows_are_shared_and_bounded() {
+        let definition = |plural: &str, note: &str| {
+            let names = json!({"plural": plural, "singular": "a", "kind": "A", "listKind": "AList"});
+            let schema = json!({"type": "object", "description": note});
+            let versions = json!([{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]);
+            let spec =
+                json!({"group": "example.com", "scope": "Cluster", "names": names, "versions": versions});
+            (Object::from_value(json!({"spec": spec})).unwrap(), names)
+        };
+        let mut rows = Definitions::default();
+        let mut kinds = |plural: &str, note: &str| {
+            let (definition, names) = definition(plural, note);
+            rows.kinds(&definition, &names)
+        };
+        let first = kinds("as", "one").unwrap()[0];
+        assert!(std::ptr::eq(first, kinds("as", "two").unwrap()[0]), "a schema is no part of the row");
+        assert!(!std::ptr::eq(first, kinds("bs", "one").unwrap()[0]));
+        let long = "x".repeat(100_000);
+        let made = (0..100).take_while(|number| kinds(&format!("{long}{number}"), "").is_some()).count();
+        assert!((5..50).contains(&made), "{made}");
+        assert!(kinds("as", "three").is_some(), "what was made stays");
+    }
+}
