@@ -28,7 +28,7 @@ const CHUNK: usize = 8 * 1024;
 
 /// `/openapi/v3`: where the document of each group and version is. JSON.
 pub fn index(kinds: &Catalogue) -> Vec<u8> {
-    let hash = hash();
+    let hash = hash(kinds);
     let paths: BTreeMap<String, Value> = kinds
         .stored()
         .into_iter()
@@ -62,8 +62,8 @@ pub fn document(kinds: &Catalogue, group: &str, version: &str) -> Option<Documen
 }
 
 /// The version of all documents, for `ETag` (quotes included) and `If-None-Match` → 304.
-pub fn etag() -> String {
-    format!("\"{:016X}\"", hash())
+pub fn etag(kinds: &Catalogue) -> String {
+    format!("\"{:016X}\"", hash(kinds))
 }
 
 /// The chunks of one document.
@@ -127,9 +127,15 @@ fn root(kind: &Kind) -> String {
     format!("{prefix}/{}", kind.api_version())
 }
 
-/// FNV-1a of all that the documents are made from: another midge, another hash.
-fn hash() -> u64 {
+/// FNV-1a of all that the documents are made from: another midge or other kinds, another hash.
+fn hash(kinds: &Catalogue) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    let version = crate::VERSION.as_bytes();
-    version.iter().chain(table::text().as_bytes()).fold(0xcbf2_9ce4_8422_2325, step)
+    let own = crate::VERSION.as_bytes().iter().chain(table::text().as_bytes());
+    let hash = own.fold(0xcbf2_9ce4_8422_2325, step);
+    kinds.stored().iter().fold(hash, |hash, kind| {
+        let names = [kind.group, kind.version, kind.plural, kind.kind];
+        let hash = names.iter().flat_map(|name| name.as_bytes()).fold(hash, step);
+        let revision = kind.definition.map_or(0, |definition| definition.now().revision);
+        revision.to_le_bytes().iter().fold(hash, step)
+    })
 }

@@ -57,7 +57,7 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
         Route::OpenApi { group, version } if group.contains('.') => {
             render::shape(&parts.headers, accept::PLAIN)?;
             match definitions::document(&state.registry, &group, &version) {
-                Some(text) => Ok(reply::json(text)),
+                Some(text) => Ok(tagged(state.registry.kinds(), &parts.headers, || reply::json(text))),
                 None => {
                     document(state.registry.kinds(), Route::OpenApi { group, version }, &parts.headers, peer)
                 }
@@ -127,14 +127,14 @@ fn document(kinds: &Catalogue, route: Route<'_>, headers: &HeaderMap, peer: Peer
         }
         Route::OpenApiIndex => {
             render::shape(headers, accept::PLAIN)?;
-            Ok(tagged(headers, || reply::json(openapi::index(kinds))))
+            Ok(tagged(kinds, headers, || reply::json(openapi::index(kinds))))
         }
         Route::OpenApi { group, version } => {
             render::shape(headers, accept::PLAIN)?;
             let document = openapi::document(kinds, &group, &version).ok_or_else(Status::no_such_resource)?;
-            Ok(tagged(headers, || pieces(reply::JSON, document)))
+            Ok(tagged(kinds, headers, || pieces(reply::JSON, document)))
         }
-        Route::OpenApiTwo => open_api_two(headers),
+        Route::OpenApiTwo => open_api_two(kinds, headers),
         _ => Err(Status::no_such_resource()),
     }
 }
@@ -146,10 +146,10 @@ const OPENAPI_TWO: [&str; 2] = [
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
 ];
 
-fn open_api_two(headers: &HeaderMap) -> Result<Reply, Status> {
+fn open_api_two(kinds: &Catalogue, headers: &HeaderMap) -> Result<Reply, Status> {
     let accepted = headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or("");
     match OPENAPI_TWO.iter().any(|name| accepted.contains(name)) {
-        true => Ok(tagged(headers, || pieces(OPENAPI_TWO[1], openapi::document_v2()))),
+        true => Ok(tagged(kinds, headers, || pieces(OPENAPI_TWO[1], openapi::document_v2()))),
         false => Err(Status::not_acceptable(&OPENAPI_TWO)),
     }
 }
@@ -160,8 +160,8 @@ fn pieces(content_type: &'static str, document: openapi::Document) -> Reply {
 }
 
 /// 304 when the client has this version already.
-fn tagged(headers: &HeaderMap, make: impl FnOnce() -> Reply) -> Reply {
-    let tag = openapi::etag();
+fn tagged(kinds: &Catalogue, headers: &HeaderMap, make: impl FnOnce() -> Reply) -> Reply {
+    let tag = openapi::etag(kinds);
     let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let known = known.is_some_and(|known| known.split(',').any(|known| known.trim() == tag));
     let mut reply = match known {

@@ -37,6 +37,8 @@ pub struct Definition {
 #[derive(Debug, Default)]
 pub struct Defined {
     pub schema: Node,
+    /// The definition's, so that documents made from it can be told from older ones.
+    pub revision: u64,
     /// Objects as they are stored may lack a default, or say another version.
     pub converts: bool,
     /// The definition is going: nothing new is taken.
@@ -88,6 +90,7 @@ impl Definitions {
             let defined = Defined {
                 converts: schema.has_defaults() || versions.len() > 1 || stored > 1,
                 schema,
+                revision: definition.resource_version().unwrap_or(0),
                 terminating: definition.deletion_timestamp().is_some(),
                 warning: deprecation(definition, version, kind),
             };
