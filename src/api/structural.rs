@@ -247,6 +247,6 @@ fn strings(list: Option<&Value>) -> Box<[Box<str>]> {
 const IMPLIED: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
 /// The members of a map that its schema is about: the root's and an embedded object's own are the API's.
-fn members<'a>(map: &'a Map<String, Value>, implied: bool) -> impl Iterator<Item = (&'a String, &'a Value)> {
+fn members(map: &Map<String, Value>, implied: bool) -> impl Iterator<Item = (&String, &Value)> {
     map.iter().filter(move |(name, _)| !implied || !IMPLIED.contains(&name.as_str()))
 }

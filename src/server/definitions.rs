@@ -160,7 +160,7 @@ impl Loop {
             versions.any(|version| version["name"] == kind.version && version["served"] == Value::Bool(true))
         };
         let kinds = rows.iter().filter(is_served).copied().collect();
-        let known = Known {
+        let mut known = Known {
             revision: definition.resource_version().unwrap_or(0),
             group,
             is_refused: verdict.conflict.is_some(),
@@ -168,11 +168,11 @@ impl Loop {
             kinds,
             cleanup: self.known.remove(&name).and_then(|known| known.cleanup),
         };
-        let known = self.known.entry(name.clone()).insert_entry(known).into_mut();
         if definition.deletion_timestamp().is_some() && known.cleanup.is_none() {
             let task = cleanup::run(self.registry.clone(), name.clone(), rows.first().copied());
             known.cleanup = Some(self.executor.spawn(task));
         }
+        self.known.insert(name.clone(), known);
         // First served, then established: who waits for that finds it.
         self.serve();
         let now = time::format(SystemTime::now());
