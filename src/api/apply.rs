@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 
 use super::schema::table::{self, Form, Type};
-use super::{Kind, Object, Status, time};
+use super::{Kind, Object, Status, structural, time};
 
 mod conflict;
 mod last_applied;
@@ -54,8 +54,8 @@ const UNOWNED: [&[&str]; 12] = [
 const STRUCTS: [&str; 7] =
     ["metadata", "spec", "status", "template", "jobTemplate", "strategy", "updateStrategy"];
 
-/// Where the fields of a kind's objects begin. `schema` is the `openAPIV3Schema` of a kind that users define.
-pub fn root<'a>(kind: &Kind, schema: Option<&'a Value>) -> Node<'a> {
+/// Where the fields of a kind's objects begin. `schema` is that of a kind that users define.
+pub fn root<'a>(kind: &Kind, schema: Option<&'a structural::Node>) -> Node<'a> {
     match (schema, table::kind(&kind.api_version(), kind.kind)) {
         (Some(schema), _) => Node::Custom(schema),
         (None, Some(of)) => Node::Struct(of),

@@ -21,7 +21,9 @@ mod workloads;
 pub use access::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};
 pub use catalogue::Catalogue;
 pub use core::{CONFIG_MAP, EVENT, LEASE, NAMESPACE, NODE, POD, SECRET, SERVICE_ACCOUNT};
-pub use definitions::CUSTOM_RESOURCE_DEFINITION;
+pub use definitions::{
+    CUSTOM_RESOURCE_DEFINITION, Defined, Definition, Definitions, condition, version_order,
+};
 pub use metrics::{NODE_METRICS, POD_METRICS};
 pub use network::{ENDPOINT_SLICE, ENDPOINTS, INGRESS, INGRESS_CLASS, NETWORK_POLICY, SERVICE};
 pub use policy::{LIMIT_RANGE, PRIORITY_CLASS, RESOURCE_QUOTA, RUNTIME_CLASS};
@@ -55,6 +57,8 @@ pub struct Kind {
     /// Whether names are DNS labels (63 bytes, no dots) instead of subdomains.
     pub label_names: bool,
     pub strategy: &'static dyn Strategy,
+    /// Of a kind that users defined.
+    pub definition: Option<&'static Definition>,
     /// Where its replicas are, for the subresource `scale`.
     pub scale: Option<&'static Scale>,
     /// Stored, but no controller of this release acts on it: whoever writes one is warned.
@@ -221,6 +225,7 @@ const CORE: Kind = Kind {
     fields: &[],
     label_names: false,
     strategy: &PlainStrategy,
+    definition: None,
     scale: None,
     is_inert: false,
 };

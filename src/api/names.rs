@@ -18,6 +18,17 @@ pub fn is_dns_label(text: &str) -> Result<(), String> {
     Err(explain(rule, LABEL, &["my-name", "123-abc"]))
 }
 
+/// RFC 1035 label: an RFC 1123 label that begins with a letter.
+pub fn is_dns_1035_label(text: &str) -> Result<(), String> {
+    at_most(text, 63)?;
+    if is_label(text) && text.starts_with(|c: char| c.is_ascii_lowercase()) {
+        return Ok(());
+    }
+    let rule = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
+                alphabetic character, and end with an alphanumeric character";
+    Err(explain(rule, "[a-z]([-a-z0-9]*[a-z0-9])?", &["my-name", "abc-123"]))
+}
+
 /// RFC 1123 subdomain: at most 253 bytes of labels joined by dots.
 pub fn is_dns_subdomain(text: &str) -> Result<(), String> {
     at_most(text, 253)?;

@@ -12,6 +12,7 @@ use super::Kind;
 use super::kinds::Catalogue;
 use super::schema::table::{self, Type};
 
+mod defined;
 mod paths;
 mod schemas;
 mod v2;
@@ -19,6 +20,7 @@ mod v2;
 #[cfg(test)]
 mod tests;
 
+pub use defined::document as defined;
 pub use v2::{Format, V2_CONTENT_TYPE, document_v2};
 
 /// A chunk is sent once it is this long, in bytes: small enough to stay out of an idle server's memory.
@@ -130,6 +132,8 @@ fn hash(kinds: &Catalogue) -> u64 {
     let hash = own.fold(0xcbf2_9ce4_8422_2325, step);
     kinds.stored().iter().fold(hash, |hash, kind| {
         let names = [kind.group, kind.version, kind.plural, kind.kind];
-        names.iter().flat_map(|name| name.as_bytes()).fold(hash, step)
+        let hash = names.iter().flat_map(|name| name.as_bytes()).fold(hash, step);
+        let revision = kind.definition.map_or(0, |definition| definition.now().revision);
+        revision.to_le_bytes().iter().fold(hash, step)
     })
 }

@@ -11,6 +11,7 @@
 use super::{Cause, Kind, Object, Reason, Status, kinds};
 
 mod defaults;
+mod defined;
 mod duplicates;
 pub mod table;
 mod unsupported;
@@ -102,6 +103,9 @@ fn of(kind: &Kind) -> Option<table::Type> {
 /// their canonical text. What depends on other fields is the strategy's, but for a pod's serviceAccount, which is
 /// serviceAccountName under another name.
 pub fn default(kind: &Kind, object: &mut Object) {
+    if let Some(definition) = kind.definition {
+        return defined::fill(&definition.now(), object);
+    }
     if let Some(of) = of(kind) {
         defaults::fill(of, object.as_map_mut());
     }
@@ -112,6 +116,9 @@ pub fn default(kind: &Kind, object: &mut Object) {
 
 /// Checks an object against the table. `metadata`'s rules and a kind's own are its strategy's.
 pub fn validate(kind: &Kind, object: &Object) -> Problems {
+    if let Some(definition) = kind.definition {
+        return defined::check(&definition.now(), object);
+    }
     of(kind).map(|of| validate::object(of, object.as_map())).unwrap_or_default()
 }
 
@@ -123,9 +130,24 @@ pub fn duplicates(text: &[u8]) -> Vec<String> {
 
 /// Drops the fields that Kubernetes does not have.
 pub fn prune(kind: &Kind, object: &mut Object) {
+    if let Some(definition) = kind.definition {
+        return defined::prune(&definition.now(), object);
+    }
     if let Some(of) = of(kind) {
         validate::prune(of, object.as_map_mut());
     }
+}
+
+/// Makes of a stored object what it is in the version of `kind`: objects of defined kinds are stored as they were
+/// written, in whichever version.
+pub fn convert(kind: &Kind, object: &mut Object) {
+    let Some(defined) = kind.definition.map(|definition| definition.now()).filter(|defined| defined.converts)
+    else {
+        return;
+    };
+    object.set("/apiVersion", kind.api_version().as_ref());
+    defined::prune(&defined, object);
+    defined::fill(&defined, object);
 }
 
 /// What Kubernetes has and this release of midge does not act on, refused by name:

@@ -21,9 +21,30 @@ pub struct FieldSelector {
 #[derive(Debug, Clone)]
 struct Term {
     label: String,
-    read: for<'a> fn(&'a Object) -> Cow<'a, str>,
+    read: Read,
     equal: bool,
     value: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Read {
+    Of(for<'a> fn(&'a Object) -> Cow<'a, str>),
+    /// Of a defined kind: the label is the path.
+    Path,
+}
+
+impl Term {
+    fn value<'a>(&self, object: &'a Object) -> Cow<'a, str> {
+        let Read::Of(read) = self.read else {
+            let found = self.label.split('.').try_fold(object.as_value(), |value, name| value.get(name));
+            return match found {
+                Some(Value::String(text)) => text.as_str().into(),
+                None | Some(Value::Null) => "".into(),
+                Some(other) => other.to_string().into(),
+            };
+        };
+        read(object)
+    }
 }
 
 impl FieldSelector {
@@ -52,7 +73,7 @@ impl FieldSelector {
     }
 
     pub fn matches(&self, object: &Object) -> bool {
-        self.terms.iter().all(|term| ((term.read)(object) == term.value.as_str()) == term.equal)
+        self.terms.iter().all(|term| (term.value(object) == term.value.as_str()) == term.equal)
     }
 
     /// The name that a match must have (`metadata.name=x`), so that a list can be a single look-up.
@@ -66,12 +87,18 @@ impl FieldSelector {
     }
 }
 
-fn field(kind: &Kind, label: &str) -> Result<for<'a> fn(&'a Object) -> Cow<'a, str>, Status> {
+fn field(kind: &Kind, label: &str) -> Result<Read, Status> {
     match label {
-        "metadata.name" => Ok(|object| object.name().into()),
-        "metadata.namespace" if kind.namespaced => Ok(|object| object.namespace().into()),
+        "metadata.name" => Ok(Read::Of(|object| object.name().into())),
+        "metadata.namespace" if kind.namespaced => Ok(Read::Of(|object| object.namespace().into())),
+        _ if kind.definition.is_some_and(|definition| definition.selectable.contains(&label)) => {
+            Ok(Read::Path)
+        }
+        _ if kind.definition.is_some() => {
+            Err(Status::bad_request(format!("field label not supported: {label}")))
+        }
         _ => match kind.fields.iter().find(|field| field.label == label) {
-            Some(field) => Ok(field.value),
+            Some(field) => Ok(Read::Of(field.value)),
             None if kind.fields.is_empty() => Err(Status::bad_request(format!(
                 "\"{label}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
             ))),

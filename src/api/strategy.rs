@@ -7,6 +7,8 @@ use super::{Cause, Kind, Object};
 mod access;
 mod account;
 mod config;
+mod custom;
+mod definition;
 mod metadata;
 mod namespace;
 mod network;
@@ -21,6 +23,8 @@ pub mod workloads;
 pub use access::{RoleBindingStrategy, RoleStrategy};
 pub use account::ServiceAccountStrategy;
 pub use config::{ConfigMapStrategy, SecretStrategy};
+pub use custom::CustomStrategy;
+pub use definition::{CLEANUP, DefinitionStrategy, mark_definition, set_condition};
 pub use metadata::carry as carry_metadata;
 pub use namespace::NamespaceStrategy;
 pub use network::{
@@ -56,6 +60,12 @@ pub trait Strategy: Sync {
     /// The kind's own rules; metadata is checked by [`validate`]. `old` is there on an update.
     fn validate(&self, new: &Object, old: Option<&Object>) -> Vec<Cause> {
         let _ = (new, old);
+        Vec::new()
+    }
+
+    /// What a client that sends this is warned of.
+    fn warnings(&self, new: &Object) -> Vec<String> {
+        let _ = new;
         Vec::new()
     }
 }

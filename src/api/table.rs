@@ -8,6 +8,7 @@ use super::{Kind, Object};
 
 mod access;
 mod columns;
+mod defined;
 mod metrics;
 mod network;
 mod node;
@@ -18,6 +19,7 @@ mod workloads;
 
 pub use access::{ROLE, ROLE_BINDING};
 pub use columns::{CONFIG_MAP, EVENT, LEASE, NAME_AND_AGE, NAMESPACE, SECRET, SERVICE_ACCOUNT};
+pub use defined::{column, name};
 pub use metrics::METRICS;
 pub use network::{ENDPOINT_SLICE, ENDPOINTS, INGRESS, INGRESS_CLASS, NETWORK_POLICY, SERVICE};
 pub use node::NODE;
@@ -39,6 +41,8 @@ pub struct Column {
     pub description: &'static str,
     pub priority: u8,
     pub cell: fn(&Object, SystemTime) -> Value,
+    /// The JSONPath that a definition gives for the cell, instead of `cell`; "" for the table's kinds.
+    pub path: &'static str,
 }
 
 impl Column {
@@ -48,7 +52,11 @@ impl Column {
         description: &'static str,
         cell: fn(&Object, SystemTime) -> Value,
     ) -> Column {
-        Column { name, kind: "string", format: "", description, priority: 0, cell }
+        Column { name, kind: "string", format: "", description, priority: 0, cell, path: "" }
+    }
+
+    fn value(&self, object: &Object, now: SystemTime) -> Value {
+        if self.path.is_empty() { (self.cell)(object, now) } else { defined::cell(self, object, now) }
     }
 
     const fn wide(self) -> Column {
@@ -106,7 +114,7 @@ pub fn render(
 
 /// One row; the server writes long lists row by row with it.
 pub fn row(kind: &Kind, object: &Object, now: SystemTime, include: IncludeObject) -> Value {
-    let cells: Vec<Value> = kind.columns.iter().map(|column| (column.cell)(object, now)).collect();
+    let cells: Vec<Value> = kind.columns.iter().map(|column| column.value(object, now)).collect();
     let mut row = Map::new();
     row.insert("cells".to_owned(), cells.into());
     match include {

@@ -7,7 +7,8 @@
 //!                         → links     (the agents' WebSockets, tokens, node keys)
 //! ```
 //! Tasks: one per connection (`http::server`), one per link, one per controller loop (scheduler,
-//! namespaces, service accounts, volume claims, orphaned pods, events' expiry). All live in structs that [`run`] owns: when it returns,
+//! namespaces, service accounts, definitions, volume claims, orphaned pods, events' expiry). All live in structs that
+//! [`run`] owns: when it returns,
 //! they are gone.
 
 mod accept;
@@ -20,6 +21,7 @@ mod body;
 mod claims;
 mod compress;
 pub mod config;
+mod definitions;
 mod error;
 pub mod events;
 mod handlers;

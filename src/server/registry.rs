@@ -24,7 +24,7 @@ pub use write::{Change, Subresource, WriteOptions};
 
 use crate::api::kinds::Catalogue;
 use crate::api::selector::{FieldSelector, LabelSelector};
-use crate::api::{Kind, Object, Status};
+use crate::api::{Kind, Object, Status, schema};
 use crate::server::admission::Admission;
 use crate::server::config::Cidr;
 use crate::store::Store;
@@ -64,7 +64,9 @@ impl Registry {
 
     /// The object as it is now. `namespace` is ignored for a kind without.
     pub fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Object, Status> {
-        self.item(kind, namespace, name)?.object()
+        let mut object = self.item(kind, namespace, name)?.object()?;
+        schema::convert(kind, &mut object);
+        Ok(object)
     }
 
     /// [`Registry::get`] without parsing.

@@ -15,7 +15,7 @@ use super::query::Query;
 use super::registry::{Item, List};
 use super::reply::JSON;
 use crate::api::table::{self, IncludeObject};
-use crate::api::{Kind, Object, Status};
+use crate::api::{Kind, Object, Status, schema};
 
 /// How one request's objects are written.
 #[derive(Clone, Copy)]
@@ -52,10 +52,22 @@ impl Rendering {
     /// One stored object. `headers`: whether a table names its columns.
     pub fn item(&self, item: &Item, headers: bool) -> Result<Vec<u8>, Status> {
         match self.shape {
-            Shape::Table => Ok(self.table(&item.object()?, headers)),
+            Shape::Table => Ok(self.table(&self.parsed(item)?, headers)),
             Shape::Metadata => metadata_only(item),
+            Shape::Plain | Shape::Discovery if self.converts() => Ok(self.parsed(item)?.to_vec()),
             Shape::Plain | Shape::Discovery => Ok(item.json()),
         }
+    }
+
+    /// Whether stored objects may differ from what is shown of them.
+    fn converts(&self) -> bool {
+        self.kind.definition.is_some_and(|definition| definition.now().converts)
+    }
+
+    fn parsed(&self, item: &Item) -> Result<Object, Status> {
+        let mut object = item.object()?;
+        schema::convert(self.kind, &mut object);
+        Ok(object)
     }
 
     /// One object at hand, with its resourceVersion.
@@ -137,7 +149,7 @@ impl Rendering {
         if self.shape != Shape::Table {
             return self.item(item, false);
         }
-        let objects = [item.object()?];
+        let objects = [self.parsed(item)?];
         let mut table = table::render(self.kind, &objects, self.now, self.include, Value::Null, false);
         let row = table.pointer_mut("/rows/0").map(Value::take).unwrap_or_default();
         Ok(row.to_string().into_bytes())

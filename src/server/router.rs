@@ -14,7 +14,7 @@ use super::authorize::{authorize, of_request};
 use super::media::Wanted;
 use super::path::Route;
 use super::reply::{self, Reply};
-use super::{State, handlers, metrics, proxy, render, token_api};
+use super::{State, definitions, handlers, metrics, proxy, render, token_api};
 use crate::api::kinds::Catalogue;
 use crate::api::{Status, discovery, openapi};
 use crate::http::body;
@@ -58,6 +58,15 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
         Route::Metrics => metrics::serve(state),
         Route::KeySet => Ok(reply::full(StatusCode::OK, JWKS, state.accounts.key_set().to_string())),
         Route::IssuerDiscovery => Ok(reply::value(&state.accounts.discovery(&peer.local.to_string()))),
+        Route::OpenApi { group, version } if group.contains('.') => {
+            render::shape(&parts.headers, accept::PLAIN)?;
+            match definitions::document(&state.registry, &group, &version) {
+                Some(text) => Ok(tagged(state.registry.kinds(), &parts.headers, || reply::json(text))),
+                None => {
+                    document(state.registry.kinds(), Route::OpenApi { group, version }, &parts.headers, peer)
+                }
+            }
+        }
         route => document(state.registry.kinds(), route, &parts.headers, peer),
     }
 }

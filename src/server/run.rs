@@ -15,8 +15,8 @@ use super::links::{self, Links};
 use super::registry::Registry;
 use super::tokens::Tokens;
 use super::{
-    Config, Error, State, admission, auth, claims, events, kubeconfig, namespaces, orphans, router,
-    scheduler, services, watch,
+    Config, Error, State, admission, auth, claims, definitions, events, kubeconfig, namespaces, orphans,
+    router, scheduler, services, watch,
 };
 use crate::Executor;
 use crate::http::server::{Limits, Peer, serve};
@@ -73,6 +73,8 @@ pub async fn run(
     roles::ensure(&registry).await.map_err(|source| Error::Seed { source })?;
     let accounts = Accounts::open(&trust, registry.clone(), &config.cluster_domain);
     let accounts = Arc::new(accounts.map_err(|source| Error::Accounts { source })?);
+    let definitions = definitions::Loop::open(registry.clone(), executor.clone());
+    let definitions = definitions.await.map_err(|source| Error::Seed { source })?;
     let secret =
         auth::open_or_create(&trust.join("admin-token")).map_err(|source| Error::Admin { source })?;
     let url = kubeconfig::server_url(&config, address.port());
@@ -114,6 +116,7 @@ pub async fn run(
         claims::run(registry.clone(), links.clone(), &executor),
         admission::run(registry.clone(), &executor),
         services::run(registry.clone(), services::advertised(&config, address.port()), &executor),
+        definitions.run(),
         events::expire(registry, &executor),
     ];
     // Boxed: an idle connection then holds a pointer, not the largest handler's future.

@@ -6,6 +6,7 @@
 mod access;
 mod apply;
 mod clients;
+mod definitions;
 mod http;
 mod kubectl;
 mod network;

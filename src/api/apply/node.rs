@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::api::schema::table::{self, Field, Form, Shape, Type};
+use crate::api::structural::{self, ListType, Of};
 
 /// A place in a schema. Everything about ownership comes from here: the table's kinds and those that users
 /// define differ nowhere else.
@@ -14,10 +15,10 @@ pub enum Node<'a> {
     Field(Field),
     /// An item of a list or map of the table.
     Item(Shape),
-    /// A whole object of a kind that users define, by its version's `openAPIV3Schema`.
-    Custom(&'a Value),
-    /// A part of such a schema, with its `x-kubernetes-` marks.
-    Structural(&'a Value),
+    /// A whole object of a kind that users define.
+    Custom(&'a structural::Node),
+    /// A part of such a schema.
+    Structural(&'a structural::Node),
     /// Nothing is known: maps are owned field by field, lists as a whole.
     Unknown,
 }
@@ -85,17 +86,12 @@ impl<'a> Node<'a> {
                 "apiVersion" | "kind" => Some((Node::Unknown, true)),
                 _ => Node::Structural(schema).entry(name),
             },
-            Node::Structural(schema) => match schema.get("properties").and_then(|fields| fields.get(name)) {
+            Node::Structural(schema) => match schema.property(name) {
                 Some(field) => Some((Node::Structural(field), true)),
-                None => match schema.get("additionalProperties") {
-                    Some(item @ Value::Object(_)) => Some((Node::Structural(item), false)),
-                    Some(Value::Bool(true)) => Some((Node::Unknown, false)),
-                    _ if is(schema, "x-kubernetes-preserve-unknown-fields")
-                        || is(schema, "x-kubernetes-embedded-resource") =>
-                    {
-                        Some((Node::Unknown, false))
-                    }
-                    _ => None,
+                None => match schema.additional() {
+                    Some(item) => Some((Node::Structural(item), false)),
+                    None if schema.is_open() => Some((Node::Unknown, false)),
+                    None => None,
                 },
             },
             Node::Unknown => Some((Node::Unknown, false)),
@@ -109,7 +105,7 @@ impl<'a> Node<'a> {
                 Form::List(item) => Node::Item(item),
                 _ => Node::Unknown,
             },
-            Node::Structural(schema) => schema.get("items").map_or(Node::Unknown, Node::Structural),
+            Node::Structural(schema) => schema.items().map_or(Node::Unknown, Node::Structural),
             _ => Node::Unknown,
         }
     }
@@ -118,7 +114,7 @@ impl<'a> Node<'a> {
     pub fn default(self) -> Option<Value> {
         match self {
             Node::Field(field) => field.default().and_then(|default| serde_json::from_str(default.json).ok()),
-            Node::Structural(schema) => schema.get("default").cloned(),
+            Node::Structural(schema) => schema.default_value().cloned(),
             _ => None,
         }
     }
@@ -129,14 +125,13 @@ impl<'a> Node<'a> {
             Node::Struct(_) | Node::Custom(_) => return Some("map"),
             Node::Field(Field { shape, .. }) | Node::Item(shape) => shape,
             Node::Structural(schema) => {
-                return match schema.get("type").and_then(Value::as_str) {
-                    Some("object") => Some("map"),
-                    Some("array") => Some("list"),
-                    Some("string") => Some("string"),
-                    Some("boolean") => Some("boolean"),
-                    Some("integer" | "number") => Some("numeric (int or float)"),
-                    _ => None,
-                };
+                return schema.of().map(|of| match of {
+                    Of::Object => "map",
+                    Of::Array => "list",
+                    Of::String => "string",
+                    Of::Boolean => "boolean",
+                    Of::Integer | Of::Number => "numeric (int or float)",
+                });
             }
             Node::Unknown => return None,
         };
@@ -151,24 +146,16 @@ impl<'a> Node<'a> {
     }
 }
 
-fn is(schema: &Value, mark: &str) -> bool {
-    schema.get(mark).and_then(Value::as_bool) == Some(true)
-}
-
-fn structural<'a>(schema: &'a Value, value: &Value) -> Layout<'a> {
-    let text = |mark: &str| schema.get(mark).and_then(Value::as_str).unwrap_or("");
-    match text("type") {
-        "array" => match text("x-kubernetes-list-type") {
-            "set" => Layout::Set,
-            "map" => {
-                let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
-                Layout::Keyed(keys.into_iter().flatten().filter_map(Value::as_str).collect())
-            }
-            _ => Layout::Leaf,
+fn structural<'a>(schema: &'a structural::Node, value: &Value) -> Layout<'a> {
+    match schema.of() {
+        Some(Of::Array) => match schema.list_type() {
+            ListType::Atomic => Layout::Leaf,
+            ListType::Set => Layout::Set,
+            ListType::Map(keys) => Layout::Keyed(keys.iter().map(AsRef::as_ref).collect()),
         },
-        "object" if text("x-kubernetes-map-type") != "atomic" => Layout::Map,
+        Some(Of::Object) if !schema.is_atomic() => Layout::Map,
         // Fields that nobody declared: as with no schema at all.
-        "" if is(schema, "x-kubernetes-preserve-unknown-fields") => Node::Unknown.declared(value),
+        None if schema.is_open() => Node::Unknown.declared(value),
         _ => Layout::Leaf,
     }
 }

@@ -25,6 +25,21 @@ pub fn reachable(package: &'static Package) -> Vec<Type> {
     found.into_values().collect()
 }
 
+/// The schemas of a struct and of all that it uses, and of lists' metadata, by their names.
+pub fn closure(root: Type) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![root];
+    open.extend(
+        ["DeleteOptions", "Status", "ListMeta"].iter().filter_map(|name| table::find("meta.v1", name)),
+    );
+    while let Some(next) = open.pop() {
+        if found.insert(next.openapi_name(), of(next)).is_none() {
+            open.extend(next.fields().filter_map(|field| inner(field.shape)));
+        }
+    }
+    found
+}
+
 fn inner(shape: Shape) -> Option<Type> {
     match shape.form() {
         Form::Struct(of) => Some(of),

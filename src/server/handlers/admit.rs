@@ -122,6 +122,7 @@ impl Call<'_> {
         let mut warnings = shape(self.target.kind, object, text, validation)?;
         if self.target.subresource.is_none() {
             warnings.extend(inert(self.target.kind));
+            warnings.extend(self.target.kind.strategy.warnings(object));
         }
         Ok(warnings)
     }

@@ -22,7 +22,7 @@ use super::auth::User;
 use super::authorize::Attributes;
 use super::path::Target;
 use super::query::Query;
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::{reviews, top};
 use crate::api::kinds::COMPUTED;
 use crate::api::{Object, Status};
@@ -85,7 +85,25 @@ impl Call<'_> {
 }
 
 /// Answers a request for objects.
+///
+/// # Errors
+/// What keeps it from being answered.
 pub async fn handle(
+    state: &Arc<State>,
+    user: &User,
+    parts: &Parts,
+    target: Target<'_>,
+    body: Incoming,
+) -> Result<Reply, Status> {
+    let warning = target.kind.definition.and_then(|definition| definition.now().warning.clone());
+    let mut reply = dispatch(state, user, parts, target, body).await?;
+    if let Some(warning) = warning {
+        reply::warn(&mut reply, &warning);
+    }
+    Ok(reply)
+}
+
+async fn dispatch(
     state: &Arc<State>,
     user: &User,
     parts: &Parts,

@@ -52,6 +52,10 @@ pub async fn patch(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let options = call.write_options()?;
     let validation = call.field_validation()?;
     let format = format(&body::media_type(call.headers))?;
+    if format == Format::Strategic && kind.definition.is_some() {
+        let others: Vec<&str> = TYPES.iter().copied().filter(|name| !name.contains("strategic")).collect();
+        return Err(Status::unsupported_media_type(&others));
+    }
     check_options(call, format)?;
     let text = body::bytes(body).await?;
     if format == Format::Apply {
@@ -137,7 +141,9 @@ impl<'c> Application<'c> {
     /// The object that `live` becomes.
     fn over(&self, live: &Object) -> Result<(Object, Vec<String>), Status> {
         let kind = self.call.target.kind;
-        let (node, now) = (apply::root(kind, None), SystemTime::now());
+        let defined = kind.definition.map(|definition| definition.now());
+        let node = apply::root(kind, defined.as_deref().map(|defined| &defined.schema));
+        let now = SystemTime::now();
         let mut applied = apply::apply(kind, node, live, &self.config, self.options.writer, self.force, now)?;
         let warnings = self.call.shape(&mut applied, Some(&self.text), self.validation)?;
         let old = Some(live).filter(|live| !live.uid().is_empty());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Call;
 use super::admit::{inert, shape, warned};
 use crate::api::kinds::{SCALE, Scale};
-use crate::api::{Cause, Object, Status, patch, selector};
+use crate::api::{Cause, Kind, Object, Status, patch, selector};
 use crate::server::body;
 use crate::server::options::invalid;
 use crate::server::registry::Change;
@@ -28,6 +28,7 @@ pub async fn handle(call: &Call<'_>, method: &Method, body: Incoming) -> Result<
     match *method {
         Method::GET => {
             let object = call.state.registry.get(kind, call.namespace(), call.name())?;
+            check_defined(kind, &object, paths)?;
             Ok(reply::json(rendering.object(&of(&object, paths), true)))
         }
         Method::PUT | Method::PATCH => write(call, method, paths, rendering, body).await,
@@ -109,6 +110,15 @@ fn of(object: &Object, paths: &Scale) -> Object {
         scale.set("/status/selector", selected);
     }
     scale
+}
+
+/// The replicas of a defined kind may be missing, which upstream does not take for 0.
+fn check_defined(kind: &Kind, object: &Object, paths: &Scale) -> Result<(), Status> {
+    if kind.definition.is_none() || object.i64_at(paths.replicas).is_some() {
+        return Ok(());
+    }
+    let path = paths.replicas.replace('/', ".");
+    Err(Status::internal(format!("the spec replicas field \"{path}\" does not exist")))
 }
 
 /// Takes the replicas that a Scale asks for, on the terms that its metadata sets.

@@ -30,7 +30,9 @@ pub fn note(
             new.set(MANAGED_FIELDS, account);
         }
     } else {
-        apply::record(kind, apply::root(kind, None), new, old, account, writer, now);
+        let defined = kind.definition.map(|definition| definition.now());
+        let node = apply::root(kind, defined.as_deref().map(|defined| &defined.schema));
+        apply::record(kind, node, new, old, account, writer, now);
     }
     let (Some(old), Some(stored)) = (old, stored) else { return };
     if apply::is_same_account(new.at(MANAGED_FIELDS), Some(stored)) {

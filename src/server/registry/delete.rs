@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use super::Registry;
 use super::write::{ATTEMPTS, failed, mark, versioned};
-use crate::api::kinds::{NAMESPACE, POD};
-use crate::api::{Kind, Object, Status};
+use crate::api::kinds::{CUSTOM_RESOURCE_DEFINITION, NAMESPACE, POD};
+use crate::api::{Kind, Object, Status, strategy, time};
 use crate::store::{self, Durability, Entry, Expect};
 
 /// How to delete; the default is what `kubectl delete` asks for.
@@ -150,7 +150,9 @@ fn check(kind: &Kind, object: &Object, entry: &Entry, options: &DeleteOptions) -
 
 fn plan(kind: &Kind, object: &Object, grace: Option<i64>, now: SystemTime) -> Plan {
     let grace = if kind == POD { pod_grace(object, grace) } else { 0 };
-    let held = object.finalizers().next().is_some() || kind == NAMESPACE;
+    // A definition's objects go before it does.
+    let held =
+        object.finalizers().next().is_some() || [NAMESPACE, CUSTOM_RESOURCE_DEFINITION].contains(&kind);
     let marked_for = object
         .deletion_timestamp()
         .map(|_| object.i64_at("/metadata/deletionGracePeriodSeconds").unwrap_or(0));
@@ -163,6 +165,9 @@ fn plan(kind: &Kind, object: &Object, grace: Option<i64>, now: SystemTime) -> Pl
             mark(kind, &mut marked, now, grace);
             if kind == NAMESPACE {
                 marked.set("/status/phase", "Terminating");
+            }
+            if kind == CUSTOM_RESOURCE_DEFINITION {
+                strategy::mark_definition(&mut marked, &time::format(now));
             }
             Plan::Mark(marked)
         }

@@ -214,7 +214,8 @@ impl Registry {
     pub(super) fn read(&self, kind: &Kind, namespace: &str, name: &str) -> Result<(Entry, Object), Status> {
         let entry =
             self.store.get(&kind.key(namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
-        let object = Object::from_slice(&entry.value).map_err(Status::internal)?;
+        let mut object = Object::from_slice(&entry.value).map_err(Status::internal)?;
+        schema::convert(kind, &mut object);
         Ok((entry, object))
     }
 
@@ -244,6 +245,9 @@ impl Registry {
 
     /// Defaults and checks a new object.
     fn admit_new(&self, kind: &Kind, object: &mut Object, subresource: Subresource) -> Result<(), Status> {
+        if let Some(definition) = kind.definition {
+            definition.admit_new()?;
+        }
         schema::default(kind, object);
         if subresource != Subresource::Internal {
             check_shape(kind, object)?;

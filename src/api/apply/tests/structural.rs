@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::api::structural;
 
 #[test]
 fn structural_schemas_say_how_to_own() {
@@ -12,6 +13,7 @@ fn structural_schemas_say_how_to_own() {
         "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
         "plain": {"type": "array", "items": {"type": "string"}},
     }}}});
+    let schema = structural::Node::compile(&schema);
     let object = json!({"apiVersion": "a/v1", "kind": "K", "metadata": {"labels": {"l": "1"}}, "spec": {
         "set": ["x"], "map": [{"id": 1, "v": "y"}], "whole": {"a": "b"}, "free": {"a": {"b": [1]}}, "plain": ["p"],
     }});
