@@ -17,7 +17,7 @@ pub async fn delete(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let selected = ListOptions::parse(kind, &call.query)?;
     let options = delete::options(call, body).await?;
     let registry = &call.state.registry;
-    let page = Page { limit: selected.limit, token: selected.token };
+    let page = Page { limit: selected.limit, token: selected.token, at: None };
     let list = registry.list(kind, call.target.namespace.as_deref(), &selected.selectors, &page)?;
     let mut items: Vec<Item> = Vec::with_capacity(list.items.len());
     for item in list.items {
