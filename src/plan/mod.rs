@@ -1,6 +1,7 @@
 //! Floor 1: pure decisions. No I/O, no clock, no async: `now` is an argument.
 
 pub mod eviction;
+pub mod garbage;
 pub mod node_selector;
 pub mod pod;
 pub mod schedule;

@@ -7,7 +7,7 @@
 //!                         → links     (the agents' WebSockets, tokens, node keys)
 //! ```
 //! Tasks: one per connection (`http::server`), one per link, one per controller loop (scheduler,
-//! namespaces, volume claims, orphaned pods, events' expiry). All live in structs that [`run`] owns: when it returns,
+//! namespaces, garbage, volume claims, orphaned pods, events' expiry). All live in structs that [`run`] owns: when it returns,
 //! they are gone.
 
 mod accept;
@@ -18,6 +18,7 @@ mod claims;
 pub mod config;
 mod error;
 pub mod events;
+mod garbage;
 mod handlers;
 pub mod kubeconfig;
 pub mod links;

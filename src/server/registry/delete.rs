@@ -4,8 +4,9 @@ use std::time::SystemTime;
 
 use super::Registry;
 use super::write::{ATTEMPTS, failed, mark, versioned};
-use crate::api::kinds::{NAMESPACE, POD};
+use crate::api::kinds::{JOB, NAMESPACE, POD, REPLICATION_CONTROLLER};
 use crate::api::{Kind, Object, Status};
+use crate::plan::garbage::{self, FOREGROUND, Propagation};
 use crate::store::{self, Durability, Entry, Expect};
 
 /// How to delete; the default is what `kubectl delete` asks for.
@@ -16,6 +17,8 @@ pub struct DeleteOptions {
     /// Preconditions.
     pub uid: Option<String>,
     pub resource_version: Option<u64>,
+    /// None: as an earlier delete said, else the kind's own way.
+    pub propagation: Option<Propagation>,
     pub dry_run: bool,
 }
 
@@ -74,7 +77,7 @@ impl Registry {
             let (entry, object) = self.read(kind, namespace, name)?;
             check(kind, &object, &entry, &options)?;
             let expect = Expect::Revision(entry.revision);
-            let plan = plan(kind, &object, options.grace_seconds, SystemTime::now());
+            let plan = plan(kind, &object, &options, SystemTime::now());
             let done = match plan {
                 Plan::Keep => return Ok(Deleted::Marked(versioned(object, entry.revision))),
                 Plan::Remove if options.dry_run => {
@@ -104,16 +107,27 @@ impl Registry {
         Err(Status::modified(kind, name))
     }
 
-    /// Removes a namespace that is marked and empty, unless somebody's finalizer holds it. True if it is gone.
+    /// Takes the finalizer that held a namespace until it was empty, and removes the namespace unless others hold
+    /// it. True if it is gone.
     pub(in crate::server) async fn remove_namespace(&self, name: &str) -> Result<bool, Status> {
         for _ in 0..ATTEMPTS {
-            let Ok((entry, namespace)) = self.read(NAMESPACE, "", name) else { return Ok(true) };
-            if namespace.deletion_timestamp().is_none() || namespace.finalizers().next().is_some() {
+            let Ok((entry, mut namespace)) = self.read(NAMESPACE, "", name) else { return Ok(true) };
+            if namespace.deletion_timestamp().is_none() {
                 return Ok(false);
             }
+            let mut finalizers = namespace.array_at("/spec/finalizers").to_vec();
+            finalizers.retain(|finalizer| finalizer != "kubernetes");
+            let gone = finalizers.is_empty() && namespace.finalizers().next().is_none();
+            namespace.set("/spec/finalizers", finalizers);
             let expect = Expect::Revision(entry.revision);
-            match self.store.delete(&entry.key, expect, Durability::Synced).await {
-                Ok(_) => return Ok(true),
+            let done = match gone {
+                true => self.store.delete(&entry.key, expect, Durability::Synced).await.map(drop),
+                false => {
+                    self.store.put(&entry.key, namespace.to_vec(), expect, Durability::Synced).await.map(drop)
+                }
+            };
+            match done {
+                Ok(()) => return Ok(gone),
                 Err(store::Error::Conflict { .. }) => {}
                 Err(error) => return Err(failed(&error)),
             }
@@ -148,24 +162,42 @@ fn check(kind: &Kind, object: &Object, entry: &Entry, options: &DeleteOptions) -
     Ok(())
 }
 
-fn plan(kind: &Kind, object: &Object, grace: Option<i64>, now: SystemTime) -> Plan {
-    let grace = if kind == POD { pod_grace(object, grace) } else { 0 };
-    let held = object.finalizers().next().is_some() || kind == NAMESPACE;
+fn plan(kind: &Kind, object: &Object, options: &DeleteOptions, now: SystemTime) -> Plan {
+    let grace = if kind == POD { pod_grace(object, options.grace_seconds) } else { 0 };
+    let finalizers = garbage::finalizers(object, propagation(kind, object, options.propagation));
+    let told = !object.finalizers().eq(finalizers.iter().map(String::as_str));
+    let held = !finalizers.is_empty() || kind == NAMESPACE && !object.array_at("/spec/finalizers").is_empty();
     let marked_for = object
         .deletion_timestamp()
         .map(|_| object.i64_at("/metadata/deletionGracePeriodSeconds").unwrap_or(0));
-    match marked_for {
-        _ if grace == 0 && !held => Plan::Remove,
-        // A later delete may shorten the time, not lengthen it.
-        Some(before) if before <= grace => Plan::Keep,
-        _ => {
-            let mut marked = object.clone();
-            mark(kind, &mut marked, now, grace);
-            if kind == NAMESPACE {
-                marked.set("/status/phase", "Terminating");
-            }
-            Plan::Mark(marked)
-        }
+    // A later delete may shorten the time, not lengthen it.
+    let sooner = marked_for.is_none_or(|before| grace < before);
+    if grace == 0 && !held {
+        return Plan::Remove;
+    }
+    if !sooner && !told {
+        return Plan::Keep;
+    }
+    let mut marked = object.clone();
+    if sooner {
+        mark(&mut marked, now, grace);
+    }
+    if told {
+        marked.set("/metadata/finalizers", finalizers);
+    }
+    if kind == NAMESPACE {
+        marked.set("/status/phase", "Terminating");
+    }
+    Plan::Mark(marked)
+}
+
+/// What a delete that does not say it means for dependents. A namespace's contents always go first.
+fn propagation(kind: &Kind, object: &Object, asked: Option<Propagation>) -> Option<Propagation> {
+    let orphans = kind == JOB || kind == REPLICATION_CONTROLLER;
+    match asked {
+        _ if kind == NAMESPACE => None,
+        None if orphans && object.finalizers().all(|name| name != FOREGROUND) => Some(Propagation::Orphan),
+        asked => asked,
     }
 }
 
