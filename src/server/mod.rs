@@ -7,7 +7,7 @@
 //!                         → links     (the agents' WebSockets, tokens, node keys)
 //! ```
 //! Tasks: one per connection (`http::server`), one per link, one per controller loop (scheduler,
-//! namespaces, garbage, volume claims, orphaned pods, events' expiry). All live in structs that [`run`] owns: when it returns,
+//! namespaces, garbage, disruption budgets, volume claims, orphaned pods, events' expiry). All live in structs that [`run`] owns: when it returns,
 //! they are gone.
 
 mod accept;
@@ -16,6 +16,7 @@ pub mod auth;
 mod body;
 mod claims;
 pub mod config;
+mod disruptions;
 mod error;
 pub mod events;
 mod garbage;

@@ -20,6 +20,7 @@ impl Call<'_> {
             WriteOptions { dry_run: dry_run(self.query.all("dryRun"))?, ..WriteOptions::default() };
         options.subresource = match self.target.subresource {
             Some("status") => Subresource::Status,
+            Some("finalize") => Subresource::Finalize,
             Some("ephemeralcontainers") => Subresource::EphemeralContainers,
             _ => Subresource::None,
         };

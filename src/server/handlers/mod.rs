@@ -3,6 +3,7 @@
 mod admit;
 mod collection;
 mod delete;
+mod eviction;
 mod patch;
 mod pods;
 mod read;
@@ -78,7 +79,7 @@ pub async fn handle(
         };
     }
     match call.target.subresource {
-        None | Some("status" | "ephemeralcontainers") => {}
+        None | Some("status" | "ephemeralcontainers" | "finalize") => {}
         Some(subresource) => return pods::handle(&call, subresource, &parts.method, body).await,
     }
     // Objects of all namespaces are read, never written, at once.

@@ -7,7 +7,7 @@ use super::write::{ATTEMPTS, failed, mark, versioned};
 use crate::api::kinds::{JOB, NAMESPACE, POD, REPLICATION_CONTROLLER};
 use crate::api::{Kind, Object, Status};
 use crate::plan::garbage::{self, FOREGROUND, Propagation};
-use crate::store::{self, Durability, Entry, Expect};
+use crate::store::{self, Durability, Expect};
 
 /// How to delete; the default is what `kubectl delete` asks for.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +75,7 @@ impl Registry {
         }
         for _ in 0..ATTEMPTS {
             let (entry, object) = self.read(kind, namespace, name)?;
-            check(kind, &object, &entry, &options)?;
+            options.check_revision(kind, &object, Some(entry.revision))?;
             let expect = Expect::Revision(entry.revision);
             let plan = plan(kind, &object, &options, SystemTime::now());
             let done = match plan {
@@ -136,30 +136,33 @@ impl Registry {
     }
 }
 
-fn check(kind: &Kind, object: &Object, entry: &Entry, options: &DeleteOptions) -> Result<(), Status> {
-    if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != object.uid()) {
-        return Err(Status::conflict(
-            kind,
-            object.name(),
-            &format!(
-                "the UID in the precondition ({uid}) does not match the UID in record ({}). \
-                 The object might have been deleted and then recreated",
-                object.uid()
-            ),
-        ));
+impl DeleteOptions {
+    /// Whether the preconditions hold for an object as it was read.
+    ///
+    /// # Errors
+    /// 409 when they do not.
+    pub fn check(&self, kind: &Kind, object: &Object) -> Result<(), Status> {
+        self.check_revision(kind, object, object.resource_version())
     }
-    if let Some(revision) = options.resource_version.filter(|revision| *revision != entry.revision) {
-        return Err(Status::conflict(
-            kind,
-            object.name(),
-            &format!(
-                "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in \
-                 record ({}). The object might have been modified",
-                entry.revision
-            ),
-        ));
+
+    fn check_revision(&self, kind: &Kind, object: &Object, revision: Option<u64>) -> Result<(), Status> {
+        let refuse = |what: &str, wanted: &str, found: &str, why: &str| {
+            let why = format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). \
+                 The object might have been {why}"
+            );
+            Err(Status::conflict(kind, object.name(), &why))
+        };
+        if let Some(uid) = self.uid.as_deref().filter(|uid| *uid != object.uid()) {
+            return refuse("UID", uid, object.uid(), "deleted and then recreated");
+        }
+        match (self.resource_version, revision) {
+            (Some(wanted), Some(found)) if wanted != found => {
+                refuse("ResourceVersion", &wanted.to_string(), &found.to_string(), "modified")
+            }
+            _ => Ok(()),
+        }
     }
-    Ok(())
 }
 
 fn plan(kind: &Kind, object: &Object, options: &DeleteOptions, now: SystemTime) -> Plan {
