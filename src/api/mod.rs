@@ -8,6 +8,7 @@ pub mod names;
 pub mod object;
 pub mod openapi;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
@@ -15,6 +16,7 @@ pub mod status;
 pub mod strategy;
 pub mod table;
 pub mod time;
+pub mod yaml;
 
 pub use kinds::{KINDS, Kind};
 pub use object::{Object, ObjectError};

@@ -1,5 +1,6 @@
 //! Request bodies: read within a bound, decoded by content type.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_TYPE;
 use smol::Timer;
 
-use crate::api::{Object, Status};
+use crate::api::{Object, Status, protobuf, yaml};
 use crate::http::body::{ReadError, read};
 
 /// The most bytes of a request's body, as upstream.
@@ -18,8 +19,9 @@ pub const LIMIT: usize = 3 << 20;
 /// The longest pause within a body.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The content types that [`object`] takes. Protobuf will be one of them.
-pub const OBJECT_TYPES: &[&str] = &["application/json"];
+/// The content types that [`decode`] takes.
+pub const OBJECT_TYPES: &[&str] = &["application/json", YAML, protobuf::CONTENT_TYPE];
+const YAML: &str = "application/yaml";
 
 /// The whole body, at most [`LIMIT`] bytes.
 pub async fn bytes(body: Incoming) -> Result<Bytes, Status> {
@@ -66,21 +68,33 @@ pub fn media_type(headers: &HeaderMap) -> String {
 /// Decodes an object. The one place that knows the content types of objects.
 ///
 /// # Errors
-/// 415 for a content type that is not taken, 400 for text that is no object.
+/// 415 for a content type that is not taken, 400 for what is no object.
 pub fn object(media_type: &str, bytes: &[u8]) -> Result<Object, Status> {
-    match media_type {
-        "application/json" => Object::from_slice(bytes).map_err(|error| {
-            let cause = std::error::Error::source(&error).map(|source| format!(": {source}"));
-            Status::bad_request(format!("{error}{}", cause.unwrap_or_default()))
-        }),
-        "application/vnd.kubernetes.protobuf" => {
-            let mut status = Status::unsupported_media_type(OBJECT_TYPES);
-            let way_out = "protobuf is not supported yet: use kubectl's --dry-run=client -o yaml and kubectl apply -f -";
-            status.message = format!("{}; {way_out}", status.message);
-            Err(status)
+    decode(media_type, bytes).map(|(object, _)| object)
+}
+
+/// The same, with the object's JSON text if the body had keys that may have come twice.
+pub fn decode<'a>(media_type: &str, bytes: &'a [u8]) -> Result<(Object, Option<Cow<'a, [u8]>>), Status> {
+    let text = match media_type {
+        "application/json" => Cow::Borrowed(bytes),
+        YAML => Cow::Owned(yaml(bytes)?),
+        protobuf::CONTENT_TYPE => {
+            let object = protobuf::decode(bytes).map_err(|error| Status::bad_request(error.to_string()))?;
+            return Ok((object, None));
         }
-        _ => Err(Status::unsupported_media_type(OBJECT_TYPES)),
-    }
+        _ => return Err(Status::unsupported_media_type(OBJECT_TYPES)),
+    };
+    let object = Object::from_slice(&text).map_err(|error| Status::bad_request(crate::chain(&error)))?;
+    Ok((object, Some(text)))
+}
+
+/// YAML as JSON text.
+pub fn yaml(bytes: &[u8]) -> Result<Vec<u8>, Status> {
+    /// Quotes and braces make it longer.
+    const MOST: usize = 2 * LIMIT;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?;
+    yaml::to_json(text, MOST).map_err(|error| Status::bad_request(error.to_string()))
 }
 
 #[cfg(test)]
@@ -97,9 +111,16 @@ mod tests {
         assert!(object("application/json", b"{\"kind\":\"Pod\"}").is_ok());
         assert_eq!(object("application/json", b"[1]").unwrap_err().code, 400);
         assert_eq!(object("application/json", b"").unwrap_err().code, 400);
-        let refused = object("application/vnd.kubernetes.protobuf", b"k8s\0").unwrap_err();
+        assert_eq!(object("application/vnd.kubernetes.protobuf", b"k8s\0").unwrap_err().code, 400);
+        let (pod, text) = decode("application/yaml", b"kind: Pod\nkind: Pod\n").unwrap();
+        assert_eq!((pod.kind(), text.as_deref()), ("Pod", Some(&br#"{"kind":"Pod","kind":"Pod"}"#[..])));
+        assert_eq!(object("application/yaml", b"kind: [").unwrap_err().code, 400);
+        let refused = object("text/html", b"").unwrap_err();
         assert_eq!(refused.code, 415);
-        assert!(refused.message.contains("application/json"), "{refused}");
-        assert!(refused.message.contains("--dry-run=client -o yaml"), "{refused}");
+        assert!(
+            refused
+                .message
+                .ends_with("application/json, application/yaml, application/vnd.kubernetes.protobuf")
+        );
     }
 }

@@ -254,6 +254,11 @@ impl Field {
         self.words().find_map(|word| word.strip_prefix("map="))
     }
 
+    /// Whether something empty says more than nothing: Go has a pointer there. Of scalars only.
+    pub fn is_pointer(&self) -> bool {
+        self.marked("*")
+    }
+
     /// Whether it is a list of type `set`.
     pub fn is_set(&self) -> bool {
         self.marked("set")

@@ -38,9 +38,9 @@ impl Write {
         let options = call.write_options()?;
         let validation = call.field_validation()?;
         let text = body::bytes(body).await?;
-        let mut object = body::object(&body::media_type(call.headers), &text)?;
+        let (mut object, json) = body::decode(&body::media_type(call.headers), &text)?;
         call.claim(&mut object)?;
-        let warnings = call.shape(&mut object, Some(&text), validation)?;
+        let warnings = call.shape(&mut object, json.as_deref(), validation)?;
         Ok(Write { rendering, options, object, warnings })
     }
 }

@@ -1,5 +1,5 @@
 //! Writes `src/api/schema.txt` from the crates k8s-openapi (types, required fields, merge strategies)
-//! and k8s-pb (protobuf numbers, markers), and from `overlay.txt`. With `--check`, fails if the file
+//! and k8s-pb (protobuf numbers, markers), and from `overlay.txt` and `wire.txt`. With `--check`, fails if the file
 //! differs.
 
 use std::path::{Path, PathBuf};
@@ -49,7 +49,8 @@ fn run(is_check: bool) -> Result<(), Error> {
     let (openapi_source, openapi_version) = find_crate(&metadata, "k8s-openapi")?;
     let (protobuf_source, protobuf_version) = find_crate(&metadata, "k8s-pb")?;
     let types = openapi::Types::open(&openapi_source)?;
-    let packages = overlay::parse(&read(Path::new(FOLDER).join("overlay.txt"))?)?;
+    let mut packages = overlay::parse(&read(Path::new(FOLDER).join("overlay.txt"))?)?;
+    overlay::add(&mut packages, overlay::parse(&read(Path::new(FOLDER).join("wire.txt"))?)?);
     let messages = packages.iter().map(|package| protobuf::read(&protobuf_source, &package.openapi_prefix));
     let messages = messages.collect::<Result<Vec<_>, Error>>()?;
     let table = table::build(&packages, &types, &messages)?;

@@ -29,6 +29,10 @@ pub struct Fact {
     pub is_checked: bool,
     /// `="File"` or `:="File"`.
     pub default: Option<String>,
+    /// A pointer in Go.
+    pub is_pointer: bool,
+    /// `#7`, where k8s-pb is too old.
+    pub number: Option<String>,
 }
 
 pub fn parse(text: &str) -> Result<Vec<Package>, Error> {
@@ -54,6 +58,8 @@ pub fn parse(text: &str) -> Result<Vec<Package>, Error> {
             for word in words {
                 match word {
                     "!!" => fact.is_checked = true,
+                    "*" => fact.is_pointer = true,
+                    _ if word.starts_with('#') => fact.number = Some(word.to_owned()),
                     _ if word.starts_with('=') || word.starts_with(":=") => {
                         fact.default = Some(word.to_owned())
                     }
@@ -66,4 +72,16 @@ pub fn parse(text: &str) -> Result<Vec<Package>, Error> {
         }
     }
     Ok(packages)
+}
+
+/// Adds to `packages` what another file says of their fields: which are pointers, and their numbers.
+pub fn add(packages: &mut [Package], wire: Vec<Package>) {
+    for (package, fields) in wire.into_iter().map(|package| (package.name, package.fields)) {
+        let Some(package) = packages.iter_mut().find(|known| known.name == package) else { continue };
+        for (path, fact) in fields {
+            let known = package.fields.entry(path).or_default();
+            known.is_pointer = fact.is_pointer;
+            known.number = fact.number;
+        }
+    }
 }

@@ -93,7 +93,10 @@ impl Builder<'_> {
             let path = format!("{name}.{json_name}");
             let list_type = lists::of_strategy(self.types, field)?;
             lines += &self.line(package, &path, field, mark(field.is_required, " !"), &list_type)?;
-            self.unnumbered.push(path);
+            let facts = &self.packages[package].fields;
+            if facts.get(&path).is_none_or(|fact| fact.number.is_none()) {
+                self.unnumbered.push(path);
+            }
         }
         Ok(lines)
     }
@@ -128,7 +131,9 @@ impl Builder<'_> {
         }
         let checked = mark(fact.is_checked, if marks.ends_with('!') { "!" } else { " !!" });
         let default = fact.default.as_ref().map(|default| format!(" {default}")).unwrap_or_default();
-        Ok(format!(" {name} {shape}{marks}{checked}{list_marks}{default}\n"))
+        let number = fact.number.as_ref().map(|number| format!(" {number}")).unwrap_or_default();
+        let pointer = mark(fact.is_pointer, " *");
+        Ok(format!(" {name} {shape}{number}{marks}{checked}{pointer}{list_marks}{default}\n"))
     }
 
     /// The table's word for a shape; structs in it are put on the list of what is to be read.
