@@ -80,6 +80,8 @@ impl Garbage {
                 self.see(&event);
                 continue;
             }
+            // A large cluster's first look takes a while.
+            smol::future::yield_now().await;
             let mut actions = Vec::new();
             for _ in 0..TOGETHER {
                 let Some(key) = self.queue.pop_first() else { break };

@@ -7,7 +7,7 @@
 //!                         → links     (the agents' WebSockets, tokens, node keys)
 //! ```
 //! Tasks: one per connection (`http::server`), one per link, one per controller loop (scheduler,
-//! namespaces, garbage, disruption budgets, volume claims, orphaned pods, events' expiry). All live in structs that [`run`] owns: when it returns,
+//! namespaces, garbage, disruption budgets, manifests, volume claims, orphaned pods, events' expiry). All live in structs that [`run`] owns: when it returns,
 //! they are gone.
 
 mod accept;
@@ -24,6 +24,7 @@ mod handlers;
 pub mod kubeconfig;
 pub mod links;
 mod logs;
+mod manifests;
 mod metrics;
 pub mod namespaces;
 mod options;

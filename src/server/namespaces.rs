@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::Executor;
 use crate::api::kinds::{NAMESPACE, SERVICE_ACCOUNT};
 use crate::api::{Kind, Object, Reason, Status};
+use crate::plan::garbage::Propagation;
 use crate::plan::termination::{self, Remaining};
 use crate::server::registry::{
     Change, DeleteOptions, Deleted, Page, Registry, Selectors, Subresource, WriteOptions,
@@ -163,7 +164,8 @@ async fn delete(
     kind: &'static Kind,
     object: Object,
 ) -> Result<Option<Object>, Status> {
-    match registry.delete(kind, object.namespace(), object.name(), DeleteOptions::default()).await {
+    let options = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
+    match registry.delete(kind, object.namespace(), object.name(), options).await {
         Ok(Deleted::Gone(_)) => Ok(None),
         Ok(Deleted::Marked(left)) => Ok(Some(left)),
         Err(status) if status.reason == Reason::NotFound => Ok(None),

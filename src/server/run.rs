@@ -13,8 +13,8 @@ use super::links::{self, Links};
 use super::registry::Registry;
 use super::tokens::Tokens;
 use super::{
-    Config, Error, State, auth, claims, disruptions, events, garbage, kubeconfig, namespaces, orphans,
-    router, scheduler, watch,
+    Config, Error, State, auth, claims, disruptions, events, garbage, kubeconfig, manifests, namespaces,
+    orphans, router, scheduler, watch,
 };
 use crate::Executor;
 use crate::http::server::{Limits, Peer, serve};
@@ -98,6 +98,7 @@ pub async fn run(
         scheduler::run(registry.clone(), &executor),
         namespaces::run(registry.clone(), &executor),
         garbage::run(registry.clone(), &executor),
+        manifests::run(folder.join("manifests"), registry.clone(), &executor),
         disruptions::run(registry.clone(), &executor),
         orphans::run(registry.clone(), &executor),
         claims::run(registry.clone(), links.clone(), &executor),

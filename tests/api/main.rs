@@ -3,6 +3,7 @@
 // A test's harness may fail loudly; Clippy knows tests by their attribute only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod generic;
 mod http;
 mod kubectl;
 mod nonsense;

@@ -211,6 +211,10 @@ fn finalizers_hold_an_object() {
     let mut changed = marked.clone();
     changed.set("/data", json!({"k": "v"}));
     let mut changed = cluster.update(CONFIG_MAP, changed, Subresource::None).unwrap();
+    changed.set("/metadata/finalizers/-", "example.org/late");
+    let (code, message) = error(cluster.update(CONFIG_MAP, changed.clone(), Subresource::None));
+    assert_eq!(code, 422);
+    assert!(message.ends_with("found new finalizers []string{\"example.org/late\"}"), "{message}");
     changed.remove("/metadata/finalizers");
     cluster.update(CONFIG_MAP, changed, Subresource::None).unwrap();
     assert_eq!(error(cluster.registry.get(CONFIG_MAP, "default", "a")).0, 404);
