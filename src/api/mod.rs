@@ -2,6 +2,7 @@
 //!
 //! Everything here is plain data and pure functions: no I/O, no clock (`now` is an argument).
 
+pub mod apply;
 pub mod discovery;
 pub mod kinds;
 pub mod names;

@@ -29,7 +29,7 @@ const RECLAIM_AGAIN: Duration = Duration::from_secs(60);
 const INTERNAL: WriteOptions = WriteOptions {
     subresource: Subresource::Internal,
     durability: crate::store::Durability::Synced,
-    dry_run: false,
+    ..WriteOptions::DEFAULT
 };
 
 /// Runs the loop until the task is dropped.

@@ -14,7 +14,7 @@ use crate::api::kinds::{
 };
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::disruption;
-use crate::server::registry::{Change, Page, Registry, Selectors, Subresource, WriteOptions};
+use crate::server::registry::{Change, Page, Registry, Selectors, WriteOptions};
 use crate::store;
 
 /// How long the loop waits after a failure.
@@ -118,7 +118,6 @@ impl Disruptions {
             let now = SystemTime::now();
             let (_, due) = disruption::status(&budget, &selected, || self.scale(&selected), now);
             again = [again, due].into_iter().flatten().min();
-            let options = WriteOptions { subresource: Subresource::Internal, ..WriteOptions::default() };
             let update = |current: &mut Object| {
                 let (status, _) = disruption::status(current, &selected, || self.scale(&selected), now);
                 if current.at("/status") == Some(&status) {
@@ -127,7 +126,10 @@ impl Disruptions {
                 current.set("/status", status);
                 Ok(Change::Write)
             };
-            match self.registry.modify(POD_DISRUPTION_BUDGET, namespace, budget.name(), options, update).await
+            match self
+                .registry
+                .modify(POD_DISRUPTION_BUDGET, namespace, budget.name(), WriteOptions::STATUS, update)
+                .await
             {
                 Err(status) if status.reason != Reason::NotFound => return Err(status),
                 _ => {}

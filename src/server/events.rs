@@ -20,8 +20,11 @@ const MESSAGE: usize = 1024;
 /// Expired events are looked for at most this often.
 const ROUND: Duration = Duration::from_secs(60);
 
-const LAZY: WriteOptions =
-    WriteOptions { subresource: Subresource::Internal, durability: Durability::Lazy, dry_run: false };
+const LAZY: WriteOptions = WriteOptions {
+    subresource: Subresource::Internal,
+    durability: Durability::Lazy,
+    ..WriteOptions::DEFAULT
+};
 
 /// `Normal` and `Warning`: the types that Kubernetes knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

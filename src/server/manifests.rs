@@ -6,14 +6,15 @@ mod files;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use smol::future::or;
 
 use crate::Executor;
+use crate::api::apply::{self, Operation, Writer};
 use crate::api::kinds::{CUSTOM_RESOURCE_DEFINITION, NAMESPACE};
 use crate::api::schema::{self, FieldValidation};
-use crate::api::{Kind, Object, Reason, Status, patch};
+use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::garbage::Propagation;
 use crate::server::events::{self, Type};
 use crate::server::registry::{Change, DeleteOptions, Item, Registry, WriteOptions};
@@ -22,6 +23,8 @@ use files::{Manifest, Manifests};
 
 /// The name of the file that an object comes from.
 const ANNOTATION: &str = "edge.midge.dev/manifest";
+/// Who owns what manifests say.
+const MANAGER: &str = "manifests";
 /// What failed is tried again after this long, then after twice as long, up to [`LONGEST`]: the definition or the
 /// namespace that it needs may come.
 const FIRST: Duration = Duration::from_secs(2);
@@ -142,7 +145,7 @@ impl Loop {
         failures
     }
 
-    /// Makes an object, or changes it to what its manifest says.
+    /// Makes an object, or changes it to what its manifest says: server-side apply, by force.
     async fn put(
         &self,
         kind: &'static Kind,
@@ -150,25 +153,30 @@ impl Loop {
         text: &[u8],
         name: &str,
     ) -> Result<(), Status> {
-        let mut problems = schema::validate(kind, &object);
-        problems.duplicates = schema::duplicates(text);
-        if let Some(status) = problems.rejection(kind, object.name(), FieldValidation::Strict) {
-            return Err(status);
-        }
         object.remove("/metadata/resourceVersion");
         object.remove("/metadata/uid");
         object.set(&format!("/metadata/annotations/{}", ANNOTATION.replace('/', "~1")), name);
-        let options = WriteOptions::default();
-        match self.registry.create(kind, object.clone(), options).await {
-            Err(status) if status.reason == Reason::AlreadyExists => {}
-            done => return done.map(drop),
-        }
+        let writer = Writer { manager: MANAGER, operation: Operation::Apply, subresource: "" };
+        let options = WriteOptions { writer, ..WriteOptions::DEFAULT };
+        let over = |live: &Object| {
+            let node = apply::root(kind, None);
+            let mut applied = apply::apply(kind, node, live, &object, writer, true, SystemTime::now())?;
+            schema::default(kind, &mut applied);
+            let mut problems = schema::validate(kind, &applied);
+            problems.duplicates = schema::duplicates(text);
+            let rejection = problems.rejection(kind, object.name(), FieldValidation::Strict);
+            rejection.map_or(Ok(applied), Err)
+        };
         let change = |current: &mut Object| {
-            let merged = patch::strategic(kind, current.as_value(), object.as_value())?;
-            *current = Object::from_value(merged).map_err(|error| Status::bad_request(error.to_string()))?;
+            *current = over(current)?;
             Ok(Change::Write)
         };
-        self.registry.modify(kind, object.namespace(), object.name(), options, change).await.map(drop)
+        match self.registry.modify(kind, object.namespace(), object.name(), options, change).await {
+            Err(status) if status.reason == Reason::NotFound => {}
+            done => return done.map(drop),
+        }
+        let new = over(&Object::new(kind, object.namespace(), object.name()))?;
+        self.registry.create(kind, new, options).await.map(drop)
     }
 
     /// Deletes the objects of manifests that are gone, or that say them no longer.

@@ -9,9 +9,7 @@ use crate::api::kinds::{NAMESPACE, SERVICE_ACCOUNT};
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::garbage::Propagation;
 use crate::plan::termination::{self, Remaining};
-use crate::server::registry::{
-    Change, DeleteOptions, Deleted, Page, Registry, Selectors, Subresource, WriteOptions,
-};
+use crate::server::registry::{Change, DeleteOptions, Deleted, Page, Registry, Selectors, WriteOptions};
 use crate::store;
 
 /// How many objects are deleted at the same time: they share one fsync.
@@ -118,7 +116,6 @@ impl Namespaces {
             return self.registry.remove_namespace(namespace).await;
         }
         let failure = emptied.as_ref().err().map(ToString::to_string);
-        let options = WriteOptions { subresource: Subresource::Internal, ..WriteOptions::default() };
         let tell = |found: &mut Object| {
             let conditions = termination::conditions(
                 found.array_at("/status/conditions"),
@@ -129,7 +126,7 @@ impl Namespaces {
             found.set("/status/conditions", conditions);
             Ok(Change::Write)
         };
-        match self.registry.modify(NAMESPACE, "", namespace, options, tell).await {
+        match self.registry.modify(NAMESPACE, "", namespace, WriteOptions::STATUS, tell).await {
             Err(status) if status.reason != Reason::NotFound => return Err(status),
             _ => {}
         }

@@ -306,7 +306,7 @@ async fn carry_out(registry: &Registry, pod: &Object, decision: &Decision) -> Re
             Decision::Bind(_) => Durability::Synced,
             Decision::Unschedulable(_) => Durability::Lazy,
         },
-        dry_run: false,
+        ..WriteOptions::DEFAULT
     };
     let (namespace, name) = (pod.namespace(), pod.name());
     let written = registry

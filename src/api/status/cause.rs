@@ -29,6 +29,8 @@ pub enum CauseReason {
     /// A disruption budget forbids it.
     DisruptionBudget,
     ResourceVersionTooLarge,
+    /// Another writer owns the field.
+    FieldManagerConflict,
     /// A cause that is about no field; it has no word of its own on the wire.
     Other,
 }
@@ -45,6 +47,7 @@ const CAUSES: &[(CauseReason, &str)] = &[
     (CauseReason::TypeInvalid, "FieldValueTypeInvalid"),
     (CauseReason::DisruptionBudget, "DisruptionBudget"),
     (CauseReason::ResourceVersionTooLarge, "ResourceVersionTooLarge"),
+    (CauseReason::FieldManagerConflict, "FieldManagerConflict"),
     (CauseReason::Other, ""),
 ];
 

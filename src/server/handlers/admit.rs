@@ -1,5 +1,8 @@
 //! What happens to every object that a client sends, before the registry sees it.
 
+use hyper::header::USER_AGENT;
+
+use crate::api::apply::{Operation, Writer};
 use crate::api::schema::{self, FieldValidation};
 use crate::api::{Cause, Object, Status};
 use crate::server::options::invalid;
@@ -8,16 +11,22 @@ use crate::server::reply::{self, Reply};
 
 use super::Call;
 
+/// The most bytes of a writer's name.
+const MAX_MANAGER: usize = 128;
+
 impl Call<'_> {
     /// `fieldValidation`.
     pub fn field_validation(&self) -> Result<FieldValidation, Status> {
         FieldValidation::parse(self.query.text("fieldValidation").unwrap_or(""))
     }
 
-    /// `dryRun`, and the part that is written.
-    pub fn write_options(&self) -> Result<WriteOptions, Status> {
-        let mut options =
-            WriteOptions { dry_run: dry_run(self.query.all("dryRun"))?, ..WriteOptions::default() };
+    /// `dryRun`, the part that is written, and who writes it.
+    pub fn write_options(&self) -> Result<WriteOptions<'_>, Status> {
+        let mut options = WriteOptions {
+            dry_run: dry_run(self.query.all("dryRun"))?,
+            writer: self.writer()?,
+            ..WriteOptions::DEFAULT
+        };
         options.subresource = match self.target.subresource {
             Some("status") => Subresource::Status,
             Some("finalize") => Subresource::Finalize,
@@ -25,6 +34,34 @@ impl Call<'_> {
             _ => Subresource::None,
         };
         Ok(options)
+    }
+
+    /// Who a write is noted for: `fieldManager`, else the client's program.
+    ///
+    /// # Errors
+    /// 422 for a name that is no name.
+    pub fn writer(&self) -> Result<Writer<'_>, Status> {
+        let subresource = self.target.subresource.unwrap_or("");
+        let agent = self.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("");
+        let agent = agent.split('/').next().unwrap_or("");
+        let manager = self.query.text("fieldManager").unwrap_or(match agent.get(..MAX_MANAGER) {
+            Some(start) => start,
+            None if agent.is_empty() => "unknown",
+            None => agent,
+        });
+        let mut causes = Vec::new();
+        if manager.len() > MAX_MANAGER {
+            causes.push(Cause::too_long("fieldManager", MAX_MANAGER));
+        }
+        if manager.chars().any(char::is_control) {
+            let detail = "should only contain printable characters";
+            causes.push(Cause::invalid("fieldManager", manager, detail));
+        }
+        match causes.is_empty() {
+            true => Ok(Writer { manager, operation: Operation::Update, subresource }),
+            false if self.name().is_empty() => Err(invalid("CreateOptions.meta.k8s.io", "", causes)),
+            false => Err(invalid("PatchOptions.meta.k8s.io", "", causes)),
+        }
     }
 
     /// Checks that an object is what the path says, and gives it what it left to the path.

@@ -10,7 +10,7 @@ use super::{Call, delete, pods};
 use crate::api::kinds::{POD, POD_DISRUPTION_BUDGET};
 use crate::api::{Object, Status};
 use crate::plan::disruption;
-use crate::server::registry::{Change, Page, Selectors, Subresource, WriteOptions};
+use crate::server::registry::{Change, Page, Selectors, WriteOptions};
 use crate::server::reply::Reply;
 
 pub async fn evict(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
@@ -20,11 +20,7 @@ pub async fn evict(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let mut options = delete::parse(&options)?;
     options.dry_run |= dry_run(call.query.all("dryRun"))?;
     let registry = &call.state.registry;
-    let write = WriteOptions {
-        subresource: Subresource::Internal,
-        dry_run: options.dry_run,
-        ..WriteOptions::default()
-    };
+    let write = WriteOptions { dry_run: options.dry_run, ..WriteOptions::STATUS };
     let pod = registry.get(POD, call.namespace(), call.name())?;
     options.check(POD, &pod)?;
     if !disruption::is_free(&pod) {
@@ -48,7 +44,7 @@ pub async fn evict(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
 }
 
 /// Pays for the eviction with the budget that is about the pod.
-async fn ask(call: &Call<'_>, pod: &Object, write: WriteOptions) -> Result<(), Status> {
+async fn ask(call: &Call<'_>, pod: &Object, write: WriteOptions<'_>) -> Result<(), Status> {
     let registry = &call.state.registry;
     let all = registry.list(
         POD_DISRUPTION_BUDGET,

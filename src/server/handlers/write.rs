@@ -25,15 +25,15 @@ pub async fn update(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
 }
 
 /// An object that a client sent whole, and how it is to be stored and answered.
-struct Write {
+struct Write<'c> {
     rendering: Rendering,
-    options: WriteOptions,
+    options: WriteOptions<'c>,
     object: Object,
     warnings: Vec<String>,
 }
 
-impl Write {
-    async fn read(call: &Call<'_>, body: Incoming) -> Result<Write, Status> {
+impl<'c> Write<'c> {
+    async fn read(call: &'c Call<'_>, body: Incoming) -> Result<Self, Status> {
         let rendering = Rendering::negotiate(call.target.kind, call.headers, &call.query)?;
         let options = call.write_options()?;
         let validation = call.field_validation()?;

@@ -13,7 +13,7 @@ use crate::api::{Kind, Object, Status, time};
 use crate::plan::volume::STORAGE_PATH;
 use crate::server::config::Cidr;
 use crate::server::events::{self, Type};
-use crate::server::registry::{Change, DeleteOptions, Page, Selectors, Subresource, WriteOptions};
+use crate::server::registry::{Change, DeleteOptions, Page, Selectors, WriteOptions};
 use crate::store::Durability;
 
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -33,8 +33,8 @@ const MAX_LIST: usize = 64;
 /// What a link without a word for so long ends; seconds.
 const LEASE_SECONDS: u32 = 40;
 
-const fn write(durability: Durability) -> WriteOptions {
-    WriteOptions { subresource: Subresource::Internal, durability, dry_run: false }
+const fn write(durability: Durability) -> WriteOptions<'static> {
+    WriteOptions { durability, ..WriteOptions::STATUS }
 }
 
 /// Whether the node is marked as one that nothing is known of.

@@ -12,7 +12,7 @@ use crate::api::selector::FieldSelector;
 use crate::api::{Object, Status, object};
 use crate::link::{HelloPod, PodRef, Put, Remove, ToAgent};
 use crate::server::events;
-use crate::server::registry::{Change, DeleteOptions, Item, Page, Selectors, Subresource, WriteOptions};
+use crate::server::registry::{Change, DeleteOptions, Item, Page, Selectors, WriteOptions};
 use crate::store::Durability;
 use crate::token::sha256;
 
@@ -53,6 +53,7 @@ fn digest(pod: &Object) -> u64 {
     rest.remove("/status");
     rest.set("/status", gates);
     rest.remove("/metadata/resourceVersion");
+    rest.remove("/metadata/managedFields");
     let mut first = [0; 8];
     first.copy_from_slice(&sha256(&rest.to_vec())[..8]);
     u64::from_be_bytes(first)
@@ -97,7 +98,10 @@ impl Known {
             uid: pod.uid().to_owned(),
             revision: item.revision,
         };
-        Some(ToAgent::Put(put, object::with_resource_version(&item.value, item.revision)))
+        // A node has no use for who owns what.
+        let mut pod = pod.clone();
+        pod.remove("/metadata/managedFields");
+        Some(ToAgent::Put(put, object::with_resource_version(&pod.to_vec(), item.revision)))
     }
 
     /// The message that makes the node forget a pod. Sent even if nothing is known of it: what was told
@@ -118,8 +122,7 @@ impl Known {
 }
 
 /// Writes of what a node says: it can say it again.
-const SAID: WriteOptions =
-    WriteOptions { subresource: Subresource::Internal, durability: Durability::Lazy, dry_run: false };
+const SAID: WriteOptions = WriteOptions { durability: Durability::Lazy, ..WriteOptions::STATUS };
 /// The most bytes of a status.
 const MAX_STATUS: usize = 256 << 10;
 

@@ -419,8 +419,11 @@ fn pods_are_placed_as_soon_as_there_is_room() {
         node.set("/status/conditions/0/lastHeartbeatTime", "2026-01-01T00:00:00Z");
         Ok(Change::Write)
     };
-    let options =
-        WriteOptions { subresource: Subresource::Status, durability: Durability::Memory, dry_run: false };
+    let options = WriteOptions {
+        subresource: Subresource::Status,
+        durability: Durability::Memory,
+        ..WriteOptions::DEFAULT
+    };
     block_on(cluster.registry.modify(NODE, "", "pi-1", options, beat)).unwrap();
     let mut ticks = 0;
     assert!(run_until(&cluster, || {

@@ -2,8 +2,11 @@
 
 use std::time::SystemTime;
 
+use serde_json::Value;
+
 use super::{Registry, identity};
-use crate::api::kinds::{LEASE, NAMESPACE, NODE};
+use crate::api::apply::{self, Operation, Writer};
+use crate::api::kinds::{EVENT, LEASE, NAMESPACE, NODE};
 use crate::api::schema::{self, FieldValidation};
 use crate::api::status::Details;
 use crate::api::{Cause, Kind, Object, Status, strategy, time};
@@ -28,16 +31,34 @@ pub enum Subresource {
 
 /// How to write; the default is a synced write of the main resource.
 #[derive(Clone, Copy, Debug)]
-pub struct WriteOptions {
+pub struct WriteOptions<'a> {
     pub subresource: Subresource,
     pub durability: Durability,
     /// Everything but the write itself.
     pub dry_run: bool,
+    /// Who owns what changes. An object that was applied has its account of that with it.
+    pub writer: Writer<'a>,
 }
 
-impl Default for WriteOptions {
+impl WriteOptions<'static> {
+    /// What the server writes by itself.
+    pub const DEFAULT: Self = Self {
+        subresource: Subresource::None,
+        durability: Durability::Synced,
+        dry_run: false,
+        writer: Writer { manager: "midge", operation: Operation::Update, subresource: "" },
+    };
+    /// What the server knows of an object's state.
+    pub const STATUS: Self = Self {
+        subresource: Subresource::Internal,
+        writer: Writer { subresource: "status", ..Self::DEFAULT.writer },
+        ..Self::DEFAULT
+    };
+}
+
+impl Default for WriteOptions<'static> {
     fn default() -> Self {
-        Self { subresource: Subresource::None, durability: Durability::Synced, dry_run: false }
+        Self::DEFAULT
     }
 }
 
@@ -51,6 +72,9 @@ pub enum Change {
 
 /// How often a write is tried again when others write in between, before it is a conflict.
 pub(super) const ATTEMPTS: usize = 50;
+
+/// Who owns which fields.
+const MANAGED_FIELDS: &str = "/metadata/managedFields";
 
 /// What only the registry sets.
 const OWN: [&str; 5] =
@@ -66,13 +90,14 @@ impl Registry {
         &self,
         kind: &Kind,
         mut object: Object,
-        options: WriteOptions,
+        options: WriteOptions<'_>,
     ) -> Result<Object, Status> {
         if !matches!(object.str_at("/metadata/resourceVersion"), "" | "0") {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
         object.set("/apiVersion", kind.api_version().as_ref());
         object.set("/kind", kind.kind);
+        let account = object.remove(MANAGED_FIELDS);
         strip(&mut object);
         for field in OWN {
             object.remove(&format!("/metadata/{field}"));
@@ -83,7 +108,8 @@ impl Registry {
             return Err(Status::bad_request("an empty namespace may not be set during creation"));
         }
         object.set("/metadata/uid", identity::uid()?);
-        object.set("/metadata/creationTimestamp", time::format(SystemTime::now()));
+        let now = SystemTime::now();
+        object.set("/metadata/creationTimestamp", time::format(now));
         let generated = object.name().is_empty();
         let prefix = object.str_at("/metadata/generateName").to_owned();
         if generated && prefix.is_empty() {
@@ -96,6 +122,7 @@ impl Registry {
                 object.set("/metadata/name", identity::name(&prefix)?);
             }
             admit_new(kind, &mut object, options.subresource)?;
+            note_writer(kind, &mut object, None, account.clone(), options.writer, now);
             let (key, value) = (kind.key(object.namespace(), object.name()), object.to_vec());
             // No await between this check and the write's place in the store's queue: a namespace that is marked
             // later is marked after this write, and its emptying finds the object.
@@ -124,7 +151,12 @@ impl Registry {
     /// An object whose deletion waited for nothing but finalizers that are now gone is removed.
     ///
     /// Errors: 404, 409, 422.
-    pub async fn update(&self, kind: &Kind, object: Object, options: WriteOptions) -> Result<Object, Status> {
+    pub async fn update(
+        &self,
+        kind: &Kind,
+        object: Object,
+        options: WriteOptions<'_>,
+    ) -> Result<Object, Status> {
         let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
         self.modify(kind, &namespace, &name, options, |current| {
             *current = object.clone();
@@ -140,7 +172,7 @@ impl Registry {
         kind: &Kind,
         namespace: &str,
         name: &str,
-        options: WriteOptions,
+        options: WriteOptions<'_>,
         mut change: impl FnMut(&mut Object) -> Result<Change, Status>,
     ) -> Result<Object, Status> {
         for _ in 0..ATTEMPTS {
@@ -150,7 +182,9 @@ impl Registry {
                 return Ok(versioned(old, entry.revision));
             }
             check_revision(kind, &new, &old, entry.revision)?;
+            let account = new.remove(MANAGED_FIELDS);
             admit_change(kind, &mut new, &old, options.subresource)?;
+            note_writer(kind, &mut new, Some(&old), account, options.writer, SystemTime::now());
             if options.dry_run || new == old {
                 return Ok(versioned(new, entry.revision));
             }
@@ -235,9 +269,41 @@ pub(super) fn failed(error: &store::Error) -> Status {
     }
 }
 
+/// Notes in `new` who owns what of it now. `account` is what came with it. No time changes unless something
+/// else does. Nobody applies events, of which there are many: no account is kept of them.
+fn note_writer(
+    kind: &Kind,
+    new: &mut Object,
+    old: Option<&Object>,
+    account: Option<Value>,
+    writer: Writer<'_>,
+    now: SystemTime,
+) {
+    new.remove(MANAGED_FIELDS);
+    let stored = old.and_then(|old| old.at(MANAGED_FIELDS));
+    if kind == EVENT {
+        return;
+    }
+    if writer.operation == Operation::Apply {
+        if let Some(account) = account {
+            new.set(MANAGED_FIELDS, account);
+        }
+    } else {
+        apply::record(kind, apply::root(kind, None), new, old, account, writer, now);
+    }
+    let (Some(old), Some(stored)) = (old, stored) else { return };
+    if apply::is_same_account(new.at(MANAGED_FIELDS), Some(stored)) {
+        let account = new.remove(MANAGED_FIELDS);
+        new.set(MANAGED_FIELDS, stored.clone());
+        if let (Some(account), true) = (account, *new != *old) {
+            new.set(MANAGED_FIELDS, account);
+        }
+    }
+}
+
 /// Takes out of an object what is never stored.
 fn strip(object: &mut Object) {
-    for field in ["resourceVersion", "managedFields", "selfLink"] {
+    for field in ["resourceVersion", "selfLink"] {
         object.remove(&format!("/metadata/{field}"));
     }
 }
