@@ -6,17 +6,18 @@ use serde_json::{Value, json};
 
 use crate::server::{Answer, Server};
 
-const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+/// Of these a namespace has none of its own.
+const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 const MERGE: [(&str, &str); 1] = [("content-type", "application/merge-patch+json")];
 
 impl Server {
-    fn map(&self, name: &str, metadata: Value) -> Value {
-        let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+    fn make(&self, name: &str, metadata: Value) -> Value {
+        let mut object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}});
         for (key, value) in metadata.as_object().into_iter().flatten() {
             object["metadata"][key] = value.clone();
         }
-        self.post(MAPS, object).is(201).json()
+        self.post(SECRETS, object).is(201).json()
     }
 
     fn post(&self, path: &str, body: Value) -> Answer {
@@ -52,7 +53,7 @@ fn names(list: &Value) -> String {
 
 fn owner(of: &Value, blocks: bool) -> Value {
     let metadata = &of["metadata"];
-    json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": metadata["name"], "uid": metadata["uid"],
+    json!([{"apiVersion": "v1", "kind": "Secret", "name": metadata["name"], "uid": metadata["uid"],
             "blockOwnerDeletion": blocks}])
 }
 
@@ -60,58 +61,61 @@ fn owner(of: &Value, blocks: bool) -> Value {
 fn all_pages_show_one_state() {
     let server = Server::start();
     for name in ["a", "b", "c", "d"] {
-        server.map(name, json!({}));
+        server.make(name, json!({}));
     }
-    let first = server.get(&format!("{MAPS}?limit=2")).is(200).json();
+    let first = server.get(&format!("{SECRETS}?limit=2")).is(200).json();
     assert_eq!((names(&first), &first["metadata"]["remainingItemCount"]), ("a b".to_owned(), &json!(2)));
     let revision = first["metadata"]["resourceVersion"].as_str().unwrap();
     let token = first["metadata"]["continue"].as_str().unwrap().to_owned();
-    server.delete(&format!("{MAPS}/c"), json!({})).is(200);
-    server.map("bb", json!({}));
-    server.merge(&format!("{MAPS}/d"), json!({"data": {"k": "v"}})).is(200);
-    let rest = server.get(&format!("{MAPS}?limit=2&continue={token}")).is(200).json();
+    server.delete(&format!("{SECRETS}/c"), json!({})).is(200);
+    server.make("bb", json!({}));
+    server.merge(&format!("{SECRETS}/d"), json!({"data": {"k": "dg=="}})).is(200);
+    let rest = server.get(&format!("{SECRETS}?limit=2&continue={token}")).is(200).json();
     assert_eq!(names(&rest), "c d");
     assert_eq!(rest["metadata"]["resourceVersion"], revision);
     assert_eq!((&rest["items"][1]["data"], &rest["metadata"]["continue"]), (&Value::Null, &Value::Null));
     for exact in ["&resourceVersionMatch=Exact", "&limit=9"] {
-        let then = format!("{MAPS}?resourceVersion={revision}{exact}");
+        let then = format!("{SECRETS}?resourceVersion={revision}{exact}");
         assert_eq!(server.names(&then), "a b c d", "{exact}");
     }
-    assert_eq!(server.names(&format!("{MAPS}?resourceVersion={revision}&labelSelector=x!%3Dy")), "a b bb d");
-    let newer = format!("{MAPS}?resourceVersion={revision}&resourceVersionMatch=NotOlderThan");
+    assert_eq!(
+        server.names(&format!("{SECRETS}?resourceVersion={revision}&labelSelector=x!%3Dy")),
+        "a b bb d"
+    );
+    let newer = format!("{SECRETS}?resourceVersion={revision}&resourceVersionMatch=NotOlderThan");
     assert_eq!(server.names(&newer), "a b bb d");
-    let both = server.get(&format!("{MAPS}?limit=2&continue={token}&resourceVersion={revision}")).is(400);
+    let both = server.get(&format!("{SECRETS}?limit=2&continue={token}&resourceVersion={revision}")).is(400);
     assert_eq!(both.message(), "specifying resource version is not allowed when using continue");
-    let future = server.get(&format!("{MAPS}?resourceVersion=99999999999999")).is(504);
+    let future = server.get(&format!("{SECRETS}?resourceVersion=99999999999999")).is(504);
     assert_eq!(future.json()["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
     assert!(future.message().starts_with("Timeout: Too large resource version: 99999999999999, current: "));
 
     // A new process knows nothing of before.
     let server = server.restart();
-    let old = server.get(&format!("{MAPS}?limit=2&continue={token}")).is(410);
+    let old = server.get(&format!("{SECRETS}?limit=2&continue={token}")).is(410);
     assert!(old.message().starts_with("The provided continue parameter is too old to display a consistent"));
     let fresh = old.json()["metadata"]["continue"].as_str().unwrap().to_owned();
-    assert_eq!(server.names(&format!("{MAPS}?limit=9&continue={fresh}")), "bb d");
-    let exact = format!("{MAPS}?resourceVersion={revision}&resourceVersionMatch=Exact");
+    assert_eq!(server.names(&format!("{SECRETS}?limit=9&continue={fresh}")), "bb d");
+    let exact = format!("{SECRETS}?resourceVersion={revision}&resourceVersionMatch=Exact");
     assert_eq!(server.get(&exact).is(410).message(), "The resourceVersion for the provided list is too old.");
 }
 
 #[test]
 fn shapes_in_both_versions() {
     let server = Server::start();
-    server.map("a", json!({}));
+    server.make("a", json!({}));
     for version in ["v1", "v1beta1"] {
         let as_shape = |shape: &str| format!("application/json;as={shape};v={version};g=meta.k8s.io");
         let wanted = format!("meta.k8s.io/{version}");
         let table = as_shape("Table");
-        let list = server.ask("GET", MAPS, &[("accept", &table)], "").is(200).json();
+        let list = server.ask("GET", SECRETS, &[("accept", &table)], "").is(200).json();
         assert_eq!((&list["apiVersion"], &list["kind"]), (&json!(wanted), &json!("Table")));
         assert_eq!(list["rows"][0]["object"]["apiVersion"], wanted);
         let metadata = as_shape("PartialObjectMetadataList");
-        let list = server.ask("GET", MAPS, &[("accept", &metadata)], "").is(200).json();
+        let list = server.ask("GET", SECRETS, &[("accept", &metadata)], "").is(200).json();
         assert_eq!((&list["apiVersion"], &list["items"][0]["apiVersion"]), (&json!(wanted), &json!(wanted)));
         let metadata = as_shape("PartialObjectMetadata");
-        let watch = format!("{MAPS}?watch=1&timeoutSeconds=1");
+        let watch = format!("{SECRETS}?watch=1&timeoutSeconds=1");
         let events = server.ask("GET", &watch, &[("accept", &metadata)], "").is(200).text;
         let event: Value = serde_json::from_str(events.lines().next().unwrap()).unwrap();
         assert_eq!((&event["type"], &event["object"]["apiVersion"]), (&json!("ADDED"), &json!(wanted)));
@@ -123,42 +127,45 @@ fn shapes_in_both_versions() {
 fn deletes_propagate() {
     let server = Server::start();
     let parent = |name: &str, blocks: bool| {
-        let parent = server.map(name, json!({}));
-        server.map(&format!("{name}-child"), json!({"ownerReferences": owner(&parent, blocks)}));
+        let parent = server.make(name, json!({}));
+        server.make(&format!("{name}-child"), json!({"ownerReferences": owner(&parent, blocks)}));
     };
     parent("back", false);
-    server.kubectl("delete cm back").ok();
-    server.until("the child goes", || server.names(MAPS).is_empty());
+    server.kubectl("delete secret back").ok();
+    server.until("the child goes", || server.names(SECRETS).is_empty());
     parent("fore", true);
     server
-        .merge(&format!("{MAPS}/fore-child"), json!({"metadata": {"finalizers": ["example.org/wait"]}}))
+        .merge(&format!("{SECRETS}/fore-child"), json!({"metadata": {"finalizers": ["example.org/wait"]}}))
         .is(200);
-    server.kubectl("delete cm fore --cascade=foreground --wait=false").ok();
+    server.kubectl("delete secret fore --cascade=foreground --wait=false").ok();
     let child =
-        || server.get(&format!("{MAPS}/fore-child")).json()["metadata"]["deletionTimestamp"].is_string();
+        || server.get(&format!("{SECRETS}/fore-child")).json()["metadata"]["deletionTimestamp"].is_string();
     server.until("the child is told", child);
-    let waiting = server.get(&format!("{MAPS}/fore")).is(200).json();
+    let waiting = server.get(&format!("{SECRETS}/fore")).is(200).json();
     assert_eq!(waiting["metadata"]["finalizers"], json!(["foregroundDeletion"]));
-    server.merge(&format!("{MAPS}/fore-child"), json!({"metadata": {"finalizers": null}})).is(200);
-    server.until("both go", || server.names(MAPS).is_empty());
+    server.merge(&format!("{SECRETS}/fore-child"), json!({"metadata": {"finalizers": null}})).is(200);
+    server.until("both go", || server.names(SECRETS).is_empty());
     parent("left", true);
-    server.kubectl("delete cm left --cascade=orphan").ok();
-    let orphan = server.get(&format!("{MAPS}/left-child")).is(200).json();
+    server.kubectl("delete secret left --cascade=orphan").ok();
+    let orphan = server.get(&format!("{SECRETS}/left-child")).is(200).json();
     assert_eq!(orphan["metadata"]["ownerReferences"], Value::Null);
     // Nothing of a dry run happens.
-    server.delete(&format!("{MAPS}?dryRun=All"), json!({})).is(200);
+    server.delete(&format!("{SECRETS}?dryRun=All"), json!({})).is(200);
     server
-        .delete(&format!("{MAPS}/left-child"), json!({"dryRun": ["All"], "propagationPolicy": "Foreground"}))
+        .delete(
+            &format!("{SECRETS}/left-child"),
+            json!({"dryRun": ["All"], "propagationPolicy": "Foreground"}),
+        )
         .is(200);
-    assert_eq!(server.get(&format!("{MAPS}/left-child")).is(200).json(), orphan);
+    assert_eq!(server.get(&format!("{SECRETS}/left-child")).is(200).json(), orphan);
     let both = json!({"orphanDependents": true, "propagationPolicy": "Orphan"});
-    let refused = server.delete(&format!("{MAPS}/left-child"), both).is(422);
+    let refused = server.delete(&format!("{SECRETS}/left-child"), both).is(422);
     assert!(refused.message().contains("orphanDependents and deletionPropagation cannot be both set"));
     for name in ["x", "y"] {
-        server.map(name, json!({"labels": {"of": name}}));
+        server.make(name, json!({"labels": {"of": name}}));
     }
-    let deleted = server.delete(&format!("{MAPS}?labelSelector=of"), json!({})).is(200).json();
-    assert_eq!((names(&deleted), server.names(MAPS)), ("x y".to_owned(), "left-child".to_owned()));
+    let deleted = server.delete(&format!("{SECRETS}?labelSelector=of"), json!({})).is(200).json();
+    assert_eq!((names(&deleted), server.names(SECRETS)), ("x y".to_owned(), "left-child".to_owned()));
 }
 
 #[test]
@@ -276,7 +283,7 @@ fn manifests_are_applied_and_removed() {
     write("odd.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: odd}\ndada: {}\n");
     server.until("it is told", || {
         let told = events();
-        told.contains("broken.yaml: error converting YAML to JSON") && told.contains("unknown field \"dada\"")
+        told.contains("broken.yaml: error converting YAML to JSON") && told.contains("dada")
     });
     std::fs::remove_file(folder.join("broken.yaml")).unwrap();
     std::fs::remove_file(folder.join("odd.yaml")).unwrap();
@@ -289,11 +296,13 @@ fn manifests_are_applied_and_removed() {
     let before = server.get(&format!("{path}/a")).json()["metadata"]["resourceVersion"].clone();
     let server = server.restart();
     write("other.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n");
-    server.until("the other is there", || server.get(&format!("{MAPS}/other")).code == 200);
+    server.until("the other is there", || {
+        server.get("/api/v1/namespaces/default/configmaps/other").code == 200
+    });
     let a = server.get(&format!("{path}/a")).is(200).json();
     assert_eq!((&a["data"]["k"], &a["metadata"]["resourceVersion"]), (&json!("two"), &before));
     std::fs::remove_file(folder.join("other.yaml")).unwrap();
-    server.until("the other goes", || server.get(&format!("{MAPS}/other")).code == 404);
+    server.until("the other goes", || server.get("/api/v1/namespaces/default/configmaps/other").code == 404);
     std::fs::remove_file(folder.join("site.yaml")).unwrap();
     std::fs::remove_file(folder.join("site.yaml.skip")).unwrap();
     server.until("the namespace goes", || server.get("/api/v1/namespaces/site").code == 404);
