@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 
 use super::schema::table::{self, Form, Type};
-use super::{Kind, Object, Status, structural, time};
+use super::{Kind, Object, Status, time};
 
 mod conflict;
 mod last_applied;
@@ -54,13 +54,14 @@ const UNOWNED: [&[&str]; 12] = [
 const STRUCTS: [&str; 7] =
     ["metadata", "spec", "status", "template", "jobTemplate", "strategy", "updateStrategy"];
 
-/// Where the fields of a kind's objects begin. `schema` is that of a kind that users define.
-pub fn root<'a>(kind: &Kind, schema: Option<&'a structural::Node>) -> Node<'a> {
-    match (schema, table::kind(&kind.api_version(), kind.kind)) {
-        (Some(schema), _) => Node::Custom(schema),
+/// Calls `work` with where the fields of a kind's objects begin: in the table, or in the schema that a user defined.
+pub fn with_root<T>(kind: &Kind, work: impl FnOnce(Node<'_>) -> T) -> T {
+    let defined = kind.definition.map(|definition| definition.now());
+    work(match (&defined, table::kind(&kind.api_version(), kind.kind)) {
+        (Some(defined), _) => Node::Custom(&defined.schema),
         (None, Some(of)) => Node::Struct(of),
         (None, None) => Node::Unknown,
-    }
+    })
 }
 
 /// Puts a configuration over `live` (an empty object when there is none), takes away what the writer applied

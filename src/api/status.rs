@@ -91,6 +91,8 @@ pub struct Status {
     pub reason: Reason,
     pub message: String,
     pub details: Option<Box<Details>>,
+    /// `metadata.continue`: how a list that expired can go on all the same.
+    pub token: Option<Box<str>>,
 }
 
 impl fmt::Display for Status {
@@ -103,7 +105,7 @@ impl std::error::Error for Status {}
 
 impl Status {
     pub fn new(reason: Reason, message: impl Into<String>) -> Status {
-        Status { code: reason.code(), reason, message: message.into(), details: None }
+        Status { code: reason.code(), reason, message: message.into(), details: None, token: None }
     }
 
     fn about(mut self, kind: &Kind, name: &str) -> Status {
@@ -233,6 +235,9 @@ impl Status {
         if self.reason != Reason::Unknown {
             status["reason"] = self.reason.as_str().into();
         }
+        if let Some(token) = &self.token {
+            status["metadata"]["continue"] = (&**token).into();
+        }
         if let Some(details) = &self.details {
             status["details"] = details.to_json();
         }
@@ -264,7 +269,14 @@ impl Status {
                 retry_after_seconds: u32::try_from(retry).unwrap_or(u32::MAX),
             })
         });
-        Some(Status { code: code.unwrap_or(reason.code()), reason, message: field("/message"), details })
+        let token = Some(field("/metadata/continue").into()).filter(|token: &Box<str>| !token.is_empty());
+        Some(Status {
+            code: code.unwrap_or(reason.code()),
+            reason,
+            message: field("/message"),
+            details,
+            token,
+        })
     }
 }
 

@@ -1,10 +1,13 @@
 //! Floor 1: pure decisions. No I/O, no clock, no async: `now` is an argument.
 
+pub mod disruption;
 pub mod eviction;
+pub mod garbage;
 pub mod limits;
 pub mod node_selector;
 pub mod pod;
 pub mod quota;
 mod resources;
 pub mod schedule;
+pub mod termination;
 pub mod volume;

@@ -23,23 +23,28 @@ pub const DISCOVERY: &[Shape] = &[Shape::Plain, Shape::Discovery];
 /// JSON as it is.
 pub const PLAIN: &[Shape] = &[Shape::Plain];
 
+/// The group and version that Tables and PartialObjectMetadata say they are of, and the older spelling.
+pub const META: &str = "meta.k8s.io/v1";
+pub const OLD_META: &str = "meta.k8s.io/v1beta1";
+
 /// Picks the first shape in `header` that is in `offered`, in the client's order of preference
-/// (`q`, then place). An absent or empty header takes anything. `None` is a 406.
-pub fn negotiate(header: Option<&str>, offered: &[Shape]) -> Option<Shape> {
+/// (`q`, then place), and the version of `meta.k8s.io` for it. An absent or empty header takes anything.
+/// `None` is a 406.
+pub fn negotiate(header: Option<&str>, offered: &[Shape]) -> Option<(Shape, &'static str)> {
     let header = header.map(str::trim).filter(|text| !text.is_empty());
-    let Some(header) = header else { return Some(Shape::Plain) };
-    let mut best: Option<(Shape, f32)> = None;
+    let Some(header) = header else { return Some((Shape::Plain, META)) };
+    let mut best: Option<(Shape, &'static str, f32)> = None;
     for clause in header.split(',').take(32) {
-        let Some((shape, quality)) = parse(clause) else { continue };
-        if quality > 0.0 && offered.contains(&shape) && best.is_none_or(|(_, best)| quality > best) {
-            best = Some((shape, quality));
+        let Some((shape, meta, quality)) = parse(clause) else { continue };
+        if quality > 0.0 && offered.contains(&shape) && best.is_none_or(|(.., best)| quality > best) {
+            best = Some((shape, meta, quality));
         }
     }
-    best.map(|(shape, _)| shape)
+    best.map(|(shape, meta, _)| (shape, meta))
 }
 
-/// One clause's shape and quality; `None` when it names something that is never answered.
-fn parse(clause: &str) -> Option<(Shape, f32)> {
+/// One clause's shape, version of it and quality; `None` when it names something that is never answered.
+fn parse(clause: &str) -> Option<(Shape, &'static str, f32)> {
     let mut parts = clause.split(';').map(str::trim);
     let media = parts.next()?.to_ascii_lowercase();
     if !matches!(media.as_str(), "application/json" | "application/*" | "*/*") {
@@ -60,17 +65,23 @@ fn parse(clause: &str) -> Option<(Shape, f32)> {
     }
     let shape = match (kind, group, version) {
         ("", _, _) => Shape::Plain,
-        ("Table", "meta.k8s.io", "v1") => Shape::Table,
-        ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => Shape::Metadata,
+        ("Table", "meta.k8s.io", "v1" | "v1beta1") => Shape::Table,
+        ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => {
+            Shape::Metadata
+        }
         ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Shape::Discovery,
         _ => return None,
     };
-    Some((shape, quality))
+    Some((shape, if version == "v1beta1" { OLD_META } else { META }, quality))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn negotiate(header: Option<&str>, offered: &[Shape]) -> Option<Shape> {
+        super::negotiate(header, offered).map(|(shape, _)| shape)
+    }
 
     #[test]
     fn clients_that_exist() {
@@ -88,6 +99,14 @@ mod tests {
         let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,\
                         application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
         assert_eq!(negotiate(Some(metadata), READ), Some(Shape::Metadata));
+    }
+
+    #[test]
+    fn old_clients_get_their_version() {
+        let old = "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+        assert_eq!(super::negotiate(Some(old), READ), Some((Shape::Table, OLD_META)));
+        let new = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+        assert_eq!(super::negotiate(Some(new), READ), Some((Shape::Table, META)));
     }
 
     #[test]

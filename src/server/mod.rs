@@ -7,8 +7,8 @@
 //!                         → links     (the agents' WebSockets, tokens, node keys)
 //! ```
 //! Tasks: one per connection (`http::server`), one per link, one per controller loop (scheduler,
-//! namespaces, service accounts, definitions, volume claims, orphaned pods, events' expiry). All live in structs that
-//! [`run`] owns: when it returns,
+//! namespaces, garbage, disruption budgets, manifests, service accounts, definitions, volume claims, orphaned pods,
+//! events' expiry). All live in structs that [`run`] owns: when it returns,
 //! they are gone.
 
 mod accept;
@@ -22,12 +22,15 @@ mod claims;
 mod compress;
 pub mod config;
 mod definitions;
+mod disruptions;
 mod error;
 pub mod events;
+mod garbage;
 mod handlers;
 pub mod kubeconfig;
 pub mod links;
 mod logs;
+mod manifests;
 mod media;
 mod metrics;
 pub mod namespaces;

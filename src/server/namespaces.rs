@@ -1,12 +1,14 @@
 //! The namespace loop: empties terminating namespaces. Woken by changes only.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::Executor;
 use crate::api::kinds::NAMESPACE;
 use crate::api::{Kind, Object, Reason, Status};
-use crate::server::registry::{DeleteOptions, Deleted, Page, Registry, Selectors};
+use crate::plan::garbage::Propagation;
+use crate::plan::termination::{self, Remaining};
+use crate::server::registry::{Change, DeleteOptions, Deleted, Page, Registry, Selectors, WriteOptions};
 use crate::store;
 
 /// How many objects are deleted at the same time: they share one fsync.
@@ -18,12 +20,18 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
     let namespaces = Namespaces { registry, executor: executor.clone() };
     executor.spawn(async move {
+        let mut told = false;
         loop {
             let revision = namespaces.registry.store().revision();
             match namespaces.pass().await {
-                Ok(terminating) => namespaces.changed(revision, terminating).await,
+                Ok(terminating) => {
+                    told = false;
+                    namespaces.changed(revision, terminating).await;
+                }
                 Err(status) => {
-                    log::warn!("failed to look after the namespaces: {status}");
+                    if !std::mem::replace(&mut told, true) {
+                        log::warn!("failed to look after the namespaces: {status}");
+                    }
                     smol::Timer::after(PAUSE).await;
                 }
             }
@@ -57,19 +65,54 @@ impl Namespaces {
     /// Looks at all namespaces once. True if one is still terminating.
     async fn pass(&self) -> Result<bool, Status> {
         let mut terminating = false;
+        let mut failure = Ok(());
         let list = self.registry.list(NAMESPACE, None, &Selectors::default(), &Page::default())?;
         for item in list.items {
             let namespace = item.object()?;
             if namespace.deletion_timestamp().is_some() {
-                terminating |= !self.empty(namespace.name()).await?;
+                // One that can't be emptied holds up no other.
+                match self.empty(namespace.name()).await {
+                    Ok(gone) => terminating |= !gone,
+                    Err(status) => failure = Err(status),
+                }
             }
         }
-        Ok(terminating)
+        failure.map(|()| terminating)
     }
 
     /// Deletes what is in a namespace, and the namespace once it is empty. True if it is gone.
     async fn empty(&self, namespace: &str) -> Result<bool, Status> {
-        let mut left = false;
+        if let Ok(found) = self.registry.get(NAMESPACE, "", namespace)
+            && found.array_at("/spec/finalizers").iter().all(|finalizer| finalizer != "kubernetes")
+        {
+            // Emptied already: somebody else's finalizer holds it.
+            return Ok(false);
+        }
+        let mut remaining = Remaining::default();
+        let emptied = self.empty_all(namespace, &mut remaining).await;
+        if emptied.is_ok() && remaining.is_empty() {
+            return self.registry.remove_namespace(namespace).await;
+        }
+        let failure = emptied.as_ref().err().map(ToString::to_string);
+        let tell = |found: &mut Object| {
+            let conditions = termination::conditions(
+                found.array_at("/status/conditions"),
+                &remaining,
+                failure.as_deref(),
+                SystemTime::now(),
+            );
+            found.set("/status/conditions", conditions);
+            Ok(Change::Write)
+        };
+        match self.registry.modify(NAMESPACE, "", namespace, WriteOptions::STATUS, tell).await {
+            Err(status) if status.reason != Reason::NotFound => return Err(status),
+            _ => {}
+        }
+        emptied.map(|()| false)
+    }
+
+    async fn empty_all(&self, namespace: &str, remaining: &mut Remaining) -> Result<(), Status> {
+        let mut failure = Ok(());
         for kind in self.registry.kinds().stored().into_iter().filter(|kind| kind.namespaced) {
             let list = self.registry.list(kind, Some(namespace), &Selectors::default(), &Page::default())?;
             for items in list.items.chunks(TOGETHER) {
@@ -78,20 +121,29 @@ impl Namespaces {
                     tasks.push(self.executor.spawn(delete(self.registry.clone(), kind, item.object()?)));
                 }
                 for task in tasks {
-                    left |= !task.await?;
+                    match task.await {
+                        Ok(Some(left)) => remaining.add(kind, &left),
+                        Ok(None) => {}
+                        Err(status) => failure = Err(status),
+                    }
                 }
             }
         }
-        if left { Ok(false) } else { self.registry.remove_namespace(namespace).await }
+        failure
     }
 }
 
-/// True if the object is gone.
-async fn delete(registry: Arc<Registry>, kind: &'static Kind, object: Object) -> Result<bool, Status> {
-    match registry.delete(kind, object.namespace(), object.name(), DeleteOptions::default()).await {
-        Ok(Deleted::Gone(_)) => Ok(true),
-        Ok(Deleted::Marked(_)) => Ok(false),
-        Err(status) if status.reason == Reason::NotFound => Ok(true),
+/// The object if it is still there.
+async fn delete(
+    registry: Arc<Registry>,
+    kind: &'static Kind,
+    object: Object,
+) -> Result<Option<Object>, Status> {
+    let options = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
+    match registry.delete(kind, object.namespace(), object.name(), options).await {
+        Ok(Deleted::Gone(_)) => Ok(None),
+        Ok(Deleted::Marked(left)) => Ok(Some(left)),
+        Err(status) if status.reason == Reason::NotFound => Ok(None),
         Err(status) => Err(status),
     }
 }

@@ -4,7 +4,7 @@ use super::query::Query;
 use super::registry::Selectors;
 use crate::api::selector::{FieldSelector, LabelSelector};
 use crate::api::status::Details;
-use crate::api::{Cause, Kind, Reason, Status};
+use crate::api::{Cause, CauseReason, Kind, Reason, Status};
 
 /// What a list or watch asks for.
 #[derive(Debug, Default)]
@@ -16,8 +16,8 @@ pub struct ListOptions {
     pub token: Option<String>,
     /// `None` when unset, `Some(0)` for "anything will do".
     pub revision: Option<u64>,
-    /// `resourceVersionMatch=Exact`.
-    pub exact: bool,
+    /// The one revision that a list is to show (`resourceVersionMatch=Exact`).
+    pub at: Option<u64>,
     pub timeout_seconds: Option<u64>,
     pub bookmarks: bool,
     pub send_initial_events: Option<bool>,
@@ -36,21 +36,30 @@ impl ListOptions {
             })?),
         };
         let initial = query.text("sendInitialEvents");
+        let matching = query.text("resourceVersionMatch");
+        let limit = query.number("limit").map_err(bad)?.unwrap_or(0);
+        // A limit without another word asks for that revision, as upstream.
+        let exact = matching == Some("Exact") || matching.is_none() && limit > 0;
         let options = Self {
             selectors: Selectors {
                 labels: LabelSelector::parse(query.text("labelSelector").unwrap_or(""))?,
                 fields: FieldSelector::parse(kind, query.text("fieldSelector").unwrap_or(""))?,
             },
             watch: query.switch("watch"),
-            limit: query.number("limit").map_err(bad)?.unwrap_or(0),
+            limit,
             token: query.text("continue").map(str::to_owned),
             revision,
-            exact: query.text("resourceVersionMatch") == Some("Exact"),
+            at: revision.filter(|&revision| exact && revision > 0),
             timeout_seconds: query.number("timeoutSeconds").map_err(bad)?.filter(|&seconds| seconds > 0),
             bookmarks: query.switch("allowWatchBookmarks"),
             send_initial_events: initial.map(|_| query.switch("sendInitialEvents")),
         };
-        let causes = options.contradictions(query.text("resourceVersionMatch"));
+        if options.token.is_some() && options.revision.unwrap_or(0) != 0 {
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
+        let causes = options.contradictions(matching);
         if causes.is_empty() { Ok(options) } else { Err(invalid("ListOptions.meta.k8s.io", "", causes)) }
     }
 
@@ -80,7 +89,7 @@ impl ListOptions {
         if matching.is_some() && self.revision.is_none() {
             forbid(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided");
         }
-        if self.exact && self.revision == Some(0) {
+        if matching == Some("Exact") && self.revision == Some(0) {
             forbid(MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
         }
         if let Some(other) = matching.filter(|text| !matches!(*text, "Exact" | "NotOlderThan")) {
@@ -113,9 +122,13 @@ pub fn invalid(kind: &str, name: &str, causes: Vec<Cause>) -> Status {
 pub fn check_reached(revision: Option<u64>, current: u64) -> Result<(), Status> {
     match revision {
         Some(asked) if asked > current => {
-            let message = format!("Too large resource version: {asked}, current: {current}");
-            let mut status = Status::gateway_timeout(message.clone());
-            let cause = Cause { reason: crate::api::CauseReason::Other, message, field: String::new() };
+            let mut status =
+                Status::gateway_timeout(format!("Too large resource version: {asked}, current: {current}"));
+            let cause = Cause {
+                reason: CauseReason::ResourceVersionTooLarge,
+                message: "Too large resource version".to_owned(),
+                field: String::new(),
+            };
             status.details =
                 Some(Box::new(Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() }));
             Err(status)

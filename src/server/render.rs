@@ -22,6 +22,8 @@ use crate::api::{Kind, Object, Status, schema};
 pub struct Rendering {
     pub kind: &'static Kind,
     pub shape: Shape,
+    /// The `apiVersion` of tables and partial metadata.
+    meta: &'static str,
     include: IncludeObject,
     now: SystemTime,
 }
@@ -32,7 +34,7 @@ impl Rendering {
     /// # Errors
     /// 406 when nothing fits, 400 for another `includeObject`.
     pub fn negotiate(kind: &'static Kind, headers: &HeaderMap, query: &Query<'_>) -> Result<Self, Status> {
-        let shape = shape(headers, accept::READ)?;
+        let (shape, meta) = negotiated(headers, accept::READ)?;
         let include = match query.text("includeObject") {
             None | Some("Metadata") => IncludeObject::Metadata,
             Some("None") => IncludeObject::None,
@@ -41,7 +43,7 @@ impl Rendering {
                 return Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}")));
             }
         };
-        Ok(Self { kind, shape, include, now: SystemTime::now() })
+        Ok(Self { kind, shape, meta, include, now: SystemTime::now() })
     }
 
     /// The same for a later moment, which ages in tables are told at.
@@ -53,7 +55,7 @@ impl Rendering {
     pub fn item(&self, item: &Item, headers: bool) -> Result<Vec<u8>, Status> {
         match self.shape {
             Shape::Table => Ok(self.table(&self.parsed(item)?, headers)),
-            Shape::Metadata => metadata_only(item),
+            Shape::Metadata => self.metadata_only(item),
             Shape::Plain | Shape::Discovery if self.converts() => Ok(self.parsed(item)?.to_vec()),
             Shape::Plain | Shape::Discovery => Ok(item.json()),
         }
@@ -76,7 +78,7 @@ impl Rendering {
             Shape::Table => self.table(object, headers),
             Shape::Metadata => {
                 let metadata = object.at("/metadata").cloned().unwrap_or_default();
-                partial(&metadata.to_string()).into_bytes()
+                self.partial(&metadata.to_string()).into_bytes()
             }
             Shape::Plain | Shape::Discovery => object.to_vec(),
         }
@@ -91,9 +93,8 @@ impl Rendering {
             }
             match self.shape {
                 Shape::Table => {
-                    text.extend(
-                        table::row(self.kind, object, self.now, self.include).to_string().into_bytes(),
-                    );
+                    let row = table::row(self.kind, object, self.now, self.include);
+                    text.extend(row.to_string().into_bytes());
                 }
                 _ => text.extend(self.object(object, false)),
             }
@@ -105,7 +106,9 @@ impl Rendering {
     fn table(&self, object: &Object, headers: bool) -> Vec<u8> {
         let metadata = json!({"resourceVersion": object.str_at("/metadata/resourceVersion")});
         let objects = std::slice::from_ref(object);
-        table::render(self.kind, objects, self.now, self.include, metadata, headers).to_string().into_bytes()
+        let mut table = table::render(self.kind, objects, self.now, self.include, metadata, headers);
+        self.spell(&mut table);
+        table.to_string().into_bytes()
     }
 
     /// The text of a list up to its first item. What follows are [`Rendering::row`]s with commas, and `]}`.
@@ -126,9 +129,9 @@ impl Rendering {
                     return Vec::new();
                 };
                 table.retain(|key, _| key == "columnDefinitions");
-                ("Table", "meta.k8s.io/v1".into(), "rows", table)
+                ("Table", self.meta.into(), "rows", table)
             }
-            Shape::Metadata => ("PartialObjectMetadataList", "meta.k8s.io/v1".into(), "items", Map::new()),
+            Shape::Metadata => ("PartialObjectMetadataList", self.meta.into(), "items", Map::new()),
             Shape::Plain | Shape::Discovery => {
                 (self.kind.list_kind, self.kind.api_version(), "items", Map::new())
             }
@@ -151,6 +154,7 @@ impl Rendering {
         }
         let objects = [self.parsed(item)?];
         let mut table = table::render(self.kind, &objects, self.now, self.include, Value::Null, false);
+        self.spell(&mut table);
         let row = table.pointer_mut("/rows/0").map(Value::take).unwrap_or_default();
         Ok(row.to_string().into_bytes())
     }
@@ -158,6 +162,11 @@ impl Rendering {
 
 /// Chooses one of `offered` by the request's `Accept` headers.
 pub fn shape(headers: &HeaderMap, offered: &[Shape]) -> Result<Shape, Status> {
+    negotiated(headers, offered).map(|(shape, _)| shape)
+}
+
+/// [`shape`], and its version.
+fn negotiated(headers: &HeaderMap, offered: &[Shape]) -> Result<(Shape, &'static str), Status> {
     let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let first = accepted.next();
     // Several header lines are one list (RFC 9110 section 5.3); clients send one.
@@ -174,14 +183,27 @@ struct Envelope<'a> {
     metadata: &'a RawValue,
 }
 
-fn metadata_only(item: &Item) -> Result<Vec<u8>, Status> {
-    let text = item.json();
-    let envelope: Envelope<'_> = serde_json::from_slice(&text).map_err(Status::internal)?;
-    Ok(partial(envelope.metadata.get()).into_bytes())
-}
+impl Rendering {
+    fn metadata_only(&self, item: &Item) -> Result<Vec<u8>, Status> {
+        let text = item.json();
+        let envelope: Envelope<'_> = serde_json::from_slice(&text).map_err(Status::internal)?;
+        Ok(self.partial(envelope.metadata.get()).into_bytes())
+    }
 
-fn partial(metadata: &str) -> String {
-    format!(
-        "{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{metadata}}}"
-    )
+    fn partial(&self, metadata: &str) -> String {
+        let meta = self.meta;
+        format!("{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{meta}\",\"metadata\":{metadata}}}")
+    }
+
+    /// Gives a table and the metadata in its rows the version that was asked for.
+    fn spell(&self, table: &mut Value) {
+        if self.meta != accept::META {
+            table["apiVersion"] = self.meta.into();
+            for row in table["rows"].as_array_mut().into_iter().flatten() {
+                if row["object"]["kind"] == "PartialObjectMetadata" {
+                    row["object"]["apiVersion"] = self.meta.into();
+                }
+            }
+        }
+    }
 }

@@ -16,6 +16,7 @@ pub(super) fn check(store: &Arc<dyn Store>, round: u32) {
         checks.reads_what_was_written(&prefix("read"));
         checks.compares_and_swaps(&prefix("swap"));
         checks.lists_in_order_and_in_pages(&prefix("list"));
+        checks.lists_as_it_was(&prefix("then"));
         checks.watches_from_a_revision(&prefix("watch"));
         checks.refuses_what_is_no_value(&prefix("value"));
         checks.one_of_many_rivals_wins(&prefix("rivals"));
@@ -97,6 +98,30 @@ impl Checks {
         let within = self.store.list(&format!("{prefix}b/"), None, 0);
         assert_eq!(within.entries.len(), 1);
         assert_eq!(within.revision, self.store.revision());
+    }
+
+    fn lists_as_it_was(&self, prefix: &str) {
+        let key = |name: &str| format!("{prefix}{name}");
+        for name in ["a", "b", "d"] {
+            self.put(&key(name), "1", Expect::Any).unwrap();
+        }
+        let then = self.store.revision();
+        let before = self.store.list(prefix, None, 0);
+        self.put(&key("a"), "2", Expect::Any).unwrap();
+        self.put(&key("a"), "3", Expect::Any).unwrap();
+        self.delete(&key("b"), Expect::Any).unwrap();
+        self.put(&key("c"), "1", Expect::Any).unwrap();
+        let at = |after: Option<&str>, limit| self.store.list_at(prefix, after, limit, then).unwrap();
+        let all = at(None, 0);
+        assert_eq!((&all.entries, all.revision, all.more), (&before.entries, then, 0));
+        let first = at(None, 1);
+        assert_eq!((&first.entries[..], first.more), (&before.entries[..1], 2));
+        assert_eq!(at(Some(&key("a")), 0).entries, before.entries[1..]);
+        assert_eq!(at(Some(&key("b")), 0).entries, before.entries[2..]);
+        for unknown in [0, self.store.revision() + 1] {
+            let error = self.store.list_at(prefix, None, 0, unknown).unwrap_err();
+            assert!(matches!(error, Error::Compacted { .. }), "{error}");
+        }
     }
 
     fn watches_from_a_revision(&self, prefix: &str) {

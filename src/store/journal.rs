@@ -174,24 +174,20 @@ impl Store for Journal {
 
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> List {
         let state = self.read();
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let mut found = state
-            .entries
-            .range::<str, _>((start, Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix));
-        let entries = found
-            .by_ref()
-            .take(if limit == 0 { usize::MAX } else { limit })
-            .map(|(key, stored)| Entry {
-                key: key.clone(),
-                revision: stored.revision,
-                value: stored.value.clone(),
-            })
-            .collect();
-        List { entries, more: found.count(), revision: state.revision }
+        page(&state, &BTreeMap::new(), prefix, after, limit)
+    }
+
+    fn list_at(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        revision: Revision,
+    ) -> Result<List, Error> {
+        // The writer changes entries and ring under one lock, which is held here.
+        let state = self.read();
+        let undone = self.ring.undo(prefix, revision)?;
+        Ok(List { revision, ..page(&state, &undone, prefix, after, limit) })
     }
 
     fn put(&self, key: &str, value: Vec<u8>, expect: Expect, durability: Durability) -> Answer<Revision> {
@@ -215,6 +211,37 @@ impl Store for Journal {
     fn revision(&self) -> Revision {
         self.read().revision
     }
+}
+
+/// A part of the entries, with what is in `undone` instead of what is there now.
+fn page(
+    state: &State,
+    undone: &BTreeMap<Arc<str>, Option<Entry>>,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> List {
+    let start = match after {
+        Some(after) if after >= prefix => Bound::Excluded(after),
+        _ => Bound::Included(prefix),
+    };
+    let range = (start, Bound::Unbounded);
+    let now = state.entries.range::<str, _>(range).take_while(|(key, _)| key.starts_with(prefix));
+    let now = now.filter(|(key, _)| !undone.contains_key(*key));
+    let mut now = now.map(|(key, stored)| (key, stored.revision, &stored.value)).peekable();
+    let then = undone.range::<str, _>(range).filter_map(|(_, entry)| entry.as_ref());
+    let mut then = then.map(|entry| (&entry.key, entry.revision, &entry.value)).peekable();
+    let mut found = std::iter::from_fn(|| match (then.peek(), now.peek()) {
+        (Some(then_next), Some(now_next)) if then_next.0 > now_next.0 => now.next(),
+        (Some(_), _) => then.next(),
+        (None, _) => now.next(),
+    });
+    let entries = found
+        .by_ref()
+        .take(if limit == 0 { usize::MAX } else { limit })
+        .map(|(key, revision, value)| Entry { key: key.clone(), revision, value: value.clone() })
+        .collect();
+    List { entries, more: found.count(), revision: state.revision }
 }
 
 /// Makes the folder and takes it for this process.

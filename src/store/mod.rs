@@ -93,6 +93,17 @@ pub trait Store: Send + Sync {
     /// and at most `limit` of them (0 is no limit).
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> List;
 
+    /// [`Store::list`] as it was at `revision`.
+    ///
+    /// Errors: [`Error::Compacted`] when the changes since are no longer known, or were never made.
+    fn list_at(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        revision: Revision,
+    ) -> Result<List, Error>;
+
     /// Sets a key and answers with the revision of the change.
     ///
     /// Errors: [`Error::Conflict`], [`Error::Value`], [`Error::Write`], [`Error::Closed`].

@@ -1,10 +1,10 @@
 //! The last changes, in a ring that is bounded by count and bytes. A watcher holds a cursor into it, not a
 //! queue: a slow watcher costs nothing, and one that falls out of the ring is told so.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Error, Revision};
+use super::{Entry, Error, Revision};
 
 /// One change of one key. `old` is what was there before, `new` what is there since; a removal has no `new`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Event {
     pub revision: Revision,
     pub key: Arc<str>,
     pub old: Option<Arc<[u8]>>,
+    /// The revision of `old`; 0 when there was nothing.
+    pub before: Revision,
     pub new: Option<Arc<[u8]>>,
 }
 
@@ -76,6 +78,23 @@ impl Ring {
         }
         drop(inner);
         Ok(Watch { ring: self.clone(), prefix: prefix.into(), cursor: after })
+    }
+
+    /// What the keys beginning with `prefix` that have changed since the revision `at` were then; none: not there.
+    pub fn undo(&self, prefix: &str, at: Revision) -> Result<BTreeMap<Arc<str>, Option<Entry>>, Error> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        if at < inner.oldest || at > inner.newest {
+            return Err(Error::Compacted { oldest: inner.oldest });
+        }
+        let start = inner.events.partition_point(|event| event.revision <= at);
+        let mut undone = BTreeMap::new();
+        for event in inner.events.range(start..).filter(|event| event.key.starts_with(prefix)) {
+            undone.entry(event.key.clone()).or_insert_with(|| {
+                let value = event.old.clone()?;
+                Some(Entry { key: event.key.clone(), revision: event.before, value })
+            });
+        }
+        Ok(undone)
     }
 
     /// The first change to `prefix` after `cursor`, which moves past what does not concern it.

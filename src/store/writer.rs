@@ -243,6 +243,7 @@ impl Writer {
                     revision: self.last,
                     key: key.clone(),
                     old: current.as_ref().map(|stored| stored.value.clone()),
+                    before: revision.unwrap_or_default(),
                     new: write.value.clone(),
                 });
                 let now = write.value.clone().map(|value| Stored { revision: self.last, value });

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod device;
 pub mod fifo;
 pub mod file;
+pub mod folder;
 pub mod host;
 pub mod inherited;
 pub mod lock;

@@ -68,10 +68,6 @@ impl Server {
         self.kubectl(&format!("wait --for=condition=Established --timeout=10s crd/{name}")).ok();
     }
 
-    fn post(&self, path: &str, body: &Value) -> Answer {
-        self.ask("POST", path, &[("content-type", "application/json")], body.to_string())
-    }
-
     fn patch(&self, path: &str, body: &Value) -> Answer {
         self.ask("PATCH", path, &[("content-type", "application/merge-patch+json")], body.to_string())
     }

@@ -7,6 +7,7 @@ mod access;
 mod apply;
 mod clients;
 mod definitions;
+mod generic;
 mod http;
 mod kubectl;
 mod network;

@@ -1,5 +1,6 @@
 //! A real server in this process, asked with the real kubectl and with bare HTTP.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -95,6 +96,11 @@ impl Server {
 
     pub fn secret(&self) -> String {
         std::fs::read_to_string(self.folder.join("data/server/tls/admin-token")).unwrap()
+    }
+
+    /// POST of JSON.
+    pub fn post(&self, path: &str, body: impl Borrow<Value>) -> Answer {
+        self.ask("POST", path, &[("content-type", "application/json")], body.borrow().to_string())
     }
 
     /// A request as the admin.

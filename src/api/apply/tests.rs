@@ -36,7 +36,7 @@ impl Case {
             new.set("/metadata/uid", uid.clone());
         }
         let writer = Writer { manager, operation: Operation::Update, subresource: "" };
-        record(self.kind, root(self.kind, None), &mut new, old, submitted, writer, NOW);
+        with_root(self.kind, |node| record(self.kind, node, &mut new, old, submitted, writer, NOW));
         self.object = new;
     }
 
@@ -52,7 +52,8 @@ impl Case {
             config.set(pointer, self.object.at(pointer).cloned().unwrap_or_default());
         }
         let writer = Writer { manager, operation: Operation::Apply, subresource: "" };
-        self.object = apply(self.kind, root(self.kind, None), &self.object, &config, writer, force, NOW)?;
+        self.object =
+            with_root(self.kind, |node| apply(self.kind, node, &self.object, &config, writer, force, NOW))?;
         self.object.set("/metadata/uid", "u");
         Ok(())
     }

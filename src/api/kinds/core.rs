@@ -31,7 +31,10 @@ pub static NAMESPACE: &Kind = &Kind {
     short_names: &["ns"],
     namespaced: false,
     verbs: NO_COLLECTION,
-    subresources: &[Subresource::new("status", "Namespace", READ_WRITE)],
+    subresources: &[
+        Subresource::new("finalize", "Namespace", &["update"]),
+        Subresource::new("status", "Namespace", READ_WRITE),
+    ],
     columns: table::NAMESPACE,
     fields: &[Field { label: "status.phase", value: |o| o.str_at("/status/phase").into() }],
     label_names: true,

@@ -26,6 +26,9 @@ pub enum CauseReason {
     TooLong,
     TooMany,
     TypeInvalid,
+    /// A disruption budget forbids it.
+    DisruptionBudget,
+    ResourceVersionTooLarge,
     /// Another writer owns the field.
     FieldManagerConflict,
     /// A cause that is about no field; it has no word of its own on the wire.
@@ -42,6 +45,8 @@ const CAUSES: &[(CauseReason, &str)] = &[
     (CauseReason::TooLong, "FieldValueTooLong"),
     (CauseReason::TooMany, "FieldValueTooMany"),
     (CauseReason::TypeInvalid, "FieldValueTypeInvalid"),
+    (CauseReason::DisruptionBudget, "DisruptionBudget"),
+    (CauseReason::ResourceVersionTooLarge, "ResourceVersionTooLarge"),
     (CauseReason::FieldManagerConflict, "FieldManagerConflict"),
     (CauseReason::Other, ""),
 ];

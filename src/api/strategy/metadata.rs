@@ -26,6 +26,7 @@ pub fn validate(kind: &Kind, new: &Object, old: Option<&Object>) -> Vec<Cause> {
                 causes.push(Cause::invalid(format!("metadata.{field}"), value, "field is immutable"));
             }
         }
+        late_finalizers(new, old, &mut causes);
     }
     causes
 }
@@ -134,5 +135,25 @@ fn finalizers(new: &Object, causes: &mut Vec<Cause>) {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
             causes.push(Cause::invalid(field, finalizer, detail));
         }
+    }
+    let has = |name: &str| new.finalizers().any(|finalizer| finalizer == name);
+    if has("orphan") && has("foregroundDeletion") {
+        let value = new.at("/metadata/finalizers").cloned().unwrap_or_default();
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
+        causes.push(Cause::invalid("metadata.finalizers", value, detail));
+    }
+}
+
+/// An object that is being deleted is held by no more than at first.
+fn late_finalizers(new: &Object, old: &Object, causes: &mut Vec<Cause>) {
+    let known = |name: &str| old.finalizers().any(|finalizer| finalizer == name);
+    let late: Vec<String> =
+        new.finalizers().filter(|name| !known(name)).map(|name| format!("{name:?}")).collect();
+    if old.deletion_timestamp().is_some() && !late.is_empty() {
+        let detail = format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+            late.join(", ")
+        );
+        causes.push(Cause::forbidden("metadata.finalizers", &detail));
     }
 }

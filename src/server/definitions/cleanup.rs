@@ -46,7 +46,7 @@ async fn empty(registry: &Registry, name: &str, kind: Option<&'static Kind>) -> 
 /// True if nothing is left.
 async fn delete_all(registry: &Registry, kind: &'static Kind) -> Result<bool, Status> {
     let mut left = false;
-    let mut page = Page { limit: TOGETHER, token: None };
+    let mut page = Page { limit: TOGETHER, ..Page::default() };
     loop {
         let list = registry.list(kind, None, &Selectors::default(), &page)?;
         for item in &list.items {

@@ -29,6 +29,7 @@ impl Call<'_> {
         };
         options.subresource = match self.target.subresource {
             Some("status") => Subresource::Status,
+            Some("finalize") => Subresource::Finalize,
             Some("ephemeralcontainers") => Subresource::EphemeralContainers,
             _ => Subresource::None,
         };

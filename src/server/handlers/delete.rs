@@ -6,6 +6,7 @@ use super::Call;
 use super::admit::dry_run;
 use crate::api::status::success;
 use crate::api::{Cause, Object, Status};
+use crate::plan::garbage::Propagation;
 use crate::server::body;
 use crate::server::options::invalid;
 use crate::server::registry::{DeleteOptions, Deleted};
@@ -38,6 +39,9 @@ pub async fn options(call: &Call<'_>, body: Incoming) -> Result<DeleteOptions, S
         if let Some(policy) = call.query.text("propagationPolicy") {
             said.set("/propagationPolicy", policy);
         }
+        if call.query.text("orphanDependents").is_some() {
+            said.set("/orphanDependents", call.query.switch("orphanDependents"));
+        }
         said
     } else {
         body::object(&body::media_type(call.headers), &text)?
@@ -62,13 +66,10 @@ pub fn parse(said: &Object) -> Result<DeleteOptions, Status> {
             "must be a number greater than or equal to 0",
         ));
     }
-    let policy = said.str_at("/propagationPolicy");
-    if !matches!(policy, "" | "Background" | "Foreground" | "Orphan") {
-        causes.push(Cause::not_supported(
-            "propagationPolicy",
-            policy,
-            &["Background", "Foreground", "Orphan"],
-        ));
+    let propagation = propagation(said, &mut causes);
+    if said.bool_at("/ignoreStoreReadErrorWithClusterBreakingPotential") {
+        let field = "ignoreStoreReadErrorWithClusterBreakingPotential";
+        causes.push(Cause::forbidden(field, "midge does not delete objects that can't be read"));
     }
     if !causes.is_empty() {
         return Err(invalid("DeleteOptions.meta.k8s.io", "", causes));
@@ -82,7 +83,31 @@ pub fn parse(said: &Object) -> Result<DeleteOptions, Status> {
     };
     let uid = Some(said.str_at("/preconditions/uid")).filter(|uid| !uid.is_empty()).map(str::to_owned);
     let dry_run = dry_run(said.array_at("/dryRun").iter().filter_map(|value| value.as_str()))?;
-    Ok(DeleteOptions { grace_seconds, uid, resource_version, dry_run })
+    Ok(DeleteOptions { grace_seconds, uid, resource_version, propagation, dry_run })
+}
+
+/// `propagationPolicy`, or `orphanDependents`, which is older.
+fn propagation(said: &Object, causes: &mut Vec<Cause>) -> Option<Propagation> {
+    const POLICY: &str = "propagationPolicy";
+    let policy = said.str_at("/propagationPolicy");
+    let orphan = said.at("/orphanDependents");
+    if orphan.is_some() && !policy.is_empty() {
+        let why = "orphanDependents and deletionPropagation cannot be both set";
+        causes.push(Cause::invalid(POLICY, policy, why));
+    }
+    match policy {
+        "Background" => Some(Propagation::Background),
+        "Foreground" => Some(Propagation::Foreground),
+        "Orphan" => Some(Propagation::Orphan),
+        "" => orphan.map(|orphan| match orphan.as_bool() {
+            Some(true) => Propagation::Orphan,
+            _ => Propagation::Background,
+        }),
+        other => {
+            causes.push(Cause::not_supported(POLICY, other, &["Foreground", "Background", "Orphan", "nil"]));
+            None
+        }
+    }
 }
 
 #[cfg(test)]
@@ -102,7 +127,11 @@ mod tests {
         }))
         .unwrap();
         assert_eq!((options.grace_seconds, options.resource_version), (Some(0), Some(7)));
-        assert_eq!(options.uid.as_deref(), Some("u"));
+        assert_eq!((options.uid.as_deref(), options.propagation), (Some("u"), Some(Propagation::Background)));
+        let propagation = |said| parsed(said).unwrap().propagation;
+        assert_eq!(propagation(json!({"orphanDependents": true})), Some(Propagation::Orphan));
+        assert_eq!(propagation(json!({"orphanDependents": false})), Some(Propagation::Background));
+        assert_eq!(propagation(json!({})), None);
         assert!(!options.dry_run);
         assert!(parsed(json!({"dryRun": ["All"]})).unwrap().dry_run);
     }
@@ -114,6 +143,8 @@ mod tests {
             (json!({"gracePeriodSeconds": -1}), 422),
             (json!({"gracePeriodSeconds": "soon"}), 422),
             (json!({"propagationPolicy": "Later"}), 422),
+            (json!({"propagationPolicy": "Orphan", "orphanDependents": true}), 422),
+            (json!({"ignoreStoreReadErrorWithClusterBreakingPotential": true}), 422),
             (json!({"preconditions": {"resourceVersion": "x"}}), 400),
             (json!({"dryRun": ["Some"]}), 422),
         ] {

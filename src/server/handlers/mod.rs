@@ -3,6 +3,7 @@
 mod admit;
 mod collection;
 mod delete;
+mod eviction;
 mod patch;
 mod pods;
 mod read;
@@ -124,7 +125,7 @@ async fn dispatch(
         };
     }
     match call.target.subresource {
-        None | Some("status" | "ephemeralcontainers") => {}
+        None | Some("status" | "ephemeralcontainers" | "finalize") => {}
         Some("scale") => return scale::handle(&call, &parts.method, body).await,
         Some("token") if parts.method == Method::POST => return token::create(&call, body).await,
         Some("token") => return Err(Status::method_not_allowed()),

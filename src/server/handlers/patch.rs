@@ -141,10 +141,10 @@ impl<'c> Application<'c> {
     /// The object that `live` becomes.
     fn over(&self, live: &Object) -> Result<(Object, Vec<String>), Status> {
         let kind = self.call.target.kind;
-        let defined = kind.definition.map(|definition| definition.now());
-        let node = apply::root(kind, defined.as_deref().map(|defined| &defined.schema));
         let now = SystemTime::now();
-        let mut applied = apply::apply(kind, node, live, &self.config, self.options.writer, self.force, now)?;
+        let mut applied = apply::with_root(kind, |node| {
+            apply::apply(kind, node, live, &self.config, self.options.writer, self.force, now)
+        })?;
         let warnings = self.call.shape(&mut applied, Some(&self.text), self.validation)?;
         let old = Some(live).filter(|live| !live.uid().is_empty());
         self.call.check_escalation(&applied, old)?;

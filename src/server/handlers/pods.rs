@@ -1,4 +1,4 @@
-//! What only pods have: binding, eviction, log; and what midge does not have yet, refused by name.
+//! What only pods have: binding, log; and what midge does not have yet, refused by name.
 
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Call;
 use super::admit::dry_run;
-use super::delete;
+use super::eviction;
 use crate::api::kinds::{NODE, POD};
 use crate::api::{Object, Reason, Status};
 use crate::server::registry::{Change, Subresource, WriteOptions};
@@ -22,7 +22,7 @@ pub async fn handle(
     match (subresource, method) {
         ("log", &Method::GET) => logs::serve(call).await,
         ("binding", &Method::POST) => bind(call, body).await,
-        ("eviction", &Method::POST) => evict(call, body).await,
+        ("eviction", &Method::POST) => eviction::evict(call, body).await,
         ("exec", &Method::GET | &Method::POST) => remote::exec(call).await,
         ("attach", &Method::GET | &Method::POST) => remote::attach(call).await,
         ("portforward", &Method::GET | &Method::POST) => remote::forward(call).await,
@@ -41,7 +41,8 @@ fn not_there(subresource: &str) -> Status {
     status
 }
 
-async fn said(call: &Call<'_>, body: Incoming, kind: &str) -> Result<Object, Status> {
+/// A body of `kind` about the pod of the path.
+pub(super) async fn said(call: &Call<'_>, body: Incoming, kind: &str) -> Result<Object, Status> {
     let text = body::bytes(body).await?;
     let object = body::object(&body::media_type(call.headers), &text)?;
     if !matches!(object.kind(), "") && object.kind() != kind {
@@ -53,7 +54,8 @@ async fn said(call: &Call<'_>, body: Incoming, kind: &str) -> Result<Object, Sta
     Ok(object)
 }
 
-fn done() -> Reply {
+/// 201, as upstream answers a body that is no object of its own.
+pub(super) fn done() -> Reply {
     let status =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     reply::full(StatusCode::CREATED, reply::JSON, status.to_string())
@@ -87,21 +89,24 @@ async fn bind(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
             other => return refuse(format!("pod {name} is already assigned to node {other:?}")),
         }
         pod.set("/spec/nodeName", node);
-        scheduled(pod);
+        condition(pod, "PodScheduled", "", "");
         Ok(Change::Write)
     };
     call.state.registry.modify(POD, call.namespace(), call.name(), options, assign).await?;
     Ok(done())
 }
 
-/// The condition that says so, as upstream's binding sets it.
-fn scheduled(pod: &mut Object) {
+/// Sets a condition of a pod to true.
+pub(super) fn condition(pod: &mut Object, kind: &str, reason: &str, message: &str) {
     let now = crate::api::time::format(std::time::SystemTime::now());
-    let condition = json!({
-        "type": "PodScheduled", "status": "True", "lastTransitionTime": now
-    });
+    let mut condition = json!({"type": kind, "status": "True", "lastTransitionTime": now});
+    for (key, text) in [("reason", reason), ("message", message)] {
+        if !text.is_empty() {
+            condition[key] = text.into();
+        }
+    }
     let conditions = pod.array_at("/status/conditions");
-    match conditions.iter().position(|condition| condition["type"] == "PodScheduled") {
+    match conditions.iter().position(|condition| condition["type"] == kind) {
         Some(index) => pod.set(&format!("/status/conditions/{index}"), condition),
         None => {
             let mut conditions = conditions.to_vec();
@@ -109,16 +114,4 @@ fn scheduled(pod: &mut Object) {
             pod.set("/status/conditions", conditions);
         }
     }
-}
-
-/// `POST pods/NAME/eviction` (`kubectl drain`): a delete with the pod's grace. There are no disruption
-/// budgets that could stand against it yet.
-async fn evict(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
-    let eviction = said(call, body, "Eviction").await?;
-    let options = eviction.at("/deleteOptions").cloned().unwrap_or_else(|| json!({}));
-    let options = Object::from_value(options).map_err(|error| Status::bad_request(error.to_string()))?;
-    let mut options = delete::parse(&options)?;
-    options.dry_run |= dry_run(call.query.all("dryRun"))?;
-    call.state.registry.delete(POD, call.namespace(), call.name(), options).await?;
-    Ok(done())
 }

@@ -32,22 +32,16 @@ pub fn list_or_watch(call: &Call<'_>) -> Result<Reply, Status> {
     let rendering = Rendering::negotiate(call.target.kind, call.headers, &call.query)?;
     if options.watch {
         call.check("watch")?;
+        if options.send_initial_events == Some(true) {
+            check_reached(options.revision, call.state.registry.store().revision())?;
+        }
         return watch::serve(call.state, call.target.namespace.as_deref(), options, rendering);
     }
     let registry = &call.state.registry;
-    // A continue token carries its own revision.
-    if options.token.is_none() {
-        check_reached(options.revision, registry.store().revision())?;
-    }
-    let page = Page { limit: options.limit, token: options.token };
+    check_reached(options.revision, registry.store().revision())?;
+    let page = Page { limit: options.limit, token: options.token, at: options.at };
     let list =
         registry.list(call.target.kind, call.target.namespace.as_deref(), &options.selectors, &page)?;
-    if options.exact && options.revision.is_some_and(|asked| asked != list.revision) {
-        return Err(Status::expired(format!(
-            "The provided resource version is no longer available: only the latest one, {}, is",
-            list.revision
-        )));
-    }
     Ok(reply_list(rendering, list))
 }
 

@@ -30,9 +30,7 @@ pub fn note(
             new.set(MANAGED_FIELDS, account);
         }
     } else {
-        let defined = kind.definition.map(|definition| definition.now());
-        let node = apply::root(kind, defined.as_deref().map(|defined| &defined.schema));
-        apply::record(kind, node, new, old, account, writer, now);
+        apply::with_root(kind, |node| apply::record(kind, node, new, old, account, writer, now));
     }
     let (Some(old), Some(stored)) = (old, stored) else { return };
     if apply::is_same_account(new.at(MANAGED_FIELDS), Some(stored)) {

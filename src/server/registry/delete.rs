@@ -4,9 +4,10 @@ use std::time::SystemTime;
 
 use super::Registry;
 use super::write::{ATTEMPTS, failed, mark, versioned};
-use crate::api::kinds::{CUSTOM_RESOURCE_DEFINITION, NAMESPACE, POD};
+use crate::api::kinds::{CUSTOM_RESOURCE_DEFINITION, JOB, NAMESPACE, POD, REPLICATION_CONTROLLER};
 use crate::api::{Kind, Object, Status, strategy, time};
-use crate::store::{self, Durability, Entry, Expect};
+use crate::plan::garbage::{self, FOREGROUND, Propagation};
+use crate::store::{self, Durability, Expect};
 
 /// How to delete; the default is what `kubectl delete` asks for.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,8 @@ pub struct DeleteOptions {
     /// Preconditions.
     pub uid: Option<String>,
     pub resource_version: Option<u64>,
+    /// None: as an earlier delete said, else the kind's own way.
+    pub propagation: Option<Propagation>,
     pub dry_run: bool,
 }
 
@@ -72,9 +75,9 @@ impl Registry {
         }
         for _ in 0..ATTEMPTS {
             let (entry, object) = self.read(kind, namespace, name)?;
-            check(kind, &object, &entry, &options)?;
+            options.check_revision(kind, &object, Some(entry.revision))?;
             let expect = Expect::Revision(entry.revision);
-            let plan = plan(kind, &object, options.grace_seconds, SystemTime::now());
+            let plan = plan(kind, &object, &options, SystemTime::now());
             let done = match plan {
                 Plan::Keep => return Ok(Deleted::Marked(versioned(object, entry.revision))),
                 Plan::Remove if options.dry_run => {
@@ -104,16 +107,27 @@ impl Registry {
         Err(Status::modified(kind, name))
     }
 
-    /// Removes a namespace that is marked and empty, unless somebody's finalizer holds it. True if it is gone.
+    /// Takes the finalizer that held a namespace until it was empty, and removes the namespace unless others hold
+    /// it. True if it is gone.
     pub(in crate::server) async fn remove_namespace(&self, name: &str) -> Result<bool, Status> {
         for _ in 0..ATTEMPTS {
-            let Ok((entry, namespace)) = self.read(NAMESPACE, "", name) else { return Ok(true) };
-            if namespace.deletion_timestamp().is_none() || namespace.finalizers().next().is_some() {
+            let Ok((entry, mut namespace)) = self.read(NAMESPACE, "", name) else { return Ok(true) };
+            if namespace.deletion_timestamp().is_none() {
                 return Ok(false);
             }
+            let mut finalizers = namespace.array_at("/spec/finalizers").to_vec();
+            finalizers.retain(|finalizer| finalizer != "kubernetes");
+            let gone = finalizers.is_empty() && namespace.finalizers().next().is_none();
+            namespace.set("/spec/finalizers", finalizers);
             let expect = Expect::Revision(entry.revision);
-            match self.store.delete(&entry.key, expect, Durability::Synced).await {
-                Ok(_) => return Ok(true),
+            let done = match gone {
+                true => self.store.delete(&entry.key, expect, Durability::Synced).await.map(drop),
+                false => {
+                    self.store.put(&entry.key, namespace.to_vec(), expect, Durability::Synced).await.map(drop)
+                }
+            };
+            match done {
+                Ok(()) => return Ok(gone),
                 Err(store::Error::Conflict { .. }) => {}
                 Err(error) => return Err(failed(&error)),
             }
@@ -122,55 +136,77 @@ impl Registry {
     }
 }
 
-fn check(kind: &Kind, object: &Object, entry: &Entry, options: &DeleteOptions) -> Result<(), Status> {
-    if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != object.uid()) {
-        return Err(Status::conflict(
-            kind,
-            object.name(),
-            &format!(
-                "the UID in the precondition ({uid}) does not match the UID in record ({}). \
-                 The object might have been deleted and then recreated",
-                object.uid()
-            ),
-        ));
+impl DeleteOptions {
+    /// Whether the preconditions hold for an object as it was read.
+    ///
+    /// # Errors
+    /// 409 when they do not.
+    pub fn check(&self, kind: &Kind, object: &Object) -> Result<(), Status> {
+        self.check_revision(kind, object, object.resource_version())
     }
-    if let Some(revision) = options.resource_version.filter(|revision| *revision != entry.revision) {
-        return Err(Status::conflict(
-            kind,
-            object.name(),
-            &format!(
-                "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in \
-                 record ({}). The object might have been modified",
-                entry.revision
-            ),
-        ));
+
+    fn check_revision(&self, kind: &Kind, object: &Object, revision: Option<u64>) -> Result<(), Status> {
+        let refuse = |what: &str, wanted: &str, found: &str, why: &str| {
+            let why = format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). \
+                 The object might have been {why}"
+            );
+            Err(Status::conflict(kind, object.name(), &why))
+        };
+        if let Some(uid) = self.uid.as_deref().filter(|uid| *uid != object.uid()) {
+            return refuse("UID", uid, object.uid(), "deleted and then recreated");
+        }
+        match (self.resource_version, revision) {
+            (Some(wanted), Some(found)) if wanted != found => {
+                refuse("ResourceVersion", &wanted.to_string(), &found.to_string(), "modified")
+            }
+            _ => Ok(()),
+        }
     }
-    Ok(())
 }
 
-fn plan(kind: &Kind, object: &Object, grace: Option<i64>, now: SystemTime) -> Plan {
-    let grace = if kind == POD { pod_grace(object, grace) } else { 0 };
-    // A definition's objects go before it does.
-    let held =
-        object.finalizers().next().is_some() || [NAMESPACE, CUSTOM_RESOURCE_DEFINITION].contains(&kind);
+fn plan(kind: &Kind, object: &Object, options: &DeleteOptions, now: SystemTime) -> Plan {
+    let grace = if kind == POD { pod_grace(object, options.grace_seconds) } else { 0 };
+    let finalizers = garbage::finalizers(object, propagation(kind, object, options.propagation));
+    let told = !object.finalizers().eq(finalizers.iter().map(String::as_str));
+    let held = !finalizers.is_empty()
+        || kind == NAMESPACE && !object.array_at("/spec/finalizers").is_empty()
+        // A definition's objects go before it does.
+        || kind == CUSTOM_RESOURCE_DEFINITION;
     let marked_for = object
         .deletion_timestamp()
         .map(|_| object.i64_at("/metadata/deletionGracePeriodSeconds").unwrap_or(0));
-    match marked_for {
-        _ if grace == 0 && !held => Plan::Remove,
-        // A later delete may shorten the time, not lengthen it.
-        Some(before) if before <= grace => Plan::Keep,
-        _ => {
-            let mut marked = object.clone();
-            mark(kind, &mut marked, now, grace);
-            if kind == NAMESPACE {
-                marked.set("/status/phase", "Terminating");
-            }
-            if kind == CUSTOM_RESOURCE_DEFINITION {
-                strategy::mark_definition(&mut marked, &time::format(now));
-            }
-            Plan::Mark(marked)
-        }
+    // A later delete may shorten the time, not lengthen it.
+    let sooner = marked_for.is_none_or(|before| grace < before);
+    if grace == 0 && !held {
+        return Plan::Remove;
+    }
+    if !sooner && !told {
+        return Plan::Keep;
+    }
+    let mut marked = object.clone();
+    if sooner {
+        mark(&mut marked, now, grace);
+    }
+    if told {
+        marked.set("/metadata/finalizers", finalizers);
+    }
+    if kind == NAMESPACE {
+        marked.set("/status/phase", "Terminating");
+    }
+    if kind == CUSTOM_RESOURCE_DEFINITION {
+        strategy::mark_definition(&mut marked, &time::format(now));
+    }
+    Plan::Mark(marked)
+}
+
+/// What a delete that does not say it means for dependents. A namespace's contents always go first.
+fn propagation(kind: &Kind, object: &Object, asked: Option<Propagation>) -> Option<Propagation> {
+    let orphans = kind == JOB || kind == REPLICATION_CONTROLLER;
+    match asked {
+        _ if kind == NAMESPACE => None,
+        None if orphans && object.finalizers().all(|name| name != FOREGROUND) => Some(Propagation::Orphan),
+        asked => asked,
     }
 }
 

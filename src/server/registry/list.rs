@@ -29,13 +29,15 @@ impl Item {
     }
 }
 
-/// Which part of a list; the default is all of it.
+/// Which part of a list; the default is all of it, as it is now.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     /// At most so many items; 0 is no limit.
     pub limit: usize,
     /// The `token` of the page before.
     pub token: Option<String>,
+    /// As it was at this revision.
+    pub at: Option<u64>,
 }
 
 /// Objects in the order of their keys.
@@ -54,12 +56,10 @@ pub struct List {
 const CHUNK: usize = 256;
 
 impl Registry {
-    /// The objects of a kind in one namespace, or in all of them.
+    /// The objects of a kind in one namespace, or in all of them. All pages show the first one's revision.
     ///
-    /// All pages have the first one's revision; a later page shows changes that came in between, and a watch
-    /// from that revision repeats them.
-    ///
-    /// Errors: 410 for a continue token whose revision is too old to watch from, 400 for one that is none.
+    /// Errors: 410 for a revision that is too old to be told, for a continue token with one that goes on with
+    /// what is there now; 400 for a token that is none.
     pub fn list(
         &self,
         kind: &Kind,
@@ -69,18 +69,21 @@ impl Registry {
     ) -> Result<List, Status> {
         let prefix = kind.prefix(namespace);
         let start = page.token.as_deref().map(|text| Token::parse(text, &prefix)).transpose()?;
-        if let Some(token) = &start {
-            self.store.watch(&prefix, token.revision).map_err(|_| Status::expired(EXPIRED))?;
-        }
+        let mut at = start.as_ref().map(|token| token.revision).filter(|&at| at > 0).or(page.at);
         let everything = selectors.labels.is_empty() && selectors.fields.is_empty();
         let mut after = start.as_ref().map(|token| format!("{prefix}{}", token.after));
-        let mut list = List { revision: start.map_or(0, |token| token.revision), ..List::default() };
+        let mut list = List::default();
         loop {
             let chunk = if everything { page.limit } else { CHUNK };
-            let found = self.store.list(&prefix, after.as_deref(), chunk);
-            if list.revision == 0 {
-                list.revision = found.revision;
-            }
+            let found = match at {
+                None => self.store.list(&prefix, after.as_deref(), chunk),
+                Some(at) => {
+                    let found = self.store.list_at(&prefix, after.as_deref(), chunk, at);
+                    found.map_err(|_| expired(start.as_ref()))?
+                }
+            };
+            list.revision = found.revision;
+            at = Some(found.revision);
             let (mut left, count) = (found.more, found.entries.len());
             for (index, entry) in found.entries.into_iter().enumerate() {
                 let full = page.limit > 0 && list.items.len() == page.limit;
@@ -109,11 +112,27 @@ impl Registry {
 
 /// Upstream's words.
 const EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. \
-    You can start a new list without the continue parameter.";
+    You can start a new list without the continue parameter, or use the continue token in this response to \
+    retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - \
+    objects that were created, modified, or deleted between the time the first chunk was returned and now may \
+    show up in the list.";
+
+/// 410, after a page with the token that goes on where that page ended.
+fn expired(start: Option<&Token>) -> Status {
+    match start {
+        None => Status::expired("The resourceVersion for the provided list is too old."),
+        Some(token) => {
+            let mut status = Status::expired(EXPIRED);
+            status.token = Some(Token { revision: 0, after: token.after.clone() }.format().into());
+            status
+        }
+    }
+}
 
 /// Where a list goes on.
 #[derive(Serialize, Deserialize)]
 struct Token {
+    /// 0: whatever is there now.
     #[serde(rename = "rv")]
     revision: u64,
     /// The last key that was returned, without the list's prefix.
@@ -125,7 +144,7 @@ impl Token {
     fn parse(text: &str, prefix: &str) -> Result<Self, Status> {
         let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok();
         let token: Option<Self> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        token.filter(|token| token.revision > 0 && token.after.len() < 1024).ok_or_else(|| {
+        token.filter(|token| token.after.len() < 1024).ok_or_else(|| {
             Status::bad_request(format!("continue key is not valid: it was not made for a list of {prefix}"))
         })
     }

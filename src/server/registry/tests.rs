@@ -211,6 +211,10 @@ fn finalizers_hold_an_object() {
     let mut changed = marked.clone();
     changed.set("/data", json!({"k": "v"}));
     let mut changed = cluster.update(CONFIG_MAP, changed, Subresource::None).unwrap();
+    changed.set("/metadata/finalizers/-", "example.org/late");
+    let (code, message) = error(cluster.update(CONFIG_MAP, changed.clone(), Subresource::None));
+    assert_eq!(code, 422);
+    assert!(message.ends_with("found new finalizers []string{\"example.org/late\"}"), "{message}");
     changed.remove("/metadata/finalizers");
     cluster.update(CONFIG_MAP, changed, Subresource::None).unwrap();
     assert_eq!(error(cluster.registry.get(CONFIG_MAP, "default", "a")).0, 404);
@@ -223,7 +227,7 @@ fn pages_cover_a_list_once() {
         cluster.make(map(&format!("m{number}"), json!({"labels": {"odd": (number % 2 == 1).to_string()}})));
     }
     let walk = |selectors: &Selectors, limit| {
-        let mut page = Page { limit, token: None };
+        let mut page = Page { limit, ..Page::default() };
         let (mut names, mut remaining) = (Vec::new(), Vec::new());
         loop {
             let list = cluster.registry.list(CONFIG_MAP, Some("default"), selectors, &page).unwrap();
@@ -241,7 +245,7 @@ fn pages_cover_a_list_once() {
     assert_eq!(walk(&selectors(CONFIG_MAP, "odd=true", ""), 2).0, "m1 m3 m5");
     assert_eq!(walk(&selectors(CONFIG_MAP, "", "metadata.name=m4"), 2).0, "m4");
     let list = |token: &str| {
-        let page = Page { limit: 1, token: Some(token.to_owned()) };
+        let page = Page { limit: 1, token: Some(token.to_owned()), at: None };
         error(cluster.registry.list(CONFIG_MAP, None, &Selectors::default(), &page)).0
     };
     assert_eq!(list("nonsense"), 400);

@@ -19,6 +19,8 @@ pub enum Subresource {
     None,
     /// The status alone.
     Status,
+    /// A namespace's `spec.finalizers` alone.
+    Finalize,
     /// A pod's ephemeral containers alone.
     EphemeralContainers,
     /// All of it, by the server itself (binding, namespace phases, pod ranges): the kind's rules on what may
@@ -298,6 +300,14 @@ impl Registry {
                 }
                 return refuse(kind, new, strategy::ephemeral_containers(new, old));
             }
+            Subresource::Finalize => {
+                let finalizers = new.at("/spec/finalizers").cloned().unwrap_or_else(|| serde_json::json!([]));
+                let version = new.at("/metadata/resourceVersion").cloned();
+                *new = old.clone();
+                version.into_iter().for_each(|version| new.set("/metadata/resourceVersion", version));
+                new.set("/spec/finalizers", finalizers);
+                check_shape(kind, new)?;
+            }
             Subresource::Status => {
                 kind.strategy.prepare_status_update(new, old);
                 check_shape(kind, new)?;
@@ -312,8 +322,8 @@ impl Registry {
 pub(super) fn is_finished(kind: &Kind, object: &Object) -> bool {
     object.deletion_timestamp().is_some()
         && object.finalizers().next().is_none()
-        // A pod's end is its agent's to tell, a namespace's the namespace loop's.
-        && kind != NAMESPACE
+        // A pod's end is its agent's to tell; a namespace is held until it is empty.
+        && (kind != NAMESPACE || object.array_at("/spec/finalizers").is_empty())
         && object.i64_at("/metadata/deletionGracePeriodSeconds").unwrap_or(0) == 0
 }
 
@@ -384,12 +394,12 @@ fn check_revision(kind: &Kind, new: &Object, old: &Object, revision: u64) -> Res
 }
 
 /// Marks an object as going: gone for good `grace` seconds from now at the latest.
-pub(super) fn mark(kind: &Kind, object: &mut Object, now: SystemTime, grace: i64) {
+pub(super) fn mark(object: &mut Object, now: SystemTime, grace: i64) {
     let grace = grace.max(0);
     let end = now + std::time::Duration::from_secs(grace.unsigned_abs());
     object.set("/metadata/deletionTimestamp", time::format(end));
     object.set("/metadata/deletionGracePeriodSeconds", grace);
-    if object.generation() > 0 && kind == POD {
+    if object.generation() > 0 {
         object.set("/metadata/generation", object.generation() + 1);
     }
 }
