@@ -269,7 +269,7 @@ impl Status {
                 retry_after_seconds: u32::try_from(retry).unwrap_or(u32::MAX),
             })
         });
-        let token = Some(field("/metadata/continue").into()).filter(|token: &Box<str>| !token.is_empty());
+        let token = Some(field("/metadata/continue")).filter(|token| !token.is_empty()).map(Into::into);
         Some(Status {
             code: code.unwrap_or(reason.code()),
             reason,

@@ -159,7 +159,7 @@ fn a_defined_kind_is_used_as_any_other() {
     server.patch(&mine, &json!({"metadata": {"finalizers": ["example.com/hold"]}})).is(200);
     server.kubectl("delete crd crontabs.stable.example.com --wait=false").ok();
     until("the object is marked", || server.get(&mine).json()["metadata"]["deletionTimestamp"].is_string());
-    let refused = server.post(ALL, &tab("late", json!({"cronSpec": "* * * * *"}))).is(405);
+    let refused = server.post(ALL, tab("late", json!({"cronSpec": "* * * * *"}))).is(405);
     assert_eq!(refused.message(), "create not allowed while custom resource definition is terminating");
     server.patch(&mine, &json!({"metadata": {"finalizers": null}})).is(200);
     server.kubectl("wait --for=delete crd/crontabs.stable.example.com --timeout=10s").ok();
@@ -182,7 +182,7 @@ fn objects_are_held_against_their_schema() {
             r#"CronTab.stable.example.com "a" is invalid: spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string""#,
         ),
     ] {
-        assert_eq!(server.post(ALL, &tab("a", spec)).is(422).message(), message);
+        assert_eq!(server.post(ALL, tab("a", spec)).is(422).message(), message);
     }
     let typo = tab("a", json!({"cronSpec": "* * * * *", "imag": "x"}));
     let strict = server.post(&format!("{ALL}?fieldValidation=Strict"), &typo).is(400).message();
@@ -200,8 +200,7 @@ fn objects_are_held_against_their_schema() {
         "{}",
     );
     strategic.is(415);
-    let dry =
-        server.post(&format!("{ALL}?dryRun=All"), &tab("dry", json!({"cronSpec": "* * * * *"}))).is(201);
+    let dry = server.post(&format!("{ALL}?dryRun=All"), tab("dry", json!({"cronSpec": "* * * * *"}))).is(201);
     assert_eq!(dry.json()["metadata"]["generation"], 1);
     server.get(&format!("{ALL}/dry")).is(404);
 }
@@ -245,13 +244,13 @@ fn definitions_are_checked_and_share_names_out() {
             r#"metadata.annotations[api-approved.kubernetes.io]: Required value: protected groups must have approval annotation "api-approved.kubernetes.io", see https://github.com/kubernetes/enhancements/pull/1111"#,
         ),
     ] {
-        let found = server.post(DEFINITIONS, &definition(change)).is(422).message();
+        let found = server.post(DEFINITIONS, definition(change)).is(422).message();
         assert!(found.contains(message), "{found}");
     }
     server.get("/apis/example.com/v1/gadgets").is(404);
     let created = server.post(
         DEFINITIONS,
-        &definition(|d| {
+        definition(|d| {
             d["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] =
                 json!([{"rule": "true"}]);
         }),

@@ -109,7 +109,7 @@ fn version_two_has_the_same_types() {
 fn version_two_in_protobuf() {
     use crate::api::protobuf::wire::{Reader, Wire};
     /// The messages in a field of a message.
-    fn parts<'a>(message: &'a [u8], wanted: u64) -> Vec<&'a [u8]> {
+    fn parts(message: &[u8], wanted: u64) -> Vec<&[u8]> {
         let mut reader = Reader::new(message);
         let mut found = Vec::new();
         while let Some((number, wire)) = reader.field().unwrap() {

@@ -257,9 +257,9 @@ fn difference(
     for (name, value) in new.iter().filter(|(name, value)| old.get(*name) != Some(value)) {
         let field = of.and_then(|of| of.field(name));
         let merge = field.and_then(|field| field.merge());
-        let item = field.and_then(|field| match field.shape.form() {
-            table::Form::List(item) | table::Form::Map(item) => Some(item.form()),
-            other => Some(other),
+        let item = field.map(|field| match field.shape.form() {
+            table::Form::List(item) | table::Form::Map(item) => item.form(),
+            other => other,
         });
         let item = match item {
             Some(table::Form::Struct(of)) => Some(of),

@@ -232,7 +232,7 @@ fn what_midge_does_not_do_yet_is_refused_by_name() {
     pod.set("/spec/initContainers", json!([{"name": "i", "image": "i", "resizePolicy": [{}]}]));
     let fields: Vec<String> =
         refused(&pod).iter().map(|text| text.split(": ").next().unwrap().to_owned()).collect();
-    assert_eq!(refused(&pod)[8], "spec.runtimeClassName: Forbidden: not supported by midge 0.1 yet");
+    assert_eq!(refused(&pod)[6], "spec.runtimeClassName: Forbidden: not supported by midge 0.1 yet");
     assert_eq!(
         fields,
         [
