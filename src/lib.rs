@@ -6,11 +6,11 @@
 //!           agent/                     link client, pod loop, probes, status, streams, figures, images,
 //!                                      volumes, eviction
 //! floor 1   store/                     registry: revisions, compare-and-swap, watch
-//!           plan/                      pure decisions: schedule, pod, volume, eviction
+//!           plan/                      pure decisions: schedule, pod, volume, eviction, garbage, quota, budgets
 //!           containerd/  cni/          the node's runtime and network, spoken directly
 //!           link/                      messages and streams on the WebSocket, both ends
 //!           http/  tls/  token.rs      transport and trust
-//! floor 0   api/                       Object, kinds table, schema, selectors, patches, Status
+//! floor 0   api/                       Object, kinds table, schema, selectors, patches, apply, protobuf, Status
 //!           sys/                       one small module per Linux interface
 //! ```
 //!

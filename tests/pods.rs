@@ -238,7 +238,7 @@ fn what_is_not_there_yet_is_refused_by_name() {
     cluster.apply(&manifest).refused(1, &["runtimeClassName", "not supported"]);
     let typo = single("x", "true", "restartPolice: Never,");
     cluster.apply(&typo).refused(1, &["unknown field", "restartPolice"]);
-    cluster.kubectl("get deployments").refused(1, &["deployments"]);
+    cluster.kubectl("get certificatesigningrequests").refused(1, &["certificatesigningrequests"]);
 }
 
 #[test]

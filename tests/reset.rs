@@ -23,7 +23,7 @@ fn container(name: &str, script: &str) -> Value {
 fn pod(name: &str, node: &str, containers: &[Value]) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
-        "spec": { "nodeName": node, "containers": containers },
+        "spec": { "nodeName": node, "containers": containers, "automountServiceAccountToken": false },
     })
 }
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests need on Debian, from Debian's packages, PyPI and crates.io, into the system and
-# into target/tools: tests/setup.sh [STEP…], with the steps of tests/run.sh; all if not given.
+# into target/tools: tests/setup.sh [STEP…], with the steps of tests/run.sh; all if not given. `javascript` is for
+# the one test that needs npm: tests/setup.sh javascript && cargo test --test api javascript -- --ignored
 # Prints what it does; a second run finds everything there.
 set -eu
 cd "$(dirname "$0")/.."
@@ -74,9 +75,10 @@ if [ ! -x "$tools/clients/python/bin/python" ]; then
     python3 -m venv "$tools/clients/python"
     "$tools/clients/python/bin/pip" install -q 'kubernetes==37.*'
 fi
-install nodejs npm
-# Version 2 needs a newer Node.js than Debian's.
-if [ ! -d "$tools/clients/node_modules" ]; then
+# Asked for by name only, since it is in npm's registry alone. Version 2 needs a newer Node.js than Debian's.
+case $steps in *' javascript '*) javascript=yes ;; *) javascript= ;; esac
+if [ "$javascript" ] && [ ! -d "$tools/clients/node_modules" ]; then
+    command -v npm >/dev/null || install nodejs npm
     say 'the JavaScript client from npm'
     npm install --silent --no-audit --no-fund --prefix "$tools/clients" @kubernetes/client-node@1
 fi

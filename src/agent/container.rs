@@ -73,6 +73,8 @@ pub enum Failure {
     Unavailable(containerd::Error),
     /// The container waits for this reason (ErrImagePull, CreateContainerError …).
     Waits { reason: &'static str, message: String },
+    /// The pod's volumes can't be made.
+    Volumes { message: String },
     /// Its image is being pulled. The loop is woken when that has news.
     Pulling { message: String },
     /// Its sandbox has no network: whoever makes that knows why.
@@ -209,7 +211,7 @@ impl Runtime {
         if let Err(error) = self.volumes.set_up(start.pod).await {
             let message = chain(&error);
             report.event(Event::warning("FailedMount", message.clone()));
-            return Err(Failure::Waits { reason: "ContainerCreating", message });
+            return Err(Failure::Volumes { message });
         }
         let volumes = self.volumes.mounts(start.pod, container, &env).await;
         let volumes = volumes.map_err(|error| fail(report, "CreateContainerConfigError", chain(&error)))?;

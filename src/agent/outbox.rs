@@ -235,6 +235,7 @@ impl Core for Outbox {
     }
 
     fn link(&self, link: Result<&Url, &str>) {
+        self.0.tokens.set_linked(link.is_ok());
         self.0.standing.link(link);
     }
 

@@ -25,6 +25,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -39,6 +40,10 @@ use crate::api::Object;
 use crate::api::quantity::Quantity;
 use crate::chain;
 use crate::sys::{file, mount};
+
+/// How long a pod's start waits for its tokens, and between two looks.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(2);
+const TOKEN_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a pod's folder has of them.
 pub const FOLDERS: [&str; 2] = ["volume-subpaths", "volumes"];
@@ -80,10 +85,19 @@ impl Volumes {
         Volumes { configs, pods_folder, storage, limits, tokens, allocatable }
     }
 
-    /// Makes all of the pod's volumes; one at a time for each pod, as [`Volumes::refresh`]. Idempotent, and cheap when it is done. An error is the event FailedMount; the
-    /// pod's containers stay ContainerCreating.
+    /// Makes all of the pod's volumes; one at a time for each pod, as [`Volumes::refresh`]. Idempotent, and cheap when
+    /// it is done. An error is the event FailedMount; the pod's containers stay ContainerCreating.
     pub async fn set_up(&self, pod: &Object) -> Result<(), Error> {
-        self.each(pod, |maker, volume| maker.set_up(volume)).await
+        let begun = Instant::now();
+        loop {
+            let made = self.each(pod, |maker, volume| maker.set_up(volume)).await;
+            let awaits_token = matches!(&made, Err(error) if matches!(error.problem, Problem::Token(_)));
+            if !awaits_token || !self.tokens.are_awaited(pod.uid()) || begun.elapsed() > TOKEN_PATIENCE {
+                return made;
+            }
+            // The server answers within milliseconds, if it is there.
+            smol::Timer::after(TOKEN_PAUSE).await;
+        }
     }
 
     /// What to bind into one container. `env` is what `subPathExpr` is expanded by. An error is the waiting
@@ -205,13 +219,15 @@ impl Maker {
             return Err(Problem::Unsupported(source.cloned().unwrap_or_default()));
         };
         let is_there = path.join(files::CURRENT).exists();
-        let payload = match self.payload(volume) {
+        let payload = match self.payload(volume, true) {
             Ok(payload) => payload,
             // The containers that run have it; the others get the same.
             Err(problem) if is_there => {
                 log::warn!("volume {name} of pod {} is not brought up to date: {problem}", self.pod.uid());
                 return Ok(());
             }
+            // Without the server there is nothing to use it for: pods that ran before run again, and get it later.
+            Err(Problem::Token(_)) if !self.tokens.are_linked() => self.payload(volume, false)?,
             Err(problem) => return Err(problem),
         };
         if keeps_in_memory {
@@ -222,9 +238,14 @@ impl Maker {
         self.write(&path, &payload)
     }
 
-    fn payload(&self, volume: &Value) -> Result<payload::Payload, Problem> {
-        let sources =
-            payload::Sources { configs: &self.configs, tokens: &self.tokens, allocatable: &self.allocatable };
+    /// `with_tokens`: an error if there is one missing, else without it.
+    fn payload(&self, volume: &Value, with_tokens: bool) -> Result<payload::Payload, Problem> {
+        let sources = payload::Sources {
+            configs: &self.configs,
+            tokens: &self.tokens,
+            with_tokens,
+            allocatable: &self.allocatable,
+        };
         payload::payload(&self.pod, volume, sources, self.fs_group)
     }
 
@@ -242,7 +263,7 @@ impl Maker {
         if payload::keeps_in_memory(volume).is_none() || !path.join(files::CURRENT).exists() {
             return;
         }
-        let written = self.payload(volume).and_then(|payload| self.write(&path, &payload));
+        let written = self.payload(volume, true).and_then(|payload| self.write(&path, &payload));
         // A token that is on its way comes with a refresh of its own.
         if let Err(problem) = written.or_else(|problem| match problem {
             Problem::Token(_) => Ok(()),

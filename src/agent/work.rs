@@ -108,6 +108,8 @@ pub struct Work {
     pub host_ips: Vec<IpAddr>,
     pub cluster: Cluster,
     pub has_failed: bool,
+    /// The volumes could not be made: no container starts.
+    pub lacks_volumes: bool,
 }
 
 impl Report for Work {
@@ -159,7 +161,7 @@ impl Work {
                     }
                 }
                 // What could not be cleared may be in the way of its successor.
-                Action::Start { .. } if !removed => {}
+                Action::Start { .. } if !removed || self.lacks_volumes => {}
                 Action::Start { .. } => {
                     let (Some(pod), Some(sandbox)) = (self.pod.clone(), self.sandbox.clone()) else {
                         continue;
@@ -325,6 +327,11 @@ impl Work {
                 Outcome::NotStarted { name, attempt: *attempt, asked, message, back_off }
             }
             Err(Failure::Waits { reason, message }) => Outcome::Waits { name, reason, message },
+            Err(Failure::Volumes { message }) => {
+                // They are the pod's: the containers after this one wait as well, and begin in their order.
+                self.lacks_volumes = true;
+                Outcome::Waits { name, reason: "ContainerCreating", message }
+            }
             Err(Failure::Pulling { message }) => Outcome::Pulling { name, message },
             Err(Failure::NoNetwork) => return None,
             Err(Failure::Unavailable(error)) => {

@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_objects_use() {
-        let now = SystemTime::now();
+        let now = SystemTime::UNIX_EPOCH;
         let mut web = pod(json!({"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "1"}}));
         assert_eq!(
             texts(&usage(POD, &web, now)),

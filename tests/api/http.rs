@@ -43,16 +43,16 @@ fn refusals() {
     server.ask("PUT", CONFIG_MAPS, &[JSON], "{}").is(405);
     server.ask("DELETE", "/api/v1/namespaces", &[], "").is(405);
     server.ask("POST", "/api", &[], "").is(405);
-    server.ask("GET", CONFIG_MAPS, &[("accept", "application/vnd.kubernetes.protobuf")], "").is(406);
+    server.ask("GET", CONFIG_MAPS, &[("accept", "application/cbor")], "").is(406);
     server
         .ask("GET", CONFIG_MAPS, &[("accept", "application/vnd.kubernetes.protobuf,application/json")], "")
         .is(200);
-    let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
-    let refused = server.ask("POST", CONFIG_MAPS, &protobuf, "k8s").is(415);
+    let cbor = [("content-type", "application/cbor")];
+    let refused = server.ask("POST", CONFIG_MAPS, &cbor, "k8s").is(415);
     assert!(refused.message().contains("application/json"), "{}", refused.text);
-    let apply = [("content-type", "application/apply-patch+yaml")];
+    let apply = [("content-type", "application/apply-patch+cbor")];
     let refused = server.ask("PATCH", &format!("{CONFIG_MAPS}/a"), &apply, "{}").is(415);
-    assert!(refused.message().contains("server-side apply"), "{}", refused.text);
+    assert!(refused.message().contains("application/apply-patch+yaml"), "{}", refused.text);
     server.ask("POST", CONFIG_MAPS, &[JSON], "x".repeat((3 << 20) + 1)).is(413);
     server.ask("POST", CONFIG_MAPS, &[JSON], "not json").is(400);
     server.ask("POST", CONFIG_MAPS, &[JSON], config_map("Not_A_Name")).is(422);
@@ -154,10 +154,11 @@ fn lists() {
         let big = json!({"metadata": {"name": format!("big{number}")}, "data": {"x": "y".repeat(5000)}});
         server.ask("POST", CONFIG_MAPS, &[JSON], big.to_string()).is(201);
     }
-    assert_eq!(server.get(CONFIG_MAPS).is(200).json()["items"].as_array().unwrap().len(), 27);
+    // With kube-root-ca.crt.
+    assert_eq!(server.get(CONFIG_MAPS).is(200).json()["items"].as_array().unwrap().len(), 28);
     let gone = server.ask("DELETE", &format!("{CONFIG_MAPS}?labelSelector=n"), &[], "").is(200).json();
     assert_eq!(gone["items"].as_array().unwrap().len(), 7);
-    assert_eq!(server.get(CONFIG_MAPS).is(200).json()["items"].as_array().unwrap().len(), 20);
+    assert_eq!(server.get(CONFIG_MAPS).is(200).json()["items"].as_array().unwrap().len(), 21);
 }
 
 #[test]

@@ -78,10 +78,15 @@ fn a_deployment_with_kubectl() {
     server.write("web.yaml", &DEPLOYMENT.replace("app: web", "app: site"));
     let refused = server.kubectl("apply -f web.yaml").fails();
     assert!(refused.contains("field is immutable"), "{refused}");
-    server
-        .write("web.yaml", &DEPLOYMENT.replace("      containers:", "      priority: 7\n      containers:"));
+    server.write(
+        "web.yaml",
+        &DEPLOYMENT.replace("      containers:", "      runtimeClassName: kata\n      containers:"),
+    );
     let refused = server.kubectl("apply -f web.yaml").fails();
-    assert!(refused.contains("spec.template.spec.priority: Forbidden: not supported by midge"), "{refused}");
+    assert!(
+        refused.contains("spec.template.spec.runtimeClassName: Forbidden: not supported by midge"),
+        "{refused}"
+    );
     assert!(server.kubectl("get deploy --field-selector=spec.replicas=3").fails().contains("field selector"));
     assert!(server.kubectl("delete deploy web").ok().contains("deleted"));
 }

@@ -70,6 +70,7 @@ impl Pods {
                         host_ips: host_ips.clone(),
                         cluster: self.cluster.clone(),
                         has_failed: false,
+                        lacks_volumes: false,
                     };
                     pod.work = Some(self.executor.spawn(work.run()));
                 }

@@ -36,6 +36,8 @@ pub fn keeps_in_memory(volume: &Value) -> Option<bool> {
 pub struct Sources<'a> {
     pub configs: &'a Configs,
     pub tokens: &'a Tokens,
+    /// Whether a token that is not there is an error.
+    pub with_tokens: bool,
     pub allocatable: &'a Resources,
 }
 
@@ -115,7 +117,10 @@ impl Maker<'_> {
     fn token(&mut self, source: &Value) -> Result<(), Problem> {
         let seconds = source.get("expirationSeconds").and_then(Value::as_u64).unwrap_or(3600);
         let token = self.sources.tokens.get(self.pod, text(source, "audience"), seconds);
-        let token = token.map_err(Problem::Token)?;
+        let token = match token {
+            Err(_) if !self.sources.with_tokens => return Ok(()),
+            token => token.map_err(Problem::Token)?,
+        };
         // For the pod's group alone if it has one, as the kubelet does.
         let mode = self.fs_group.map(|_| 0o600);
         self.add(text(source, "path"), token.into_bytes(), mode)
@@ -187,7 +192,8 @@ mod tests {
         let pod = json!({"metadata": {"namespace": "default", "name": "web", "labels": {"app": "x"}}});
         let pod = Object::from_value(pod).unwrap();
         let (tokens, allocatable) = (Tokens::default(), Resources::default());
-        let sources = Sources { configs: &configs, tokens: &tokens, allocatable: &allocatable };
+        let sources =
+            Sources { configs: &configs, tokens: &tokens, with_tokens: true, allocatable: &allocatable };
         let files = |volume: Value| {
             let shown = |(path, file): (String, File)| {
                 format!("{path}={}:{:o}", String::from_utf8_lossy(&file.data), file.mode)

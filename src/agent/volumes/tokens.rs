@@ -23,6 +23,8 @@ struct Inner {
     /// Something is to be asked.
     outgoing: Wake,
     has_news: AtomicBool,
+    /// The server is there to be asked.
+    is_linked: AtomicBool,
 }
 
 #[derive(Default)]
@@ -91,6 +93,21 @@ impl Tokens {
             (_, Some((why, _))) => Err(why.clone()),
             _ => Err("the server has not given it yet".to_owned()),
         }
+    }
+
+    pub fn set_linked(&self, is_linked: bool) {
+        self.0.is_linked.store(is_linked, Ordering::SeqCst);
+    }
+
+    /// Whether there is a link on which tokens can come.
+    pub fn are_linked(&self) -> bool {
+        self.0.is_linked.load(Ordering::SeqCst)
+    }
+
+    /// Whether tokens of the pod are on their way.
+    pub fn are_awaited(&self, uid: &str) -> bool {
+        let awaited = |entry: &Entry| entry.token.is_none() && entry.refused.is_none();
+        self.are_linked() && self.entries().iter().any(|(ask, entry)| ask.uid == uid && awaited(entry))
     }
 
     /// Asks again for what is near its end. Returns when the next one will be.
