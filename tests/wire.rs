@@ -828,7 +828,7 @@ fn a_log_that_nobody_reads_slows_nothing_else() {
         };
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
-            "spec": {"nodeName": "pi", "containers": [
+            "spec": {"nodeName": "pi", "automountServiceAccountToken": false, "containers": [
                 {"name": "flood", "image": "busybox"}, {"name": "quiet", "image": "busybox"}]},
         });
         let pods = "/api/v1/namespaces/default/pods";
