@@ -78,13 +78,19 @@ impl Strategy for PlainStrategy {}
 /// List items in one object, over all its lists. Some rules compare every item with every other, and
 /// each bad item costs a message: a body full of `{},{},{}` must not keep a small board busy.
 const ITEMS_LIMIT: usize = 5000;
+/// Bytes of a key: paths are made of keys.
+const KEY_LIMIT: usize = 4096;
+/// How deep an object may be nested. The parser that reads it back takes 127, and managedFields, which
+/// repeats it, begins a few deeper.
+const DEPTH_LIMIT: usize = 100;
+/// The same for all that is stored.
+const STORED_DEPTH: usize = 120;
 
 /// All rules: metadata's, which hold for every kind, then the kind's. Empty when the object is valid.
 /// The registry has set name, namespace and uid before.
 pub fn validate(kind: &Kind, new: &Object, old: Option<&Object>) -> Vec<Cause> {
-    let items = count_items(new.as_value());
-    if items > ITEMS_LIMIT {
-        return vec![Cause::too_many("", items, ITEMS_LIMIT)];
+    if let Some(cause) = check_bounds(new) {
+        return vec![cause];
     }
     let mut causes = metadata::validate(kind, new, old);
     causes.extend(kind.strategy.validate(new, old));
@@ -99,12 +105,52 @@ pub fn restore(new: &mut Object, old: &Object, pointer: &str) {
     }
 }
 
-/// Depth is bounded by the parser.
-fn count_items(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => items.len() + items.iter().map(count_items).sum::<usize>(),
-        Value::Object(map) => map.values().map(count_items).sum(),
-        _ => 0,
+/// What is too much in an object, whatever its kind: to be asked before anything is done with it.
+pub fn check_bounds(object: &Object) -> Option<Cause> {
+    let mut size = Size::default();
+    size.add(object.as_value(), 1);
+    if size.items > ITEMS_LIMIT {
+        return Some(Cause::too_many("", size.items, ITEMS_LIMIT));
+    }
+    if size.key > KEY_LIMIT {
+        return Some(Cause::invalid("", size.key, &format!("keys may be no longer than {KEY_LIMIT} bytes")));
+    }
+    let deep = || Cause::invalid("", size.depth, &format!("may be nested at most {DEPTH_LIMIT} deep"));
+    (size.depth > DEPTH_LIMIT).then(deep)
+}
+
+/// Whether what is to be stored can be read back.
+pub fn is_readable(object: &Object) -> bool {
+    let mut size = Size::default();
+    size.add(object.as_value(), 1);
+    size.depth <= STORED_DEPTH
+}
+
+#[derive(Default)]
+struct Size {
+    items: usize,
+    /// The longest.
+    key: usize,
+    depth: usize,
+}
+
+impl Size {
+    /// Depth is bounded by the parser, and by patches.
+    fn add(&mut self, value: &Value, depth: usize) {
+        self.depth = self.depth.max(depth);
+        match value {
+            Value::Array(items) => {
+                self.items += items.len();
+                items.iter().for_each(|item| self.add(item, depth + 1));
+            }
+            Value::Object(map) => {
+                for (key, value) in map {
+                    self.key = self.key.max(key.len());
+                    self.add(value, depth + 1);
+                }
+            }
+            _ => {}
+        }
     }
 }
 

@@ -49,6 +49,10 @@ impl Accounts {
         Ok(Self { registry, key, issuer: format!("https://kubernetes.default.svc.{domain}") })
     }
 
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// `/openid/v1/jwks`
     pub fn key_set(&self) -> Value {
         json!({ "keys": [self.key.public()] })

@@ -196,7 +196,8 @@ impl Loop {
                 let Some(kind) = self.registry.kinds().of(object.api_version(), object.kind()) else {
                     continue;
                 };
-                if kept.contains(name) || object.deletion_timestamp().is_some() {
+                // The annotation alone, in a copy say, makes nothing a manifest's.
+                if kept.contains(name) || object.deletion_timestamp().is_some() || !is_applied(&object) {
                     continue;
                 }
                 log::info!("{name} says {} {:?} no longer: deleting it", object.kind(), object.name());
@@ -230,4 +231,11 @@ impl Loop {
         }
         self.told = failures;
     }
+}
+/// Whether it was applied from here.
+fn is_applied(object: &Object) -> bool {
+    object
+        .array_at("/metadata/managedFields")
+        .iter()
+        .any(|entry| entry["manager"] == MANAGER && entry["operation"] == "Apply")
 }

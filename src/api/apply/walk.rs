@@ -8,6 +8,7 @@ use super::node::{Layout, Node};
 use super::set::{self, Set};
 
 /// The most errors about one configuration.
+const MAX_ELEMENT: usize = 4096;
 const MAX_ERRORS: usize = 20;
 
 /// What tells an item of a list apart, as a path element.
@@ -20,7 +21,7 @@ pub fn element(layout: &Layout<'_>, items: Node<'_>, item: &Value) -> Result<Str
             Value::Object(_) | Value::Array(_) => {
                 Err("associative list without keys has an element that's not a scalar".to_owned())
             }
-            scalar => Ok(format!("v:{scalar}")),
+            scalar => bounded(format!("v:{scalar}")),
         };
     };
     let Some(map) = item.as_object() else {
@@ -37,7 +38,15 @@ pub fn element(layout: &Layout<'_>, items: Node<'_>, item: &Value) -> Result<Str
             })?;
         found.insert((*key).to_owned(), value);
     }
-    Ok(format!("k:{}", Value::Object(found)))
+    bounded(format!("k:{}", Value::Object(found)))
+}
+
+/// Each field below an element has it in its path.
+fn bounded(element: String) -> Result<String, String> {
+    match element.len() <= MAX_ELEMENT {
+        true => Ok(element),
+        false => Err(format!("an element of the list is told from others by more than {MAX_ELEMENT} bytes")),
+    }
 }
 
 /// The fields that a value has, and what of it does not fit the schema.

@@ -31,9 +31,8 @@ impl Catalogue {
 
     /// Every kind that can be asked for.
     pub fn served(&self) -> Vec<&'static Kind> {
-        let mut kinds = self.stored();
-        kinds.extend(COMPUTED);
-        kinds
+        let defined = self.defined();
+        KINDS.iter().chain(COMPUTED).chain(defined.iter()).copied().collect()
     }
 
     /// Takes other defined kinds than before.

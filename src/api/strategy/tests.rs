@@ -324,3 +324,18 @@ fn volumes_and_their_mounts_are_checked() {
         }
     }
 }
+
+#[test]
+fn what_is_too_much_is_refused_at_once() {
+    let nested = |depth: usize| {
+        let text = format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        Object::from_slice(text.as_bytes()).unwrap()
+    };
+    assert_eq!(check_bounds(&nested(99)), None);
+    assert!(check_bounds(&nested(100)).unwrap().to_string().contains("nested at most 100 deep"));
+    assert!(is_readable(&nested(119)) && !is_readable(&nested(120)));
+    let of = |value| check_bounds(&Object::from_value(value).unwrap()).map(|cause| cause.to_string());
+    assert_eq!(of(json!({"a": vec![1; 5000], "k".repeat(4096): 1})), None);
+    assert!(of(json!({"a": vec![1; 2501], "b": vec![1; 2500]})).unwrap().contains("5000"));
+    assert!(of(json!({"k".repeat(4097): 1})).unwrap().contains("no longer than 4096 bytes"));
+}

@@ -72,7 +72,7 @@ impl Names {
 /// Gives a definition what others of its group, and midge's own kinds, do not have.
 pub fn judge<'n>(definition: &Object, others: impl Iterator<Item = &'n Names>) -> Verdict {
     let group = definition.str_at("/spec/group");
-    let own = KINDS.iter().filter(|kind| kind.group == group).map(|kind| Names {
+    let own = KINDS.iter().chain(kinds::COMPUTED).filter(|kind| kind.group == group).map(|kind| Names {
         plural: kind.plural.to_owned(),
         singular: kind.singular.to_owned(),
         short_names: kind.short_names.iter().map(|name| (*name).to_owned()).collect(),

@@ -4,7 +4,7 @@ use hyper::header::USER_AGENT;
 
 use crate::api::apply::{Operation, Writer};
 use crate::api::schema::{self, FieldValidation};
-use crate::api::{Cause, Kind, Object, Status};
+use crate::api::{Cause, Kind, Object, Status, strategy};
 use crate::server::options::invalid;
 use crate::server::registry::{Subresource, WriteOptions};
 use crate::server::reply::{self, Reply};
@@ -129,6 +129,14 @@ impl Call<'_> {
     }
 }
 
+/// Refuses what is too much to be looked into.
+pub fn check_bounds(kind: &Kind, object: &Object) -> Result<(), Status> {
+    match strategy::check_bounds(object) {
+        None => Ok(()),
+        Some(cause) => Err(Status::invalid(kind, object.name(), vec![cause])),
+    }
+}
+
 /// [`Call::shape`] of an object of a given kind.
 pub fn shape(
     kind: &Kind,
@@ -136,6 +144,7 @@ pub fn shape(
     text: Option<&[u8]>,
     validation: FieldValidation,
 ) -> Result<Vec<String>, Status> {
+    check_bounds(kind, object)?;
     schema::default(kind, object);
     let mut problems = schema::validate(kind, object);
     if let Some(text) = text.filter(|_| validation != FieldValidation::Ignore) {

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::Call;
-use super::admit::warned;
+use super::admit::{check_bounds, warned};
 use crate::api::apply::{self, Operation};
 use crate::api::schema::FieldValidation;
 use crate::api::{Cause, Object, Reason, Status, patch};
@@ -132,6 +132,7 @@ impl<'c> Application<'c> {
                 config.api_version()
             )));
         }
+        check_bounds(call.target.kind, &config)?;
         call.claim(&mut config)?;
         options.writer.operation = Operation::Apply;
         let force = call.query.switch("force");

@@ -124,6 +124,7 @@ impl Registry {
             }
             self.admit_new(kind, &mut object, options.subresource)?;
             account::note(kind, &mut object, None, sent.clone(), options.writer, now);
+            check_readable(kind, &object)?;
             let (key, value) = (kind.key(object.namespace(), object.name()), object.to_vec());
             // No await between this check and the write's place in the store's queue: a namespace that is marked
             // later is marked after this write, and its emptying finds the object.
@@ -188,6 +189,7 @@ impl Registry {
             let sent = new.remove(MANAGED_FIELDS);
             self.admit_change(kind, &mut new, &old, options.subresource)?;
             account::note(kind, &mut new, Some(&old), sent, options.writer, SystemTime::now());
+            check_readable(kind, &new)?;
             if options.dry_run || new == old {
                 return Ok(versioned(new, entry.revision));
             }
@@ -350,6 +352,14 @@ fn strip(object: &mut Object) {
     for field in ["resourceVersion", "selfLink"] {
         object.remove(&format!("/metadata/{field}"));
     }
+}
+
+/// What can't be read back would be in the way of all that lists its kind.
+fn check_readable(kind: &Kind, object: &Object) -> Result<(), Status> {
+    if strategy::is_readable(object) {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!("{} {:?} is nested too deep to be stored", kind.kind, object.name())))
 }
 
 fn check_shape(kind: &Kind, object: &Object) -> Result<(), Status> {
