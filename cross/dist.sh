@@ -18,12 +18,13 @@ check_signing() {
 }
 
 binaries() {
+    cross/build.sh "$@" >"$scratch/binaries"
     for name in "$@"; do
         target "$name"
-        binary=$(cross/build.sh "$name")
-        cross/check.sh "$name" "$binary"
+        read -r binary
+        cross/check.sh "$name" "$binary" </dev/null
         install -m 755 "$binary" "$release/midge-$dist"
-    done
+    done <"$scratch/binaries"
 }
 
 triples() { awk '!/^#/ { print $1 }' cross/targets.txt; }

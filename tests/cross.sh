@@ -155,7 +155,7 @@ sbom() {
 # A release of the same bytes in another folder, signed with a key of its own
 signed_release() {
     copy "$scratch/signed"
-    printf '#!/bin/sh\necho "%s/midge-$1"\n' "$release" >"$scratch/signed/cross/build.sh"
+    printf '#!/bin/sh\nprintf "%s/midge-%%s\\n" "$@"\n' "$release" >"$scratch/signed/cross/build.sh"
     minisign -G -W -p "$scratch/key.pub" -s "$scratch/key" >/dev/null
     SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) MIDGE_SIGNING_KEY=$scratch/key "$scratch/signed/cross/dist.sh" $targets
 }

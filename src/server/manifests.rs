@@ -34,7 +34,8 @@ const CHUNK: usize = 256;
 
 /// Runs the loop until the task is dropped.
 pub fn run(folder: PathBuf, registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
-    let mut manifests = Loop { folder, registry, told: BTreeSet::new() };
+    let mut manifests =
+        Loop { folder, registry, told: BTreeSet::new(), missed: BTreeSet::new(), has_files: false };
     executor.spawn(async move {
         loop {
             manifests.follow().await;
@@ -49,17 +50,23 @@ struct Loop {
     registry: Arc<Registry>,
     /// What was said of failures that last.
     told: BTreeSet<String>,
+    /// Keys of what no manifest said in the last pass. A file may be half written: the next pass decides.
+    missed: BTreeSet<String>,
+    /// There were files in the folder, since it is listened to. An empty one may be a disk that is not mounted
+    /// yet: nothing is removed for it.
+    has_files: bool,
 }
 
 impl Loop {
     async fn follow(&mut self) {
+        (self.missed, self.has_files) = Default::default();
         let made = file::create_private_folder(&self.folder);
         // Before the first look: nothing that comes after it is missed.
         let changes = made.and_then(|()| folder::changes(&self.folder));
         let mut pause = FIRST;
         loop {
             let failures = self.pass().await;
-            let sound = failures.is_empty();
+            let sound = failures.is_empty() && self.missed.is_empty();
             self.tell(failures).await;
             let changed = async {
                 match &changes {
@@ -90,7 +97,7 @@ impl Loop {
     }
 
     /// Applies everything once, and says what failed.
-    async fn pass(&self) -> BTreeSet<String> {
+    async fn pass(&mut self) -> BTreeSet<String> {
         let mut failures = BTreeSet::new();
         let folder = self.folder.clone();
         let found = match smol::unblock(move || files::read(&folder)).await {
@@ -101,6 +108,7 @@ impl Loop {
             }
         };
         let Manifests { files, skipped: mut kept } = found;
+        self.has_files |= !files.is_empty() || !kept.is_empty();
         let mut wanted = Vec::new();
         for Manifest { name, objects } in files {
             match objects {
@@ -128,6 +136,11 @@ impl Loop {
                 kept.insert(name);
                 continue;
             };
+            if object.name().is_empty() {
+                failures.insert(format!("{subject}: metadata.name is required"));
+                kept.insert(name);
+                continue;
+            }
             if kind.namespaced && object.namespace().is_empty() {
                 object.set("/metadata/namespace", "default");
             }
@@ -139,8 +152,8 @@ impl Loop {
                 failures.insert(format!("{subject}: {status}"));
             }
         }
-        if let Err(status) = self.remove(&keys, &kept).await {
-            failures.insert(format!("failed to remove what no manifest says: {status}"));
+        if self.has_files {
+            failures.extend(self.remove(&keys, &kept).await);
         }
         failures
     }
@@ -169,6 +182,13 @@ impl Loop {
             rejection.map_or(Ok(applied), Err)
         };
         let change = |current: &mut Object| {
+            if current.deletion_timestamp().is_some() {
+                return Err(Status::conflict(
+                    kind,
+                    current.name(),
+                    "it is being deleted, and is made anew then",
+                ));
+            }
             *current = over(current)?;
             Ok(Change::Write)
         };
@@ -180,8 +200,11 @@ impl Loop {
         self.registry.create(kind, new, options).await.map(drop)
     }
 
-    /// Deletes the objects of manifests that are gone, or that say them no longer.
-    async fn remove(&self, wanted: &BTreeSet<String>, kept: &BTreeSet<String>) -> Result<(), Status> {
+    /// Deletes the objects of manifests that are gone, or that say them no longer, in this pass and the one
+    /// before. Returns what failed.
+    async fn remove(&mut self, wanted: &BTreeSet<String>, kept: &BTreeSet<String>) -> Vec<String> {
+        let mut failures = Vec::new();
+        let missed = std::mem::take(&mut self.missed);
         let mention = format!("\"{ANNOTATION}\":");
         let mut after: Option<Arc<str>> = None;
         loop {
@@ -191,13 +214,18 @@ impl Loop {
                 if !mentioned || wanted.contains(&*entry.key) {
                     continue;
                 }
-                let object = Item { revision: entry.revision, value: entry.value.clone() }.object()?;
+                let item = Item { revision: entry.revision, value: entry.value.clone() };
+                let Ok(object) = item.object() else { continue };
                 let Some(name) = object.annotation(ANNOTATION) else { continue };
                 let Some(kind) = self.registry.kinds().of(object.api_version(), object.kind()) else {
                     continue;
                 };
                 // The annotation alone, in a copy say, makes nothing a manifest's.
                 if kept.contains(name) || object.deletion_timestamp().is_some() || !is_applied(&object) {
+                    continue;
+                }
+                if !missed.contains(&*entry.key) {
+                    self.missed.insert(entry.key.to_string());
                     continue;
                 }
                 log::info!("{name} says {} {:?} no longer: deleting it", object.kind(), object.name());
@@ -207,13 +235,15 @@ impl Loop {
                     ..DeleteOptions::default()
                 };
                 match self.registry.delete(kind, object.namespace(), object.name(), options).await {
-                    Err(status) if status.reason != Reason::NotFound => return Err(status),
+                    Err(status) if status.reason != Reason::NotFound => {
+                        failures.push(format!("failed to remove what {name} says no longer: {status}"));
+                    }
                     _ => {}
                 }
             }
             match found.entries.last() {
                 Some(last) if found.more > 0 => after = Some(last.key.clone()),
-                _ => return Ok(()),
+                _ => return failures,
             }
         }
     }

@@ -1,11 +1,13 @@
 //! What happens in a folder, told by inotify(7).
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
 use smol::{Async, Timer};
 
 /// A burst is over after this much time.
@@ -17,8 +19,8 @@ pub struct Changes(Async<OwnedFd>);
 /// Listens to files that come, go or are written, from now on.
 pub fn changes(folder: &Path) -> io::Result<Changes> {
     let listener = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+    // Not CREATE: a file that has just been made says nothing yet.
     let what = WatchFlags::CLOSE_WRITE
-        | WatchFlags::CREATE
         | WatchFlags::DELETE
         | WatchFlags::MOVE
         | WatchFlags::DELETE_SELF
@@ -29,16 +31,22 @@ pub fn changes(folder: &Path) -> io::Result<Changes> {
 }
 
 impl Changes {
-    /// Waits for a change, and for the end of the burst that it begins.
+    /// Waits for a change, and for the end of the burst that it begins. An error: the folder itself has gone, or
+    /// what was mounted there.
     pub async fn next(&self) -> io::Result<()> {
+        const GONE: ReadFlags = ReadFlags::IGNORED
+            .union(ReadFlags::UNMOUNT)
+            .union(ReadFlags::DELETE_SELF)
+            .union(ReadFlags::MOVE_SELF);
         self.0.readable().await?;
         Timer::after(BURST).await;
-        let mut buffer = [0; 4096];
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.0, &mut buffer);
         loop {
-            match rustix::io::read(&self.0, &mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),
+            match reader.next() {
+                Ok(event) if event.events().intersects(GONE) => return Err(io::ErrorKind::NotFound.into()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -65,8 +73,9 @@ mod tests {
             assert!(future::or(changes.next(), quiet()).await.is_err(), "one burst, one change");
             std::fs::remove_file(folder.join("a")).unwrap();
             changes.next().await.unwrap();
+            std::fs::remove_dir_all(&folder).unwrap();
+            assert!(changes.next().await.is_err());
         });
-        std::fs::remove_dir_all(&folder).unwrap();
         assert!(super::changes(&folder).is_err());
     }
 }

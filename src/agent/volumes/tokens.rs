@@ -13,6 +13,10 @@ use crate::link::{TokenAsk, TokenGiven};
 const MOST: usize = 1024;
 /// What was refused is asked for again after this long at the earliest.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same once it was refused again and again: each question is a message on the link.
+const MOST_PATIENCE: Duration = Duration::from_secs(600);
+/// A link that is away for longer is not waited for: pods that ran before run again without a token.
+const LINK_PATIENCE: Duration = Duration::from_secs(6);
 
 #[derive(Clone, Default)]
 pub struct Tokens(Arc<Inner>);
@@ -23,8 +27,20 @@ struct Inner {
     /// Something is to be asked.
     outgoing: Wake,
     has_news: AtomicBool,
-    /// The server is there to be asked.
-    is_linked: AtomicBool,
+    link: Mutex<Link>,
+}
+
+/// Whether the server is there to be asked.
+enum Link {
+    Up,
+    /// Since then; at the start it has not come yet.
+    Away(Instant),
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Link::Away(Instant::now())
+    }
 }
 
 #[derive(Default)]
@@ -34,6 +50,8 @@ struct Entry {
     asking: Asking,
     /// Why the server gives none, and since when.
     refused: Option<(String, Instant)>,
+    /// How often in a row.
+    refusals: u32,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -46,12 +64,16 @@ enum Asking {
 }
 
 impl Entry {
+    fn patience(&self) -> Duration {
+        (PATIENCE * 2u32.saturating_pow(self.refusals.saturating_sub(1).min(10))).min(MOST_PATIENCE)
+    }
+
     /// When it is to be asked for; None while it is.
     fn due(&self, life: Duration) -> Option<Instant> {
         if self.asking != Asking::No {
             return None;
         }
-        let patience = self.refused.as_ref().map(|(_, at)| *at + PATIENCE);
+        let patience = self.refused.as_ref().map(|(_, at)| *at + self.patience());
         let renewal = self.token.as_ref().map(|(_, at)| *at + life * 4 / 5);
         [patience, renewal].into_iter().flatten().max()
     }
@@ -96,12 +118,20 @@ impl Tokens {
     }
 
     pub fn set_linked(&self, is_linked: bool) {
-        self.0.is_linked.store(is_linked, Ordering::SeqCst);
+        let mut link = self.0.link.lock().unwrap_or_else(PoisonError::into_inner);
+        match (is_linked, &*link) {
+            (true, _) => *link = Link::Up,
+            (false, Link::Up) => *link = Link::Away(Instant::now()),
+            (false, Link::Away(_)) => {}
+        }
     }
 
-    /// Whether there is a link on which tokens can come.
+    /// Whether there is a link on which tokens can come, or may soon be one.
     pub fn are_linked(&self) -> bool {
-        self.0.is_linked.load(Ordering::SeqCst)
+        match *self.0.link.lock().unwrap_or_else(PoisonError::into_inner) {
+            Link::Up => true,
+            Link::Away(since) => since.elapsed() < LINK_PATIENCE,
+        }
     }
 
     /// Whether tokens of the pod are on their way.
@@ -115,7 +145,9 @@ impl Tokens {
         let now = Instant::now();
         let mut next = None;
         for (ask, entry) in self.entries().iter_mut() {
-            let Some(due) = entry.due(Duration::from_secs(ask.seconds)).filter(|_| entry.token.is_some())
+            let Some(due) = entry
+                .due(Duration::from_secs(ask.seconds))
+                .filter(|_| entry.token.is_some() || entry.refused.is_some())
             else {
                 continue;
             };
@@ -154,8 +186,11 @@ impl Tokens {
         let now = Instant::now();
         entry.asking = Asking::No;
         match given.token {
-            Some(token) => (entry.token, entry.refused) = (Some((token, now)), None),
-            None => entry.refused = Some((given.refused.unwrap_or_default(), now)),
+            Some(token) => (entry.token, entry.refused, entry.refusals) = (Some((token, now)), None, 0),
+            None => {
+                entry.refused = Some((given.refused.unwrap_or_default(), now));
+                entry.refusals = entry.refusals.saturating_add(1);
+            }
         }
         self.0.has_news.store(true, Ordering::SeqCst);
     }

@@ -129,9 +129,16 @@ fn a_token_ends_with_what_it_is_bound_to() {
             "metadata": {"name": account, "namespace": "default", "annotations": {NAME_ANNOTATION: account}}})
     };
     here.create(secret("robot")).unwrap();
-    here.create(secret("nobody")).unwrap();
+    // Its account comes later.
+    here.create(secret("late")).unwrap();
     block_on(here.accounts.pass("PEM")).unwrap();
-    assert!(here.cluster.registry.item(SECRET, "default", "nobody").is_err());
+    assert_eq!(here.cluster.registry.get(SECRET, "default", "late").unwrap().str_at("/data/token"), "");
+    here.account("late", json!({}));
+    block_on(here.accounts.pass("PEM")).unwrap();
+    assert_ne!(here.cluster.registry.get(SECRET, "default", "late").unwrap().str_at("/data/token"), "");
+    here.delete(SERVICE_ACCOUNT, "late");
+    block_on(here.accounts.pass("PEM")).unwrap();
+    assert!(here.cluster.registry.item(SECRET, "default", "late").is_err());
     let filled = here.cluster.registry.get(SECRET, "default", "robot").unwrap();
     let data = |key: &str| {
         let text = filled.str_at(&format!("/data/{key}"));

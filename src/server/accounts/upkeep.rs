@@ -49,7 +49,7 @@ impl Accounts {
         let Ok(mut watch) = self.registry.store().watch("", revision) else { return };
         let concerns = |event: &store::Event| {
             event.key.starts_with(&namespaces)
-                || event.key.starts_with(&accounts) && event.new.is_none()
+                || event.key.starts_with(&accounts)
                 || event.key.starts_with(&maps) && event.key.ends_with(ROOT_CA)
                 || event.key.starts_with(&secrets) && event.new.as_ref().is_some_and(|new| holds_token(new))
         };
@@ -81,7 +81,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// Puts a token into a Secret of the type; removes one whose account is gone, as upstream does.
+    /// Puts a token into a Secret of the type; removes one whose account is gone, as upstream does, but not one whose
+    /// account has not come yet, as upstream does too: in a manifest the Secret may be the first.
     async fn fill(&self, secret: &Object, certificate: &str) -> Result<(), Status> {
         let (namespace, name) = (secret.namespace(), secret.name());
         let account = secret.annotation(NAME_ANNOTATION).unwrap_or("");
@@ -93,6 +94,7 @@ impl Accounts {
         let account = match account {
             Ok(account) if bound.is_empty() || bound == account.uid() => account,
             Err(status) if status.reason != Reason::NotFound => return Err(status),
+            _ if bound.is_empty() => return Ok(()),
             _ => {
                 let options =
                     DeleteOptions { uid: Some(secret.uid().to_owned()), ..DeleteOptions::default() };

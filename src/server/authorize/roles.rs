@@ -187,6 +187,8 @@ async fn aggregate(registry: &Registry) -> Result<(), Status> {
                 if other.name() == role.name() || !selector.matches(&other) {
                     continue;
                 }
+                // As it is by now: roles that select each other would take turns otherwise.
+                let Ok(other) = registry.get(CLUSTER_ROLE, "", other.name()) else { continue };
                 for rule in other.array_at("/rules") {
                     if !rules.contains(rule) {
                         rules.push(rule.clone());

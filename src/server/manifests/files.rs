@@ -34,12 +34,11 @@ pub fn read(folder: &Path) -> io::Result<Manifests> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        // Follows links; a folder is no manifest.
-        if fs::metadata(entry.path()).is_ok_and(|found| found.is_file())
-            && let Ok(name) = entry.file_name().into_string()
-        {
-            names.insert(name);
+        // Follows links; a folder is no manifest. What can't be looked at is there, and says so when it is read.
+        if fs::metadata(entry.path()).is_ok_and(|found| !found.is_file()) {
+            continue;
         }
+        names.extend(entry.file_name().into_string());
     }
     let mut found = Manifests::default();
     for name in &names {
@@ -81,6 +80,10 @@ fn parse(text: &str) -> Result<Vec<(Object, Vec<u8>)>, String> {
             let text = item.to_string().into_bytes();
             objects.push((Object::from_value(Value::clone(item)).map_err(|error| error.to_string())?, text));
         }
+    }
+    // What is being written, or what a power cut has left of it. Nothing is said by removing the file.
+    if objects.is_empty() {
+        return Err("there is no object in it: remove the file to remove its objects".to_owned());
     }
     Ok(objects)
 }
