@@ -1,5 +1,6 @@
 //! Floor 1: pure decisions. No I/O, no clock, no async: `now` is an argument.
 
+pub mod control;
 pub mod disruption;
 pub mod eviction;
 pub mod garbage;
@@ -7,6 +8,7 @@ pub mod limits;
 pub mod node_selector;
 pub mod pod;
 pub mod quota;
+pub mod replica_set;
 mod resources;
 pub mod schedule;
 pub mod termination;

@@ -21,6 +21,7 @@ mod body;
 mod claims;
 mod compress;
 pub mod config;
+mod controllers;
 mod definitions;
 mod disruptions;
 mod error;

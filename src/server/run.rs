@@ -15,8 +15,8 @@ use super::links::{self, Links};
 use super::registry::Registry;
 use super::tokens::Tokens;
 use super::{
-    Config, Error, State, admission, auth, claims, definitions, disruptions, events, garbage, kubeconfig,
-    manifests, namespaces, orphans, router, scheduler, services, watch,
+    Config, Error, State, admission, auth, claims, controllers, definitions, disruptions, events, garbage,
+    kubeconfig, manifests, namespaces, orphans, router, scheduler, services, watch,
 };
 use crate::Executor;
 use crate::http::server::{Limits, Peer, serve};
@@ -111,6 +111,7 @@ pub async fn run(
         scheduler::run(registry.clone(), &executor),
         namespaces::run(registry.clone(), &executor),
         garbage::run(registry.clone(), &executor),
+        controllers::run(registry.clone(), &executor),
         manifests::run(folder.join("manifests"), registry.clone(), &executor),
         disruptions::run(registry.clone(), &executor),
         orphans::run(registry.clone(), &executor),
