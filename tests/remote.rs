@@ -231,11 +231,16 @@ fn port_forward_by_channels() {
             Socket::open(&cluster, &format!("{FORWARD}{query}"), protocol, &executor).await
         };
         let mut v4 = open("?ports=80&ports=81,258", "v4.channel.k8s.io").await.unwrap();
-        for expected in [b"\0\x50\0", b"\x01\x50\0", b"\x02\x51\0", b"\x03\x51\0", b"\x04\x02\x01", b"\x05\x02\x01"] {
+        for expected in
+            [b"\0\x50\0", b"\x01\x50\0", b"\x02\x51\0", b"\x03\x51\0", b"\x04\x02\x01", b"\x05\x02\x01"]
+        {
             assert_eq!(v4.next().await.unwrap(), expected);
         }
         let failed = String::from_utf8(v4.next().await.unwrap()).unwrap();
-        assert_eq!(failed, "\x03Internal error occurred: error forwarding port 81 to pod web: connection refused");
+        assert_eq!(
+            failed,
+            "\x03Internal error occurred: error forwarding port 81 to pod web: connection refused"
+        );
         v4.send(b"\x02to nobody").await;
         v4.send(b"\x01nobody listens").await;
         v4.send(b"\xffno channel").await;
@@ -298,6 +303,9 @@ fn a_nodes_own_words() {
     let cluster = Cluster::start("proxy");
     let raw = |path: &str| cluster.kubectl(&format!("get --raw /api/v1/nodes/{path}"));
     assert_eq!(raw("pi/proxy/stats/summary").success().stdout, "figures of stats/summary");
+    let light = "pi/proxy/stats/summary?only_cpu_and_memory=true";
+    let said = "figures of stats/summary?only_cpu_and_memory=true";
+    assert_eq!(raw(light).success().stdout, said);
     assert_eq!(raw("pi:10250/proxy/metrics").success().stdout, "figures of metrics");
     raw("nobody/proxy/metrics").refused(1, &["\"nobody\" not found"]);
 }
