@@ -211,6 +211,7 @@ where
         network: None, // the loop's start sets it
         plugins: network.plugins.clone(),
         cgroup_parent: config.cgroup_parent.clone(),
+        pod_max_pids: config.pod_max_pids,
         cgroups: cgroups.clone(),
         executable: config.executable.clone(),
     });
@@ -308,8 +309,7 @@ where
     };
     // So that the first pod finds its image; held, since dropping the task ends it.
     let _images = executor.spawn(async move {
-        images.import_folder().await;
-        images.tend().await;
+        future::or(images.watch_folder(), images.tend()).await;
     });
     let _limits = executor.spawn(async move { limits.run().await });
     if config.node_key_path().exists() {
@@ -358,7 +358,7 @@ fn machine(cgroups: &Cgroups, config: &Config) -> Machine {
         allocatable: node::allocatable(node::measure(cgroups, &config.data_dir)),
         oom_floor: oom_floor(capabilities),
         capabilities,
-        has_apparmor: host::has_apparmor(),
+        apparmor_profiles: host::has_apparmor().then(|| "/sys/kernel/security/apparmor/profiles".into()),
         seccomp_folder: config.folder().join("seccomp"),
     }
 }
