@@ -283,3 +283,23 @@ fn a_pod_has_no_more_processes_than_it_may() {
     node.put("bomb", &deleted(pod("bomb", "Never", &[("bomb", script)])));
     node.until("gone", |node| node.gone == ["bomb"]);
 }
+
+#[test]
+fn huge_pages_as_a_volume() {
+    let mut node = Node::new();
+    let mut huge =
+        pod("huge", "Never", &[("huge", "grep -w /huge /proc/mounts; stat -c '%a %g' /huge; echo end")]);
+    let amounts = json!({"cpu": "1", "memory": "64Mi", "hugepages-2Mi": "4Mi"});
+    let container = &mut huge["spec"]["containers"][0];
+    container["resources"] = json!({"limits": amounts, "requests": amounts});
+    container["volumeMounts"] = json!([{"name": "huge", "mountPath": "/huge"}]);
+    huge["spec"]["volumes"] = json!([{"name": "huge", "emptyDir": {"medium": "HugePages"}}]);
+    huge["spec"]["securityContext"] = json!({"fsGroup": 1234});
+    node.put("huge", &huge);
+    node.until("ended", |node| node.phase("huge") == "Succeeded");
+    let said = log(&node, "huge", "huge", 0);
+    assert!(said.contains(" hugetlbfs ") && said.contains("pagesize=2M"), "{said}");
+    assert!(said.contains("2777 1234"), "{said}");
+    node.put("huge", &deleted(huge));
+    node.until("gone", |node| node.gone == ["huge"]);
+}

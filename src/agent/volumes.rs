@@ -298,7 +298,12 @@ impl Maker {
                 file::create_private_folder(path).map_err(failed)?;
                 match is_mounted(path).map_err(failed)? {
                     true => Ok(()),
-                    false => mount::hugetlbfs(path, size, self.mode(0o777), self.fs_group).map_err(failed),
+                    false => {
+                        mount::hugetlbfs(path, size, 0o777, self.fs_group).map_err(failed)?;
+                        // As an option it takes no set-group-id bit.
+                        fs::set_permissions(path, fs::Permissions::from_mode(self.mode(0o777)))
+                            .map_err(failed)
+                    }
                 }
             }
             other => Err(Problem::Unsupported(format!("emptyDir.medium {other}"))),
