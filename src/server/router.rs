@@ -50,7 +50,9 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
     of_request(&parts, &route, |wanted| authorize(state, &user, wanted))?;
     match route {
         Route::Objects(target) => handlers::handle(state, &user, &parts, target, body).await,
-        Route::NodeProxy(node, path) => proxy::serve(state, &parts.method, &node, &path).await,
+        Route::NodeProxy(node, path) => {
+            proxy::serve(state, &parts.method, &node, &path, parts.uri.query()).await
+        }
         Route::Tokens(rest) => token_api::handle(state, &parts.method, &rest, body).await,
         Route::UnknownObjects => Err(not_there(parts.uri.path())),
         Route::Unknown => Ok(paths(state.registry.kinds(), parts.uri.path() == "/")),
