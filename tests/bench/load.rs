@@ -187,7 +187,7 @@ pub fn run(target: &Target, clients: usize, count: usize, make: impl Fn(usize) -
     };
     let mut times: Vec<Duration> = std::thread::scope(|scope| {
         let small = || std::thread::Builder::new().stack_size(512 << 10);
-        let threads: Vec<_> = (0..clients).map(|_| small().spawn_scoped(scope, &work).unwrap()).collect();
+        let threads: Vec<_> = (0..clients).map(|_| small().spawn_scoped(scope, work).unwrap()).collect();
         gate.wait();
         let _ = start.set(Instant::now());
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()

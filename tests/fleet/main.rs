@@ -15,7 +15,7 @@ mod server;
 
 use agents::Fleet;
 use common::command::eventually;
-use load::{Request, run};
+use load::{Request, Target, run};
 use serde_json::json;
 use server::Server;
 use std::time::Duration;
@@ -34,7 +34,34 @@ fn a_fleet_joins_holds_loses_its_links_and_returns() {
     eventually("all nodes are Ready", PATIENCE, all_ready);
     assert_eq!(fleet.sums().links, NODES, "nobody had to dial twice");
 
-    run(&target, 8, PODS, |number| {
+    create(&target, 0..PODS);
+    eventually("all pods run", PATIENCE, || (count::running_pods(&target) == PODS).then_some(()));
+    let (pods, told) = (count::pods(&target), fleet.sums());
+    assert_eq!((fleet.pods(), told.puts), (PODS, PODS));
+
+    // Half of them lose their links at once, as on a network that fails; then the server restarts under all, and
+    // knows no more what it had told them.
+    fleet.cut(0..NODES / 2);
+    assert_eq!(fleet.linked(), NODES / 2);
+    fleet.connect(0..NODES / 2);
+    eventually("they are back", PATIENCE, || (fleet.linked() == NODES).then_some(()));
+    assert_eq!(fleet.sums().puts, told.puts, "what a node has is not told again");
+    server.restart();
+    let links = told.links + NODES / 2 + NODES;
+    eventually("all are back", PATIENCE, || (fleet.sums().links >= links).then_some(()));
+    eventually("all nodes are Ready again", PATIENCE, all_ready);
+
+    // One more on each: what a node said again before it has been heard then.
+    create(&target, PODS..PODS + NODES);
+    eventually("these run, too", PATIENCE, || (count::running_pods(&target) == PODS + NODES).then_some(()));
+    assert_eq!(fleet.sums().removals, 0, "nothing that runs is ended");
+    assert_eq!(count::pods(&target)[..PODS], pods, "no pod changed");
+    assert_eq!((fleet.linked(), fleet.pods()), (NODES, PODS + NODES));
+}
+
+fn create(target: &Target, which: std::ops::Range<usize>) {
+    run(target, 8, which.len(), |number| {
+        let number = which.start + number;
         let spec = json!({"nodeName": format!("node-{:04}", number % NODES),
             "containers": [{"name": "main", "image": "example.com/web:1"}]});
         let pod = json!({"apiVersion": "v1", "kind": "Pod",
@@ -42,22 +69,4 @@ fn a_fleet_joins_holds_loses_its_links_and_returns() {
         let path = String::from("/api/v1/namespaces/default/pods");
         Request { method: "POST", path, content_type: "application/json", body: pod.to_string().into_bytes() }
     });
-    eventually("all pods run", PATIENCE, || (count::running_pods(&target) == PODS).then_some(()));
-    let (pods, told) = (count::pods(&target), fleet.sums());
-    assert_eq!((fleet.pods(), told.puts), (PODS, PODS));
-
-    // Half of them lose their links at once, as on a network that fails, then the server restarts under all.
-    fleet.cut(0..NODES / 2);
-    assert_eq!(fleet.linked(), NODES / 2);
-    fleet.connect(0..NODES / 2);
-    eventually("they are back", PATIENCE, || (fleet.linked() == NODES).then_some(()));
-    server.restart();
-    let links = told.links + NODES / 2 + NODES;
-    eventually("all are back", PATIENCE, || (fleet.sums().links >= links).then_some(()));
-    eventually("all nodes are Ready again", PATIENCE, all_ready);
-
-    let after = fleet.sums();
-    assert_eq!((after.puts, after.removals), (told.puts, 0), "what a node has is not told again");
-    assert_eq!(count::pods(&target), pods, "no pod changed");
-    assert_eq!((fleet.linked(), fleet.pods()), (NODES, PODS));
 }
