@@ -20,7 +20,7 @@ mod v2;
 #[cfg(test)]
 mod tests;
 
-pub use defined::document as defined;
+pub use defined::{document as defined, metrics};
 pub use v2::{Format, V2_CONTENT_TYPE, document_v2};
 
 /// A chunk is sent once it is this long, in bytes: small enough to stay out of an idle server's memory.
@@ -30,7 +30,7 @@ const CHUNK: usize = 8 * 1024;
 pub fn index(kinds: &Catalogue) -> Vec<u8> {
     let hash = hash(kinds);
     let paths: BTreeMap<String, Value> = kinds
-        .stored()
+        .served()
         .into_iter()
         .map(|kind| {
             let path = root(kind);
@@ -45,7 +45,7 @@ pub fn index(kinds: &Catalogue) -> Vec<u8> {
 /// streamed (or collected). None: midge has no kind there. The query parameter `hash` needs no look.
 pub fn document(kinds: &Catalogue, group: &str, version: &str) -> Option<Document> {
     let kinds: Vec<&'static Kind> =
-        kinds.stored().into_iter().filter(|kind| kind.group == group && kind.version == version).collect();
+        kinds.served().into_iter().filter(|kind| kind.group == group && kind.version == version).collect();
     let api_version = kinds.first()?.api_version();
     let mut pieces = VecDeque::new();
     pieces.push_back(Piece::Text(
@@ -55,7 +55,7 @@ pub fn document(kinds: &Catalogue, group: &str, version: &str) -> Option<Documen
     pieces.push_back(Piece::Text(r#"},"components":{"schemas":{"#));
     let package = table::packages().iter().find(|package| package.api_version == api_version);
     pieces.extend(package.into_iter().flat_map(schemas::reachable).map(Piece::Schema));
-    pieces.extend(kinds.iter().map(|kind| Piece::List(kind)));
+    pieces.extend(kinds.iter().filter(|kind| kind.verbs.contains(&"list")).map(|kind| Piece::List(kind)));
     pieces.push_back(Piece::Builtins);
     pieces.push_back(Piece::Text("}}}"));
     Some(Document { pieces })
@@ -130,7 +130,7 @@ fn hash(kinds: &Catalogue) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     let own = crate::VERSION.as_bytes().iter().chain(table::text().as_bytes());
     let hash = own.fold(0xcbf2_9ce4_8422_2325, step);
-    kinds.stored().iter().fold(hash, |hash, kind| {
+    kinds.served().iter().fold(hash, |hash, kind| {
         let names = [kind.group, kind.version, kind.plural, kind.kind];
         let hash = names.iter().flat_map(|name| name.as_bytes()).fold(hash, step);
         let revision = kind.definition.map_or(0, |definition| definition.now().revision);
