@@ -20,7 +20,7 @@ mod v2;
 #[cfg(test)]
 mod tests;
 
-pub use defined::{document as defined, metrics};
+pub use defined::document as defined;
 pub use v2::{Format, V2_CONTENT_TYPE, document_v2};
 
 /// A chunk is sent once it is this long, in bytes: small enough to stay out of an idle server's memory.
@@ -47,6 +47,10 @@ pub fn document(kinds: &Catalogue, group: &str, version: &str) -> Option<Documen
     let kinds: Vec<&'static Kind> =
         kinds.served().into_iter().filter(|kind| kind.group == group && kind.version == version).collect();
     let api_version = kinds.first()?.api_version();
+    let figures: Vec<_> = kinds.iter().filter_map(|kind| Some((*kind, defined::metrics(kind)?))).collect();
+    if !figures.is_empty() {
+        return Some(Document { pieces: VecDeque::from([Piece::Whole(defined(figures))]) });
+    }
     let mut pieces = VecDeque::new();
     pieces.push_back(Piece::Text(
         r#"{"openapi":"3.0.0","info":{"title":"Kubernetes","version":"v1.37.0"},"paths":{"#,
@@ -72,6 +76,7 @@ pub struct Document {
 }
 
 enum Piece {
+    Whole(Vec<u8>),
     Text(&'static str),
     Paths(&'static Kind),
     Schema(Type),
@@ -91,8 +96,9 @@ impl Iterator for Document {
                 self.pieces.front(),
                 Some(Piece::Paths(_) | Piece::Schema(_) | Piece::List(_) | Piece::Builtins)
             );
-            let is_member = !matches!(piece, Piece::Text(_));
+            let is_member = !matches!(piece, Piece::Text(_) | Piece::Whole(_));
             match piece {
+                Piece::Whole(text) => chunk = text,
                 Piece::Text(text) => chunk.extend_from_slice(text.as_bytes()),
                 Piece::Paths(kind) => members(&mut chunk, paths::of(kind)),
                 Piece::Schema(of) => members(&mut chunk, [(of.openapi_name(), schemas::of(of))]),

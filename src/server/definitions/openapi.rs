@@ -1,4 +1,4 @@
-//! OpenAPI v3 of kinds that the schema table does not have: figures, and defined kinds, made from their definitions as they are stored: descriptions included.
+//! OpenAPI v3 of defined kinds, made from their definitions as they are stored: descriptions included.
 
 use serde_json::{Map, Value};
 
@@ -6,15 +6,12 @@ use crate::api::kinds::{CUSTOM_RESOURCE_DEFINITION, Kind};
 use crate::api::openapi;
 use crate::server::registry::Registry;
 
-/// The document of one group and version; None for the table's.
+/// The document of one group and version; None if users define nothing there.
 pub fn document(registry: &Registry, group: &str, version: &str) -> Option<Vec<u8>> {
-    let kinds: Vec<&'static Kind> = registry.kinds().served();
+    let kinds: Vec<&'static Kind> = registry.kinds().stored();
     let kinds = kinds.into_iter().filter(|kind| kind.group == group && kind.version == version);
-    let schema = |kind: &'static Kind| match kind.definition {
-        Some(_) => Some((kind, schema(registry, kind))),
-        None => Some((kind, openapi::metrics(kind)?)),
-    };
-    let defined: Vec<(&'static Kind, Value)> = kinds.filter_map(schema).collect();
+    let defined: Vec<(&'static Kind, Value)> =
+        kinds.filter(|kind| kind.definition.is_some()).map(|kind| (kind, schema(registry, kind))).collect();
     (!defined.is_empty()).then(|| openapi::defined(defined))
 }
 
