@@ -13,6 +13,7 @@ mod kubectl;
 mod network;
 mod nonsense;
 mod protobuf;
+mod rest;
 mod server;
 mod start;
 mod watch;
