@@ -6,6 +6,7 @@
 mod access;
 mod apply;
 mod clients;
+mod commands;
 mod definitions;
 mod generic;
 mod http;
