@@ -16,5 +16,7 @@ mod nonsense;
 mod protobuf;
 mod server;
 mod start;
+#[path = "../common/transcript.rs"]
+mod transcript;
 mod watch;
 mod workloads;
