@@ -6,6 +6,7 @@
 mod access;
 mod apply;
 mod clients;
+mod commands;
 mod definitions;
 mod generic;
 mod http;
@@ -16,5 +17,7 @@ mod protobuf;
 mod rest;
 mod server;
 mod start;
+#[path = "../common/transcript.rs"]
+mod transcript;
 mod watch;
 mod workloads;

@@ -76,13 +76,25 @@ pub async fn patch(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
         let mut patched =
             Object::from_value(patched).map_err(|error| Status::bad_request(error.to_string()))?;
         call.claim(&mut patched)?;
-        warnings = call.shape(&mut patched, Some(&text), validation)?;
+        let shaped = call.shape(&mut patched, Some(&text), validation);
+        warnings = shaped.map_err(|status| misfit(status, &text))?;
         call.check_escalation(&patched, Some(object))?;
         *object = patched;
         Ok(Change::Write)
     };
     let patched = call.modify(options, &mut apply).await?;
     Ok(warned(reply::json(rendering.object(&patched, true)), &warnings))
+}
+
+/// A field of another type than the kind's is upstream's decoder to find in an object, and the patch's fault here.
+fn misfit(status: Status, patch: &[u8]) -> Status {
+    match status.message.split_once(": json: ") {
+        Some((_, why)) if status.reason == Reason::BadRequest => {
+            let patch = String::from_utf8_lossy(patch);
+            invalid("", "", vec![Cause::invalid("patch", patch, &format!("json: {why}"))])
+        }
+        _ => status,
+    }
 }
 
 /// The options that only an apply has, or must have.
