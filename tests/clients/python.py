@@ -1,5 +1,7 @@
 """The official Python client against $KUBECONFIG: create, read, list, watch, patch, delete."""
 
+import json
+
 from kubernetes import client, config, dynamic, watch
 from kubernetes.client.rest import ApiException
 
@@ -62,7 +64,7 @@ try:
     apply({"a": "2"}, "other")
     raise SystemExit("a conflict went by")
 except ApiException as error:
-    assert error.status == 409 and 'conflict with "py": .data.a' in error.body, error
+    assert error.status == 409 and 'conflict with "py": .data.a' in json.loads(error.body)["message"], error
 assert apply({"a": "2"}, "other", force=True).data == {"a": "2", "b": "1"}
 assert apply({"b": "1"}).data == {"a": "2", "b": "1"}
 core.delete_namespaced_config_map("applied", "default")
