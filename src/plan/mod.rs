@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod disruption;
+pub mod endpoints;
 pub mod eviction;
 pub mod garbage;
 pub mod limits;
