@@ -72,8 +72,11 @@ pub fn play(name: &str, mut run: impl FnMut(&Step) -> (i32, String)) {
     for step in steps(&text) {
         let (code, text) = run(&step);
         // What midge adds as long as it is so.
-        let told =
-            |line: &&str| !line.is_empty() && !line.contains("has no controller that acts on them yet");
+        let told = |line: &&str| {
+            !line.is_empty()
+                && !line.contains("has no controller that acts on them yet")
+                && !line.contains("nothing routes to their addresses yet")
+        };
         let mut lines: Vec<String> = text.lines().filter(told).map(words).collect();
         if code != 0 {
             lines.push(format!("exit {code}"));
