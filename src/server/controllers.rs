@@ -5,6 +5,7 @@
 //! the last one was carried out: no plan misses what the one before it made, so none makes anything twice.
 
 mod act;
+mod deployment;
 mod queue;
 mod replica_set;
 #[cfg(test)]
@@ -77,7 +78,7 @@ impl Seen<'_> {
     }
 }
 
-static CONTROLLERS: &[&dyn Controller] = &[&replica_set::ReplicaSets];
+static CONTROLLERS: &[&dyn Controller] = &[&replica_set::ReplicaSets, &deployment::Deployments];
 
 /// So many objects are worked on at once.
 const AT_ONCE: usize = 32;
