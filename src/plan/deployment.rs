@@ -38,7 +38,8 @@ pub fn plan(
     now: SystemTime,
 ) -> Plan {
     let mut plan = Plan::default();
-    let Ok(selector) = LabelSelector::from_json(deployment.at("/spec/selector").unwrap_or(&Value::Null)) else {
+    let Ok(selector) = LabelSelector::from_json(deployment.at("/spec/selector").unwrap_or(&Value::Null))
+    else {
         return plan;
     };
     let mine = control::claim(deployment, &selector, found, &mut plan);

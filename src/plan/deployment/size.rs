@@ -51,7 +51,8 @@ pub fn spread(bounds: &Bounds, mut new: Option<&mut Set>, old: &mut [Set], statu
             && new.count("availableReplicas") == bounds.replicas
     });
     let active = |set: &&mut Set| set.replicas > 0;
-    let count = new.iter().filter(|set| set.replicas > 0).count() + old.iter().filter(|set| set.replicas > 0).count();
+    let count =
+        new.iter().filter(|set| set.replicas > 0).count() + old.iter().filter(|set| set.replicas > 0).count();
     if count <= 1 {
         let latest = old.iter_mut().max_by_key(|set| (set.replicas > 0, set.age()));
         let one = match new {

@@ -127,7 +127,12 @@ impl Rollout<'_> {
             return self.conditions.set(PROGRESSING, "True", COMPLETE, message);
         }
         if self.has_progressed() {
-            self.conditions.renew(PROGRESSING, "True", "ReplicaSetUpdated", format!("{name} is progressing."));
+            self.conditions.renew(
+                PROGRESSING,
+                "True",
+                "ReplicaSetUpdated",
+                format!("{name} is progressing."),
+            );
         }
         let Some(condition) = self.conditions.get(PROGRESSING) else { return };
         if condition["reason"] == COMPLETE || condition["reason"] == TIMED_OUT {

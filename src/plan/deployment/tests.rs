@@ -143,21 +143,49 @@ impl Play {
                     continue;
                 }
             };
-            let note = |name| object.annotation(&format!("deployment.kubernetes.io/{name}")).unwrap_or("-").to_owned();
+            let note = |name| {
+                object.annotation(&format!("deployment.kubernetes.io/{name}")).unwrap_or("-").to_owned()
+            };
             let notes = ["revision", "revision-history", "desired-replicas", "max-replicas"].map(note);
-            write!(text, "  {verb} {} replicas={} notes={}", object.name(), object.i64_at("/spec/replicas").unwrap(), notes.join(" ")).unwrap();
+            write!(
+                text,
+                "  {verb} {} replicas={} notes={}",
+                object.name(),
+                object.i64_at("/spec/replicas").unwrap(),
+                notes.join(" ")
+            )
+            .unwrap();
             match told {
-                Told::Reasons { done: Some((reason, message)), .. } => writeln!(text, " | {reason}: {message}").unwrap(),
+                Told::Reasons { done: Some((reason, message)), .. } => {
+                    writeln!(text, " | {reason}: {message}").unwrap()
+                }
                 _ => text.push('\n'),
             }
         }
         if let Some(status) = &plan.status {
-            let count = |name: &str| status.get(format!("{name}Replicas")).map_or(0, |count| count.as_i64().unwrap());
-            let counts = ["updated", "ready", "available", "unavailable"].map(|name| format!(" {name}={}", count(name)));
-            writeln!(text, "  status generation={} replicas={}{}", status["observedGeneration"], status.get("replicas").unwrap_or(&json!(0)), counts.concat()).unwrap();
+            let count =
+                |name: &str| status.get(format!("{name}Replicas")).map_or(0, |count| count.as_i64().unwrap());
+            let counts = ["updated", "ready", "available", "unavailable"]
+                .map(|name| format!(" {name}={}", count(name)));
+            writeln!(
+                text,
+                "  status generation={} replicas={}{}",
+                status["observedGeneration"],
+                status.get("replicas").unwrap_or(&json!(0)),
+                counts.concat()
+            )
+            .unwrap();
             for condition in status["conditions"].as_array().unwrap() {
                 let word = |name: &str| condition[name].as_str().unwrap();
-                writeln!(text, "    {}={} {}: {}", word("type"), word("status"), word("reason"), word("message")).unwrap();
+                writeln!(
+                    text,
+                    "    {}={} {}: {}",
+                    word("type"),
+                    word("status"),
+                    word("reason"),
+                    word("message")
+                )
+                .unwrap();
             }
         }
         if let Some((key, value)) = &plan.note {
@@ -172,7 +200,8 @@ impl Play {
     /// One plan, told and carried out.
     fn step(&mut self, golden: &mut String, what: &str) {
         let plan = self.plan();
-        let pods: Vec<String> = self.pods.iter().map(|(idle, serving)| format!("{serving}/{}", idle + serving)).collect();
+        let pods: Vec<String> =
+            self.pods.iter().map(|(idle, serving)| format!("{serving}/{}", idle + serving)).collect();
         let pods = if pods.is_empty() { "none".to_owned() } else { pods.join(" ") };
         write!(golden, "- {what} (serving: {pods})\n{}", self.told(&plan)).unwrap();
         self.carry_out(&plan);
@@ -187,9 +216,7 @@ const IMAGE: &str = "/spec/template/spec/nodeName";
 fn rollouts_go_as_upstream_has_them() {
     let mut golden = String::new();
     let title = |golden: &mut String, title: &str| writeln!(golden, "\n## {title}").unwrap();
-    let rolling = |surge: Value, unavailable: Value| {
-        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}})
-    };
+    let rolling = |surge: Value, unavailable: Value| json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}});
 
     title(&mut golden, "create, roll out, undo: 10 replicas, 25% and 25%");
     let mut play = Play::new(json!({"replicas": 10, "strategy": rolling(json!("25%"), json!("25%"))}));
@@ -305,7 +332,8 @@ fn what_fails_is_told() {
     let quota = Status::forbidden("exceeded quota".to_owned());
     let failed = plan(&play.deployment, Vec::new(), &|_| false, Some(&quota), play.now);
     let status = failed.status.unwrap();
-    let progressing = status["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "Progressing");
+    let progressing =
+        status["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "Progressing");
     assert_eq!(progressing.unwrap()["reason"], "ReplicaSetCreateError");
 
     play.settle();
@@ -313,7 +341,10 @@ fn what_fails_is_told() {
     play.sets[0].set("/status/conditions", failure);
     let status = play.plan().status.unwrap();
     let told = status["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "ReplicaFailure");
-    assert_eq!((&told.unwrap()["reason"], &told.unwrap()["message"]), (&json!("FailedCreate"), &json!("exceeded quota")));
+    assert_eq!(
+        (&told.unwrap()["reason"], &told.unwrap()["message"]),
+        (&json!("FailedCreate"), &json!("exceeded quota"))
+    );
 }
 
 struct Random(u64);
@@ -340,7 +371,8 @@ fn ten_thousand_rollouts_keep_their_bounds() {
         let strategy = json!({"type": "RollingUpdate", "rollingUpdate": rolling});
         let mut play = Play::new(json!({"replicas": replicas, "strategy": strategy}));
         let bounds = Bounds::of(&play.deployment);
-        let sizes = || format!("sequence {sequence}: {} {} {}", bounds.replicas, bounds.surge, bounds.unavailable);
+        let sizes =
+            || format!("sequence {sequence}: {} {} {}", bounds.replicas, bounds.surge, bounds.unavailable);
         let plan = play.plan();
         play.carry_out(&plan);
         play.resize();
