@@ -76,6 +76,15 @@ impl Plan {
     }
 }
 
+/// What an object selects; a ReplicationController's selector is a bare map of labels.
+pub fn selector(object: &Object) -> Option<LabelSelector> {
+    let selector = object.at("/spec/selector")?;
+    if object.kind() == "ReplicationController" {
+        return LabelSelector::from_json(&json!({ "matchLabels": selector })).ok();
+    }
+    LabelSelector::from_json(selector).ok()
+}
+
 /// The owner that controls an object, by uid.
 pub fn controller(object: &Object) -> Option<&Value> {
     object.array_at("/metadata/ownerReferences").iter().find(|owner| owner["controller"] == true)

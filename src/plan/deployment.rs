@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 
 use super::control::{self, Action, Plan, Told};
 use crate::api::kinds::REPLICA_SET;
-use crate::api::selector::LabelSelector;
 use crate::api::{Object, Status};
 use bounds::Bounds;
 use set::Set;
@@ -38,10 +37,7 @@ pub fn plan(
     now: SystemTime,
 ) -> Plan {
     let mut plan = Plan::default();
-    let Ok(selector) = LabelSelector::from_json(deployment.at("/spec/selector").unwrap_or(&Value::Null))
-    else {
-        return plan;
-    };
+    let Some(selector) = control::selector(deployment) else { return plan };
     let mine = control::claim(deployment, &selector, found, &mut plan);
     let mut old: Vec<Set> = mine.into_iter().map(Set::found).collect();
     old.sort_by_cached_key(Set::age);

@@ -20,7 +20,6 @@ use smol::channel::{Receiver, Sender};
 use smol::future::or;
 
 use crate::Executor;
-use crate::api::selector::LabelSelector;
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::control::{self, Plan};
 use crate::server::registry::{Item, Registry};
@@ -78,7 +77,11 @@ impl Seen<'_> {
     }
 }
 
-static CONTROLLERS: &[&dyn Controller] = &[&replica_set::ReplicaSets, &deployment::Deployments];
+static CONTROLLERS: &[&dyn Controller] = &[
+    &replica_set::ReplicaSets,
+    &replica_set::ReplicationControllers,
+    &deployment::Deployments,
+];
 
 /// So many objects are worked on at once.
 const AT_ONCE: usize = 32;
@@ -296,8 +299,7 @@ fn owners(one: &dyn Controller, world: &World, seen: &Seen<'_>) -> Vec<String> {
             None if seen.is_other() => {
                 let adopters = world.list(one.kind(), Some(object.namespace())).unwrap_or_default();
                 let adopts = |adopter: &&Object| {
-                    let selector = adopter.at("/spec/selector").and_then(|s| LabelSelector::from_json(s).ok());
-                    selector.is_some_and(|selector| !selector.is_empty() && selector.matches(object))
+                    control::selector(adopter).is_some_and(|selector| !selector.is_empty() && selector.matches(object))
                 };
                 let adopters = adopters.iter().filter(adopts);
                 keys.extend(adopters.map(|adopter| one.kind().key(adopter.namespace(), adopter.name())));

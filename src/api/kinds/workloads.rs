@@ -175,7 +175,6 @@ pub static REPLICATION_CONTROLLER: &Kind = &Kind {
     fields: &[Field { label: "status.replicas", value: |set| number(set, "/status/replicas") }],
     strategy: &strategy::REPLICATION_CONTROLLER,
     scale: Some(REPLICAS),
-    is_inert: true,
     ..CORE
 };
 
