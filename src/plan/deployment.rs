@@ -19,7 +19,7 @@ use super::control::{self, Action, Plan, Told};
 use crate::api::kinds::REPLICA_SET;
 use crate::api::{Object, Status};
 use bounds::Bounds;
-use set::Set;
+use set::{Counts, Set};
 use status::Conditions;
 
 /// A limit; the greatest number stands for none.
@@ -160,7 +160,7 @@ impl Rollout<'_> {
         object.set("/metadata/ownerReferences", json!([control::owner_reference(deployment)]));
         object.set("/spec/selector", set::with_label(deployment.at("/spec/selector"), template::HASH, &hash));
         object.set("/spec/template", template);
-        let mut set = Set { object, was: None, replicas: 0, changed: true };
+        let mut set = Set { object, counts: Counts::default(), was: None, replicas: 0, changed: true };
         let of_old = self.old.iter().map(|set| set.replicas).sum();
         set.object.set("/spec/replicas", 0);
         set.resize(size::new_replicas(&self.bounds, 0, of_old), &self.bounds);
@@ -183,9 +183,7 @@ impl Rollout<'_> {
     fn end_old(&mut self) -> bool {
         let mut runs = false;
         for set in &mut self.old {
-            runs |= set.replicas > 0
-                || set.count("replicas") + set.count("terminatingReplicas") > 0
-                || set.object.generation() > set.count("observedGeneration");
+            runs |= set.replicas > 0 || set.counts.all + set.counts.terminating > 0 || !set.is_observed();
             if set.replicas > 0 {
                 set.resize(0, &self.bounds);
             }

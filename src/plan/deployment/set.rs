@@ -23,8 +23,18 @@ const OWN: [&str; 6] = [
 /// So long a history is kept.
 const HISTORY_LENGTH: usize = 2000;
 
+/// What a ReplicaSet's status counts.
+#[derive(Clone, Copy, Default)]
+pub struct Counts {
+    pub all: i64,
+    pub ready: i64,
+    pub available: i64,
+    pub terminating: i64,
+}
+
 pub struct Set {
     pub object: Object,
+    pub counts: Counts,
     /// The replicas it was found with; None: it is to be made.
     pub was: Option<i64>,
     /// Its replicas as planned.
@@ -35,16 +45,24 @@ pub struct Set {
 impl Set {
     pub fn found(object: Object) -> Self {
         let replicas = object.i64_at("/spec/replicas").unwrap_or(1);
-        Self { object, was: Some(replicas), replicas, changed: false }
+        let count = |pointer| object.i64_at(pointer).unwrap_or(0).max(0);
+        let counts = Counts {
+            all: count("/status/replicas"),
+            ready: count("/status/readyReplicas"),
+            available: count("/status/availableReplicas"),
+            terminating: count("/status/terminatingReplicas"),
+        };
+        Self { object, counts, was: Some(replicas), replicas, changed: false }
     }
 
-    pub fn count(&self, name: &str) -> i64 {
-        self.object.i64_at(&format!("/status/{name}")).unwrap_or(0).max(0)
+    /// Whether its status is that of what it is asked for now.
+    pub fn is_observed(&self) -> bool {
+        self.object.generation() <= self.object.i64_at("/status/observedGeneration").unwrap_or(0)
     }
 
     /// The pods that serve and stay: those that are to go do not count, even where the status does not say so yet.
     pub fn available(&self) -> i64 {
-        self.count("availableReplicas").min(self.replicas)
+        self.counts.available.min(self.replicas)
     }
 
     /// When it was made, by name where that is the same.
@@ -123,12 +141,8 @@ pub fn surplus(deployment: &Object, old: &[Set]) -> Vec<Object> {
     let mut old: Vec<&Set> = old.iter().filter(|set| set.object.deletion_timestamp().is_none()).collect();
     old.sort_by_cached_key(|set| (set.revision(), set.age()));
     let surplus = old.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
-    let at_rest = |set: &&&Set| {
-        set.replicas == 0
-            && set.was == Some(0)
-            && set.count("replicas") == 0
-            && set.object.generation() <= set.count("observedGeneration")
-    };
+    let at_rest =
+        |set: &&&Set| set.replicas == 0 && set.was == Some(0) && set.counts.all == 0 && set.is_observed();
     old.iter().take(surplus).filter(at_rest).map(|set| set.object.clone()).collect()
 }
 

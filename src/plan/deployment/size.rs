@@ -48,7 +48,7 @@ pub fn spread(bounds: &Bounds, mut new: Option<&mut Set>, old: &mut [Set], statu
     let is_saturated = new.as_ref().is_some_and(|new| {
         new.replicas == bounds.replicas
             && new.desired() == Some(bounds.replicas)
-            && new.count("availableReplicas") == bounds.replicas
+            && new.counts.available == bounds.replicas
     });
     let active = |set: &&mut Set| set.replicas > 0;
     let count =

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::Rollout;
-use super::set::Set;
+use super::set::{Counts, Set};
 use crate::api::{Object, time};
 use crate::plan::control::Plan;
 
@@ -76,26 +76,27 @@ impl Rollout<'_> {
         self.new.iter().chain(&self.old)
     }
 
-    fn sum(&self, name: &str) -> i64 {
-        self.all().map(|set| set.count(name)).sum()
+    fn sum(&self, count: fn(&Counts) -> i64) -> i64 {
+        self.all().map(|set| count(&set.counts)).sum()
     }
 
     fn updated(&self) -> i64 {
-        self.new.as_ref().map_or(0, |new| new.count("replicas"))
+        self.new.as_ref().map_or(0, |new| new.counts.all)
     }
 
     pub fn is_complete(&self) -> bool {
-        [self.updated(), self.sum("replicas"), self.sum("availableReplicas")] == [self.bounds.replicas; 3]
+        [self.updated(), self.sum(|counts| counts.all), self.sum(|counts| counts.available)]
+            == [self.bounds.replicas; 3]
     }
 
     /// More is new, ready or available, or less is old, than the status says.
     fn has_progressed(&self) -> bool {
         let before = |name: &str| self.deployment.i64_at(&format!("/status/{name}")).unwrap_or(0);
-        let old = self.sum("replicas") - self.updated();
+        let old = self.sum(|counts| counts.all) - self.updated();
         self.updated() > before("updatedReplicas")
             || old < before("replicas") - before("updatedReplicas")
-            || self.sum("readyReplicas") > before("readyReplicas")
-            || self.sum("availableReplicas") > before("availableReplicas")
+            || self.sum(|counts| counts.ready) > before("readyReplicas")
+            || self.sum(|counts| counts.available) > before("availableReplicas")
     }
 
     /// The condition Progressing, while there is a deadline, and ReplicaFailure.
@@ -115,7 +116,7 @@ impl Rollout<'_> {
     }
 
     fn hold_to(&mut self, deadline: Duration, plan: &mut Plan) {
-        if self.sum("replicas") == self.updated() && self.conditions.is(PROGRESSING, COMPLETE) {
+        if self.sum(|counts| counts.all) == self.updated() && self.conditions.is(PROGRESSING, COMPLETE) {
             return;
         }
         let name = match self.new.as_ref() {
@@ -150,7 +151,7 @@ impl Rollout<'_> {
     }
 
     pub fn status(&mut self) -> Value {
-        let available = self.sum("availableReplicas");
+        let available = self.sum(|counts| counts.available);
         let (status, reason, message) = if available >= self.bounds.least() {
             ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
         } else {
@@ -160,16 +161,16 @@ impl Rollout<'_> {
         let wanted: i64 = self.all().map(|set| set.replicas).sum();
         let mut status = json!({
             "observedGeneration": self.deployment.generation(),
-            "replicas": self.sum("replicas"),
+            "replicas": self.sum(|counts| counts.all),
             "updatedReplicas": self.updated(),
-            "readyReplicas": self.sum("readyReplicas"),
+            "readyReplicas": self.sum(|counts| counts.ready),
             "availableReplicas": available,
             "unavailableReplicas": (wanted - available).max(0),
             "conditions": self.conditions.list,
         });
         if let Value::Object(fields) = &mut status {
             fields.retain(|_, field| *field != 0);
-            fields.insert("terminatingReplicas".to_owned(), self.sum("terminatingReplicas").into());
+            fields.insert("terminatingReplicas".to_owned(), self.sum(|counts| counts.terminating).into());
             if let Some(collisions) = self.collisions {
                 fields.insert("collisionCount".to_owned(), collisions.into());
             }
