@@ -15,6 +15,8 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// The object's whole status. One that it has already is not written.
     pub status: Option<Value>,
+    /// An annotation that goes with the status: it does not count as a new generation.
+    pub note: Option<(&'static str, String)>,
     /// When to look again even if nothing changes.
     pub again: Option<SystemTime>,
 }
@@ -27,6 +29,8 @@ pub enum Action {
     Delete(Object, Told),
     /// Stores it, if nobody has changed it since it was read.
     Update(Object),
+    /// The same, told of when it was done or has failed.
+    UpdateTold(Object, Told),
     /// Tells of the object that is planned for.
     Event { warning: bool, reason: &'static str, message: String },
 }
@@ -39,6 +43,11 @@ pub enum Told {
     Events {
         done: String,
         failed: String,
+    },
+    /// Reasons of a controller's own, with their messages; failures that are mended by trying again are not told.
+    Reasons {
+        done: Option<(&'static str, String)>,
+        failed: Option<(&'static str, String)>,
     },
 }
 
@@ -65,6 +74,15 @@ impl Plan {
             self.status = Some(status);
         }
     }
+}
+
+/// What an object selects; a ReplicationController's selector is a bare map of labels.
+pub fn selector(object: &Object) -> Option<LabelSelector> {
+    let selector = object.at("/spec/selector")?;
+    if object.kind() == "ReplicationController" {
+        return LabelSelector::from_json(&json!({ "matchLabels": selector })).ok();
+    }
+    LabelSelector::from_json(selector).ok()
 }
 
 /// The owner that controls an object, by uid.

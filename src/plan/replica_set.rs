@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::control::{self, Action, Plan, Told, pods};
 use crate::api::kinds::POD;
-use crate::api::selector::LabelSelector;
 use crate::api::{Object, Status, time};
 
 /// So many pods are created or deleted at once (upstream's BurstReplicas).
@@ -18,9 +17,7 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// `found` are the pods that the set controls, and those of its namespace that nothing does.
 pub fn plan(set: &Object, found: Vec<Object>, failure: Option<&Status>, now: SystemTime) -> Plan {
     let mut plan = Plan::default();
-    let Ok(selector) = LabelSelector::from_json(set.at("/spec/selector").unwrap_or(&Value::Null)) else {
-        return plan;
-    };
+    let Some(selector) = control::selector(set) else { return plan };
     let mine = control::claim(set, &selector, found, &mut plan);
     let active: Vec<&Object> = mine.iter().filter(|pod| pods::is_active(pod)).collect();
     let wanted = usize::try_from(set.i64_at("/spec/replicas").unwrap_or(1)).unwrap_or(0);
@@ -70,6 +67,9 @@ fn status(
         "observedGeneration": set.generation(),
     });
     if let Value::Object(counts) = &mut status {
+        if set.kind() == "ReplicationController" {
+            counts.remove("terminatingReplicas"); // it has no such field
+        }
         counts
             .retain(|name, count| *count != 0 || matches!(name.as_str(), "replicas" | "terminatingReplicas"));
     }
@@ -188,6 +188,19 @@ mod tests {
         let status = json!({"replicas": 2, "fullyLabeledReplicas": 2, "readyReplicas": 2, "availableReplicas": 1,
             "terminatingReplicas": 1, "observedGeneration": 2});
         assert_eq!(plan.status, Some(status));
+    }
+
+    #[test]
+    fn a_replication_controller_selects_by_a_map() {
+        let mut controller = set(1);
+        controller.set("/kind", "ReplicationController");
+        controller.set("/apiVersion", "v1");
+        controller.set("/spec/selector", json!({"app": "web"}));
+        let other = Object::from_value(json!({"metadata": {"name": "db", "labels": {"app": "db"}}})).unwrap();
+        let plan = plan(&controller, vec![other], None, now());
+        let [Action::Create(made, _)] = &plan.actions[..] else { panic!("{plan:?}") };
+        assert!(control::is_controlled_by(made, &controller));
+        assert_eq!(plan.status, Some(json!({"replicas": 0, "observedGeneration": 2})));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the last one was carried out: no plan misses what the one before it made, so none makes anything twice.
 
 mod act;
+mod deployment;
 mod endpoints;
 mod queue;
 mod replica_set;
@@ -20,7 +21,6 @@ use smol::channel::{Receiver, Sender};
 use smol::future::or;
 
 use crate::Executor;
-use crate::api::selector::LabelSelector;
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::control::{self, Plan};
 use crate::server::registry::{Item, Registry};
@@ -85,7 +85,12 @@ impl Seen<'_> {
     }
 }
 
-static CONTROLLERS: &[&dyn Controller] = &[&replica_set::ReplicaSets, &endpoints::Services];
+static CONTROLLERS: &[&dyn Controller] = &[
+    &replica_set::ReplicaSets,
+    &replica_set::ReplicationControllers,
+    &deployment::Deployments,
+    &endpoints::Services,
+];
 
 /// So many objects are worked on at once.
 const AT_ONCE: usize = 32;
@@ -312,9 +317,7 @@ fn owners(one: &dyn Controller, world: &World, seen: &Seen<'_>) -> Vec<String> {
             None if seen.is_other() => {
                 let adopters = world.list(one.kind(), Some(object.namespace())).unwrap_or_default();
                 let adopts = |adopter: &&Object| {
-                    let selector =
-                        adopter.at("/spec/selector").and_then(|s| LabelSelector::from_json(s).ok());
-                    selector.is_some_and(|selector| !selector.is_empty() && selector.matches(object))
+                    control::selector(adopter).is_some_and(|selector| !selector.is_empty() && selector.matches(object))
                 };
                 let adopters = adopters.iter().filter(adopts);
                 keys.extend(adopters.map(|adopter| one.kind().key(adopter.namespace(), adopter.name())));

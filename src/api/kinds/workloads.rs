@@ -67,7 +67,6 @@ pub static DEPLOYMENT: &Kind = &Kind {
     columns: table::DEPLOYMENT,
     strategy: &strategy::DEPLOYMENT,
     scale: Some(REPLICAS),
-    is_inert: true,
     ..APPS
 };
 
@@ -82,7 +81,6 @@ pub static REPLICA_SET: &Kind = &Kind {
     columns: table::REPLICA_SET,
     strategy: &strategy::REPLICA_SET,
     scale: Some(REPLICAS),
-    is_inert: true,
     ..APPS
 };
 
@@ -177,7 +175,6 @@ pub static REPLICATION_CONTROLLER: &Kind = &Kind {
     fields: &[Field { label: "status.replicas", value: |set| number(set, "/status/replicas") }],
     strategy: &strategy::REPLICATION_CONTROLLER,
     scale: Some(REPLICAS),
-    is_inert: true,
     ..CORE
 };
 

@@ -57,7 +57,7 @@ impl Work {
             }
         }
         match plan.status {
-            Some(status) => outcome.and(this.set_status(status).await),
+            Some(status) => outcome.and(this.set_status(status, plan.note).await),
             None => outcome,
         }
     }
@@ -100,6 +100,18 @@ impl Work {
                     _ => {}
                 }
             }
+            Action::UpdateTold(object, told) => {
+                let kind = self.kind_of(&object)?;
+                match self.registry.update(kind, object, WriteOptions::default()).await {
+                    Ok(made) => self.tell(&told, "Update", Ok(made.name())).await,
+                    Err(status) if status.reason == Reason::NotFound => {}
+                    Err(status) if status.reason == Reason::Conflict => return Err(status),
+                    Err(status) => {
+                        self.tell(&told, "Update", Err(&status)).await;
+                        return Err(status);
+                    }
+                }
+            }
             Action::Event { warning, reason, message } => self.event(warning, reason, &message).await,
         }
         Ok(())
@@ -111,13 +123,20 @@ impl Work {
     }
 
     /// Its meaning can be told again from what it is about: it costs the flash nothing of its own.
-    async fn set_status(&self, status: serde_json::Value) -> Result<(), Status> {
+    async fn set_status(
+        &self,
+        status: serde_json::Value,
+        note: Option<(&str, String)>,
+    ) -> Result<(), Status> {
         let options = WriteOptions { durability: Durability::Lazy, ..WriteOptions::STATUS };
         let set = |object: &mut Object| {
             if object.uid() != self.object.uid() {
                 return Ok(Change::Keep);
             }
             object.set("/status", status.clone());
+            if let Some((key, value)) = &note {
+                object.set(&format!("/metadata/annotations/{}", key.replace('/', "~1")), value.as_str());
+            }
             Ok(Change::Write)
         };
         let (namespace, name) = (self.object.namespace(), self.object.name());
@@ -128,7 +147,18 @@ impl Work {
     }
 
     async fn tell(&self, told: &Told, verb: &str, outcome: Result<&str, &Status>) {
-        let Told::Events { done, failed } = told else { return };
+        let (done, failed) = match told {
+            Told::Nothing => return,
+            Told::Events { done, failed } => (done, failed),
+            Told::Reasons { done, failed } => {
+                let told = if outcome.is_ok() { done } else { failed };
+                if let Some((reason, message)) = told {
+                    let error = outcome.err().map_or("", |status| status.message.as_str());
+                    self.event(outcome.is_err(), reason, &message.replacen("{}", error, 1)).await;
+                }
+                return;
+            }
+        };
         match outcome {
             Ok(name) => self.event(false, &format!("Successful{verb}"), &done.replacen("{}", name, 1)).await,
             Err(status) => {

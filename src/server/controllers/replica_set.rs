@@ -1,9 +1,9 @@
-//! ReplicaSets, and their pods.
+//! ReplicaSets and ReplicationControllers, and their pods.
 
 use std::time::SystemTime;
 
 use super::{Controller, World};
-use crate::api::kinds::{POD, REPLICA_SET};
+use crate::api::kinds::{POD, REPLICA_SET, REPLICATION_CONTROLLER};
 use crate::api::{Kind, Object, Status};
 use crate::plan::control::Plan;
 use crate::plan::replica_set;
@@ -31,5 +31,31 @@ impl Controller for ReplicaSets {
         now: SystemTime,
     ) -> Result<Plan, Status> {
         Ok(replica_set::plan(set, world.of(POD, set, true), failure, now))
+    }
+}
+
+pub struct ReplicationControllers;
+
+impl Controller for ReplicationControllers {
+    fn kind(&self) -> &'static Kind {
+        REPLICATION_CONTROLLER
+    }
+
+    fn source(&self) -> &'static str {
+        "replication-controller"
+    }
+
+    fn owns(&self) -> &'static [&'static Kind] {
+        ReplicaSets.owns()
+    }
+
+    fn plan(
+        &self,
+        world: &World,
+        set: &Object,
+        failure: Option<&Status>,
+        now: SystemTime,
+    ) -> Result<Plan, Status> {
+        ReplicaSets.plan(world, set, failure, now)
     }
 }
