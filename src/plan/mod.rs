@@ -1,6 +1,7 @@
 //! Floor 1: pure decisions. No I/O, no clock, no async: `now` is an argument.
 
 pub mod control;
+pub mod daemon_set;
 pub mod disruption;
 pub mod eviction;
 pub mod garbage;
@@ -11,5 +12,6 @@ pub mod quota;
 pub mod replica_set;
 mod resources;
 pub mod schedule;
+pub mod stateful_set;
 pub mod termination;
 pub mod volume;

@@ -5,8 +5,10 @@
 //! the last one was carried out: no plan misses what the one before it made, so none makes anything twice.
 
 mod act;
+mod daemon_set;
 mod queue;
 mod replica_set;
+mod stateful_set;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -84,7 +86,8 @@ impl Seen<'_> {
     }
 }
 
-static CONTROLLERS: &[&dyn Controller] = &[&replica_set::ReplicaSets];
+static CONTROLLERS: &[&dyn Controller] = 
+    &[&replica_set::ReplicaSets, &daemon_set::DaemonSets, &stateful_set::StatefulSets];
 
 /// So many objects are worked on at once.
 const AT_ONCE: usize = 32;
