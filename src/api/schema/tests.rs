@@ -290,7 +290,7 @@ fn every_field_has_a_verdict() {
         ("ConfigMapProjection", unsupported::volume::CONFIG_MAP_PROJECTION),
         ("DownwardAPIProjection", unsupported::volume::DOWNWARD_API_PROJECTION),
         ("VolumeMount", unsupported::volume::VOLUME_MOUNT),
-    ] as [(&str, &[Row]); 27]
+    ] as [(&str, &[Row]); 29]
     {
         let fields: Vec<&str> =
             table::find("core.v1", of).unwrap().fields().map(|field| field.name).collect();
