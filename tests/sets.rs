@@ -6,6 +6,7 @@ mod common;
 
 use common::cluster::{Cluster, IMAGE};
 use common::command::eventually;
+use common::process::Process;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -18,6 +19,22 @@ fn template(app: &str, script: &str, mounts: Value) -> Value {
             "name": "main", "image": IMAGE, "command": ["sh", "-c", script], "volumeMounts": mounts,
         }]},
     })
+}
+
+/// Adds a node that no full disk of the test's host keeps from taking pods.
+fn add_node(cluster: &mut Cluster, name: &str) {
+    let (url, token) = (cluster.url(), cluster.token());
+    let mut machine = cluster.machine(name, true);
+    let mut command = machine.command(&["agent", "--eviction-hard=memory.available<1Mi"]);
+    command.env("MIDGE_URL", url).env("MIDGE_TOKEN", token);
+    machine.midge = Some(Process::start(command, &machine.folder.join("midge.log")));
+    cluster.agents.push(machine);
+}
+
+fn cluster(name: &str) -> Cluster {
+    let mut cluster = Cluster::new(name);
+    add_node(&mut cluster, "pi-1");
+    cluster.up()
 }
 
 /// Names of pods, where they are, and what the label says of their revision.
@@ -33,7 +50,7 @@ fn pods(cluster: &Cluster, app: &str) -> Vec<[String; 3]> {
 
 #[test]
 fn a_stateful_pod_comes_back_with_its_name_and_its_data() {
-    let cluster = Cluster::new("sets-stateful").agent("pi-1").up();
+    let cluster = cluster("sets-stateful");
     let script = "echo $(hostname) >> /data/file; trap exit TERM; while :; do sleep 1; done";
     let set = json!({
         "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
@@ -86,7 +103,7 @@ fn a_stateful_pod_comes_back_with_its_name_and_its_data() {
 
 #[test]
 fn a_daemon_runs_on_each_node_and_rolls() {
-    let mut cluster = Cluster::new("sets-daemon").agent("pi-1").up();
+    let mut cluster = cluster("sets-daemon");
     let script = "trap exit TERM; while :; do sleep 1; done";
     let set = json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "log"},
@@ -100,7 +117,7 @@ fn a_daemon_runs_on_each_node_and_rolls() {
         nodes
     };
     assert_eq!(nodes(&cluster), ["pi-1"]);
-    cluster.add_agent("pi-2");
+    add_node(&mut cluster, "pi-2");
     eventually("the new node has one", PATIENCE, || (nodes(&cluster) == ["pi-1", "pi-2"]).then_some(()));
 
     let first = pods(&cluster, "log");

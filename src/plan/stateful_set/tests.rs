@@ -326,7 +326,7 @@ fn random_sequences_keep_the_order_and_come_to_rest() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % below
     };
-    for round in 0..300 {
+    for round in 0..150 {
         let ordered = round % 3 != 0;
         let policy = if ordered { "OrderedReady" } else { "Parallel" };
         let mut sim = Sim::new(4, json!({"podManagementPolicy": policy}));
