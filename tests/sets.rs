@@ -39,8 +39,10 @@ fn cluster(name: &str) -> Cluster {
 
 /// Names of pods, where they are, and what the label says of their revision.
 fn pods(cluster: &Cluster, app: &str) -> Vec<[String; 3]> {
-    let columns = "NAME:.metadata.name,NODE:.spec.nodeName,REVISION:.metadata.labels.controller-revision-hash";
-    let text = cluster.kubectl(&format!("get pods -l app={app} --no-headers -o custom-columns={columns}")).stdout;
+    let columns =
+        "NAME:.metadata.name,NODE:.spec.nodeName,REVISION:.metadata.labels.controller-revision-hash";
+    let text =
+        cluster.kubectl(&format!("get pods -l app={app} --no-headers -o custom-columns={columns}")).stdout;
     let line = |line: &str| {
         let mut words = line.split_whitespace().map(str::to_owned);
         [(); 3].map(|()| words.next().unwrap_or_default())
@@ -74,7 +76,8 @@ fn a_stateful_pod_comes_back_with_its_name_and_its_data() {
     cluster.kubectl("delete pod db-0 --timeout=30s").success();
     eventually("db-0 is another pod", PATIENCE, || {
         let pod = cluster.object("pod db-0")?;
-        (pod["metadata"]["uid"] != before["metadata"]["uid"] && pod["status"]["phase"] == "Running").then_some(())
+        (pod["metadata"]["uid"] != before["metadata"]["uid"] && pod["status"]["phase"] == "Running")
+            .then_some(())
     });
     eventually("it has what the first one wrote", PATIENCE, || {
         (cluster.kubectl("exec db-0 -- cat /data/file").stdout == "db-0\ndb-0\n").then_some(())
@@ -90,6 +93,8 @@ fn a_stateful_pod_comes_back_with_its_name_and_its_data() {
     assert_eq!(cluster.kubectl(env).stdout, "");
     cluster.kubectl("rollout history sts/db").success().says(&["2", "3"]);
 
+    assert_eq!(cluster.kubectl("get controllerrevisions -o name").stdout.lines().count(), 2);
+
     // Claims stay when their pods go.
     cluster.kubectl("scale sts/db --replicas=0").success();
     eventually("no pods are left", PATIENCE, || pods(&cluster, "db").is_empty().then_some(()));
@@ -99,6 +104,18 @@ fn a_stateful_pod_comes_back_with_its_name_and_its_data() {
         "create Pod db-1 in StatefulSet db successful",
         "delete Pod db-1 in StatefulSet db successful",
     ]);
+
+    // Somebody else's pod is in the way.
+    cluster.kubectl(&format!("run db-0 --image={IMAGE} --command -- sleep 600")).success();
+    cluster.kubectl("scale sts/db --replicas=1").success();
+    let said = r#"create Pod db-0 in StatefulSet db failed error: pods "db-0" already exists"#;
+    eventually("an event says so", PATIENCE, || {
+        cluster.kubectl("get events").stdout.contains(said).then_some(())
+    });
+    cluster.kubectl("delete pod db-0 --now").success();
+    eventually("the set's pod is there", PATIENCE, || {
+        (cluster.object("pod db-0")?["metadata"]["ownerReferences"][0]["name"] == "db").then_some(())
+    });
 }
 
 #[test]

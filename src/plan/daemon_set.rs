@@ -26,7 +26,13 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 /// `found` and `revisions` are those that the set controls, and those of its namespace that nothing does.
-pub fn plan(set: &Object, found: Vec<Object>, revisions: Vec<Object>, nodes: &[Node], now: SystemTime) -> Plan {
+pub fn plan(
+    set: &Object,
+    found: Vec<Object>,
+    revisions: Vec<Object>,
+    nodes: &[Node],
+    now: SystemTime,
+) -> Plan {
     let mut plan = Plan::default();
     let Ok(selector) = LabelSelector::from_json(set.at("/spec/selector").unwrap_or(&Value::Null)) else {
         return plan;
@@ -37,13 +43,21 @@ pub fn plan(set: &Object, found: Vec<Object>, revisions: Vec<Object>, nodes: &[N
     let template = template::pod(set, hash);
     let (wanted, node_name) = (Pod::of(&template), template.str_at("/spec/nodeName").to_owned());
     let places = nodes.iter().map(|node| (node.name(), node.place(&wanted, &node_name))).collect();
-    let mut daemons =
-        Daemons { set, hash, min_ready: set.i64_at("/spec/minReadySeconds").unwrap_or(0), now, places, pods: BTreeMap::new() };
+    let mut daemons = Daemons {
+        set,
+        hash,
+        min_ready: set.i64_at("/spec/minReadySeconds").unwrap_or(0),
+        now,
+        places,
+        pods: BTreeMap::new(),
+    };
     for pod in mine.iter().filter(|pod| !(pods::has_ended(pod) && pod.deletion_timestamp().is_some())) {
         daemons.pods.entry(target(pod)).or_default().push(pod);
     }
     for pods in daemons.pods.values_mut() {
-        pods.sort_by_key(|pod| (pod.str_at("/spec/nodeName").is_empty(), pod.creation_timestamp(), pod.name()));
+        pods.sort_by_key(|pod| {
+            (pod.str_at("/spec/nodeName").is_empty(), pod.creation_timestamp(), pod.name())
+        });
     }
     if set.deletion_timestamp().is_none() {
         let mut changes = daemons.keep(&mut plan);
@@ -78,7 +92,10 @@ impl Changes<'_> {
             let mut pod = template.clone();
             template::bind(&mut pod, node);
             if failures > 0 {
-                pod.set(&format!("/metadata/annotations/{}", FAILURES.replace('/', "~1")), failures.to_string());
+                pod.set(
+                    &format!("/metadata/annotations/{}", FAILURES.replace('/', "~1")),
+                    failures.to_string(),
+                );
             }
             plan.actions.push(Action::Create(pod, told("Created")));
         }
@@ -151,14 +168,16 @@ impl<'a> Daemons<'a> {
                 failures = before + 1;
             }
             let (namespace, name) = (pod.namespace(), pod.name());
-            let message = format!("Found {word} daemon pod {namespace}/{name} on node {node}, will try to {end} it");
+            let message =
+                format!("Found {word} daemon pod {namespace}/{name} on node {node}, will try to {end} it");
             plan.actions.push(Action::Event { warning, reason, message });
             changes.ends.push(pod);
             if self.on(node).len() == 1 && place == Place::Runs {
                 changes.makes.push((node, failures));
             }
         }
-        let (new, old): (Vec<_>, Vec<_>) = running.into_iter().partition(|pod| self.surge() > 0 && self.is_new(pod));
+        let (new, old): (Vec<_>, Vec<_>) =
+            running.into_iter().partition(|pod| self.surge() > 0 && self.is_new(pod));
         // Of each sort all but the oldest.
         changes.ends.extend(new.iter().skip(1).chain(old.iter().skip(1)));
         if let (Some(new), Some(old)) = (new.first(), old.first())
@@ -182,39 +201,57 @@ impl<'a> Daemons<'a> {
         if self.set.str_at("/spec/updateStrategy/type") == "OnDelete" { 0 } else { self.limit("maxSurge") }
     }
 
-    /// Replaces pods of older revisions. What is not available is replaced at once.
+    /// Replaces pods of older revisions.
     fn roll(&'a self) -> Changes<'a> {
+        match self.surge() {
+            0 => self.roll_in_place(),
+            surge => self.roll_beside(surge),
+        }
+    }
+
+    /// Ends old pods, to be made anew. What is not available goes at once.
+    fn roll_in_place(&'a self) -> Changes<'a> {
         let mut changes = Changes::default();
-        let surge = self.surge();
-        let mut room = if surge > 0 { surge } else { self.limit("maxUnavailable").max(1) };
-        let mut candidates = Vec::new();
-        for (node, pods) in self.pods.iter().filter(|(node, _)| self.places.contains_key(**node)) {
-            let (new, old): (Vec<&Object>, Vec<&Object>) = staying(pods).partition(|pod| self.is_new(pod));
-            let available = |pod: Option<&&Object>| pod.is_some_and(|pod| self.is_available(pod));
+        let mut room = self.limit("maxUnavailable").max(1);
+        let mut available = Vec::new();
+        for node in self.places.keys().filter(|node| self.pods.contains_key(*node)) {
+            let (new, old) = self.split(node);
             match (&new[..], &old[..]) {
-                ([], [old]) if surge == 0 => match available(Some(old)) {
-                    true => candidates.push((*node, *old)),
-                    false => {
-                        changes.ends.push(old);
-                        room -= 1;
-                    }
-                },
-                ([], [old]) if self.places.get(*node) == Some(&Place::Runs) => match available(Some(old)) {
-                    true => candidates.push((*node, *old)),
-                    false => changes.makes.push((node, 0)),
-                },
-                // The old one goes once the new one is available.
-                ([_], [_]) if surge > 0 => room -= 1,
-                (new, []) if surge > 0 && new.len() < 2 => {}
-                _ if surge > 0 => room -= i64::from(!pods.is_empty() && new.len() + old.len() > 1),
-                ([new], []) => room -= i64::from(!available(Some(new))),
+                ([], [old]) if self.is_available(old) => available.push(*old),
+                ([new], []) if self.is_available(new) => {}
+                ([], [old]) => {
+                    changes.ends.push(old);
+                    room -= 1;
+                }
+                // One that leaves, or too many.
                 _ => room -= 1,
             }
         }
-        for (node, old) in candidates.into_iter().take(usize::try_from(room).unwrap_or(0)) {
-            if surge > 0 { changes.makes.push((node, 0)) } else { changes.ends.push(old) }
-        }
+        changes.ends.extend(available.into_iter().take(usize::try_from(room).unwrap_or(0)));
         changes
+    }
+
+    /// Makes new pods beside old ones, which [`Daemons::keep`] ends once the new ones are available. What is not
+    /// available gets one at once.
+    fn roll_beside(&'a self, surge: i64) -> Changes<'a> {
+        let mut changes = Changes::default();
+        let mut room = surge;
+        let mut available = Vec::new();
+        for (&node, _) in self.places.iter().filter(|(_, place)| **place == Place::Runs) {
+            let (new, old) = self.split(node);
+            match (&new[..], &old[..]) {
+                ([], [old]) if self.is_available(old) => available.push((node, 0)),
+                ([], [_]) => changes.makes.push((node, 0)),
+                _ => room -= i64::from(new.len() + old.len() > 1),
+            }
+        }
+        changes.makes.extend(available.into_iter().take(usize::try_from(room).unwrap_or(0)));
+        changes
+    }
+
+    /// The pods on a node that stay: of the newest revision, and older ones.
+    fn split(&'a self, node: &str) -> (Vec<&'a Object>, Vec<&'a Object>) {
+        staying(self.on(node)).partition(|pod| self.is_new(pod))
     }
 
     fn status(&self, collisions: i64, plan: &mut Plan) -> Value {

@@ -122,13 +122,18 @@ impl Replicas<'_> {
                 return;
             }
         }
-        let mut condemned: Vec<(i64, &Object)> =
-            self.pods.iter().filter(|(ordinal, _)| !ordinals.contains(ordinal)).map(|(at, pod)| (*at, *pod)).collect();
+        let mut condemned: Vec<(i64, &Object)> = self
+            .pods
+            .iter()
+            .filter(|(ordinal, _)| !ordinals.contains(ordinal))
+            .map(|(at, pod)| (*at, *pod))
+            .collect();
         condemned.sort_by_key(|(ordinal, _)| Reverse(*ordinal));
         for (ordinal, pod) in &condemned {
             claim::keep(self.set, *ordinal, Some(pod), self.claims, plan);
         }
-        let first_unavailable = condemned.iter().rev().find(|(_, pod)| self.is_unavailable(pod)).map(|(at, _)| *at);
+        let first_unavailable =
+            condemned.iter().rev().find(|(_, pod)| self.is_unavailable(pod)).map(|(at, _)| *at);
         for (ordinal, pod) in condemned {
             let leaves = pod.deletion_timestamp().is_some();
             if !leaves && (!self.ordered || self.is_available(pod) || first_unavailable == Some(ordinal)) {
@@ -262,7 +267,8 @@ impl Replicas<'_> {
             "updateRevision": self.newest.name(),
             "collisionCount": collisions,
         });
-        let counts = [("readyReplicas", ready), ("currentReplicas", of(current)), ("updatedReplicas", updated)];
+        let counts =
+            [("readyReplicas", ready), ("currentReplicas", of(current)), ("updatedReplicas", updated)];
         for (name, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             status[name] = json!(count);
         }

@@ -86,7 +86,7 @@ impl Seen<'_> {
     }
 }
 
-static CONTROLLERS: &[&dyn Controller] = 
+static CONTROLLERS: &[&dyn Controller] =
     &[&replica_set::ReplicaSets, &daemon_set::DaemonSets, &stateful_set::StatefulSets];
 
 /// So many objects are worked on at once.

@@ -3,8 +3,8 @@ use serde_json::{Value, json};
 use super::table::{self, Form, Shape, Type};
 use super::unsupported::security::{ENV_VAR_SOURCE, POD_SECURITY, SECURITY_CONTEXT, SYSCTL};
 use super::unsupported::{
-    AFFINITY, CONTAINER, CONTAINER_PORT, ENV_VAR, GRPC, HOOK, HTTP_GET, LIFECYCLE, NODE_AFFINITY, POD_SPEC, PROBE,
-    RESOURCES, Row,
+    AFFINITY, CONTAINER, CONTAINER_PORT, ENV_VAR, GRPC, HOOK, HTTP_GET, LIFECYCLE, NODE_AFFINITY, POD_SPEC,
+    PROBE, RESOURCES, Row,
 };
 use super::*;
 use crate::api::kinds::{LEASE, POD, SECRET};

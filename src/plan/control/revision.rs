@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{Action, Plan, Told, claim, owner_reference};
+use crate::api::Object;
 use crate::api::kinds::CONTROLLER_REVISION;
 use crate::api::selector::LabelSelector;
-use crate::api::Object;
 
 /// What pods of a DaemonSet or StatefulSet say of the revision that they were made of.
 pub const HASH: &str = "controller-revision-hash";
@@ -25,7 +25,13 @@ pub struct History {
 impl History {
     /// Of the revisions that the set controls or may adopt. One that is missing is planned, and one that is asked for
     /// again becomes the newest. `label` is that of the hash on revisions.
-    pub fn of(set: &Object, selector: &LabelSelector, label: &str, found: Vec<Object>, plan: &mut Plan) -> Self {
+    pub fn of(
+        set: &Object,
+        selector: &LabelSelector,
+        label: &str,
+        found: Vec<Object>,
+        plan: &mut Plan,
+    ) -> Self {
         let mut revisions = claim(set, selector, found, plan);
         let order = |one: &Object| (one.i64_at("/revision").unwrap_or(0), one.creation_timestamp());
         revisions.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.name().cmp(b.name())));
@@ -81,7 +87,8 @@ impl History {
         let Some((_, older)) = self.revisions.split_last() else { return };
         let dead: Vec<&Object> = older.iter().filter(|one| !live(one)).collect();
         let surplus = dead.len().saturating_sub(limit);
-        plan.actions.extend(dead.into_iter().take(surplus).map(|one| Action::Delete(one.clone(), Told::Nothing)));
+        plan.actions
+            .extend(dead.into_iter().take(surplus).map(|one| Action::Delete(one.clone(), Told::Nothing)));
     }
 }
 
@@ -104,7 +111,8 @@ pub fn template(revision: &Object) -> Value {
 /// FNV-1a of the text, in letters that suit a name.
 fn hash(data: &Value, collisions: i64) -> String {
     let text = if collisions == 0 { data.to_string() } else { format!("{data}{collisions}") };
-    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash.to_string().bytes().map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()])).collect()
 }
 

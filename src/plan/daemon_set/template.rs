@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use crate::api::Object;
 use crate::api::kinds::POD;
-use crate::plan::control::revision::HASH;
 use crate::plan::control;
+use crate::plan::control::revision::HASH;
 
-const AFFINITY: &str = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
+const AFFINITY: &str =
+    "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
 
 /// A pod of the set, for no node yet.
 pub fn pod(set: &Object, hash: &str) -> Object {
@@ -38,7 +39,10 @@ pub fn pod(set: &Object, hash: &str) -> Object {
 
 /// Has the scheduler put a pod on this node.
 pub fn bind(pod: &mut Object, node: &str) {
-    pod.set(AFFINITY, json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}]));
+    pod.set(
+        AFFINITY,
+        json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}]),
+    );
 }
 
 /// The node that a pod is on or meant for; "" for none.

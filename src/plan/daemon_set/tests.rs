@@ -51,7 +51,10 @@ impl Sim {
                     said.push(format!("+{}", target(&one)));
                     self.made += 1;
                     one.set("/metadata/name", format!("log-{}", self.made));
-                    one.set("/metadata/creationTimestamp", time::format(now() - Duration::from_secs(1000 - self.made.min(1000))));
+                    one.set(
+                        "/metadata/creationTimestamp",
+                        time::format(now() - Duration::from_secs(1000 - self.made.min(1000))),
+                    );
                     self.pods.push(one);
                 }
                 Action::Create(one, _) => self.revisions.push(one),
@@ -123,11 +126,21 @@ fn each_node_gets_one_that_tolerates_what_daemons_do() {
     let tolerations: Vec<_> = pod
         .array_at("/spec/tolerations")
         .iter()
-        .map(|one| format!("{}:{}", one["key"].as_str().unwrap().replace("node.kubernetes.io/", ""), one["effect"].as_str().unwrap()))
+        .map(|one| {
+            format!(
+                "{}:{}",
+                one["key"].as_str().unwrap().replace("node.kubernetes.io/", ""),
+                one["effect"].as_str().unwrap()
+            )
+        })
         .collect();
     let expected = [
-        "not-ready:NoExecute", "unreachable:NoExecute", "disk-pressure:NoSchedule", "memory-pressure:NoSchedule",
-        "pid-pressure:NoSchedule", "unschedulable:NoSchedule",
+        "not-ready:NoExecute",
+        "unreachable:NoExecute",
+        "disk-pressure:NoSchedule",
+        "memory-pressure:NoSchedule",
+        "pid-pressure:NoSchedule",
+        "unschedulable:NoSchedule",
     ];
     assert_eq!(tolerations, expected);
     assert_eq!(pod.label(HASH), sim.revisions[0].label(HASH));
@@ -210,7 +223,8 @@ fn a_rollout_keeps_what_is_available() {
         for round in 0.. {
             assert!(round < 20, "it does not end: {:?}", sim.plan());
             let said = sim.step();
-            let available = sim.pods.iter().filter(|pod| pods::is_ready(pod) && pod.deletion_timestamp().is_none());
+            let available =
+                sim.pods.iter().filter(|pod| pods::is_ready(pod) && pod.deletion_timestamp().is_none());
             let nodes: std::collections::BTreeSet<_> = available.map(target).collect();
             let there = sim.pods.iter().filter(|pod| pod.deletion_timestamp().is_none()).count();
             assert!(nodes.len() + if surges { 0 } else { most } >= 4, "{rolling}: {nodes:?}");
@@ -236,7 +250,12 @@ fn what_is_unavailable_is_replaced_at_once() {
         let mut sim = Sim::new(3, rolling);
         sim.settle();
         let ends = said[0].starts_with('-');
-        for pod in sim.pods.iter_mut().filter(|pod| ends || target(pod) == "pi-1").filter(|pod| target(pod) != "pi-0") {
+        for pod in sim
+            .pods
+            .iter_mut()
+            .filter(|pod| ends || target(pod) == "pi-1")
+            .filter(|pod| target(pod) != "pi-0")
+        {
             pod.set("/status/conditions", json!([]));
         }
         sim.set.set("/spec/template/spec/containers/0/image", "2");
@@ -276,7 +295,9 @@ fn random_sequences_come_to_rest() {
                 (1, Some(pod)) => pod.set("/metadata/deletionTimestamp", "2026-01-01T00:00:00Z"),
                 (2, Some(pod)) if pod.deletion_timestamp().is_some() => drop(sim.pods.remove(index)),
                 (3, _) => sim.set.set("/spec/template/spec/containers/0/image", random(3).to_string()),
-                (4, _) => sim.nodes[at].set("/spec", json!({"taints": [{"key": "x", "effect": "NoExecute"}]})),
+                (4, _) => {
+                    sim.nodes[at].set("/spec", json!({"taints": [{"key": "x", "effect": "NoExecute"}]}))
+                }
                 (5, _) => sim.nodes[at].set("/spec", json!({})),
                 (_, Some(pod)) if !pods::has_ended(pod) => ready(pod),
                 _ => {}
@@ -291,7 +312,12 @@ fn random_sequences_come_to_rest() {
         let image = sim.set.str_at("/spec/template/spec/containers/0/image");
         let mut nodes: Vec<_> = sim.pods.iter().map(|pod| target(pod).to_owned()).collect();
         nodes.sort();
-        let wanted: Vec<_> = sim.nodes.iter().filter(|node| node.array_at("/spec/taints").is_empty()).map(Object::name).collect();
+        let wanted: Vec<_> = sim
+            .nodes
+            .iter()
+            .filter(|node| node.array_at("/spec/taints").is_empty())
+            .map(Object::name)
+            .collect();
         assert_eq!(nodes, wanted);
         assert!(sim.pods.iter().all(|pod| pod.str_at("/spec/containers/0/image") == image));
     }

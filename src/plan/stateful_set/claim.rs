@@ -51,7 +51,9 @@ pub fn mount(set: &Object, ordinal: i64, pod: &mut Object) {
     }
     let others = pod.array_at("/spec/volumes").iter();
     let others = others.filter(|volume| claims.iter().all(|(name, _)| volume["name"] != *name)).cloned();
-    let mine = claims.iter().map(|(name, claim)| json!({"name": name, "persistentVolumeClaim": {"claimName": claim}}));
+    let mine = claims
+        .iter()
+        .map(|(name, claim)| json!({"name": name, "persistentVolumeClaim": {"claimName": claim}}));
     let volumes: Vec<Value> = mine.chain(others).collect();
     pod.set("/spec/volumes", volumes);
 }
@@ -65,7 +67,8 @@ pub fn keep(
     plan: &mut Plan,
 ) {
     let pod = format!("{}-{ordinal}", set.name());
-    let is_ours = |owner: &Value| owner["uid"] == set.uid() || owner["kind"] == "Pod" && owner["name"] == *pod;
+    let is_ours =
+        |owner: &Value| owner["uid"] == set.uid() || owner["kind"] == "Pod" && owner["name"] == *pod;
     for mut claim in names(set, ordinal).filter_map(|(_, name, _)| claims(&name)) {
         if control::controller(&claim).is_some_and(|owner| !is_ours(owner)) {
             continue;
@@ -81,7 +84,8 @@ pub fn keep(
 }
 
 fn owner(set: &Object, condemned: Option<&Object>) -> Option<Value> {
-    let goes = |when: &str| set.str_at(&format!("/spec/persistentVolumeClaimRetentionPolicy/{when}")) == "Delete";
+    let goes =
+        |when: &str| set.str_at(&format!("/spec/persistentVolumeClaimRetentionPolicy/{when}")) == "Delete";
     match condemned {
         Some(pod) if goes("whenScaled") => Some(control::owner_reference(pod)),
         _ => goes("whenDeleted").then(|| control::owner_reference(set)),

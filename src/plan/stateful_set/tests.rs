@@ -56,7 +56,10 @@ impl Sim {
             match action {
                 Action::Create(mut one, _) => {
                     said.push(format!("+{}", one.name()));
-                    assert!(self.list(one.kind()).iter().all(|other| other.name() != one.name()), "two of a name");
+                    assert!(
+                        self.list(one.kind()).iter().all(|other| other.name() != one.name()),
+                        "two of a name"
+                    );
                     self.uids += 1;
                     one.set("/metadata/uid", self.uids.to_string());
                     if one.kind() == "Pod" {
@@ -126,7 +129,9 @@ impl Sim {
         let mut images: Vec<_> = self
             .pods
             .iter()
-            .map(|pod| (ordinal("db", pod.name()).unwrap(), pod.str_at("/spec/containers/0/image").to_owned()))
+            .map(|pod| {
+                (ordinal("db", pod.name()).unwrap(), pod.str_at("/spec/containers/0/image").to_owned())
+            })
             .collect();
         images.sort();
         images
@@ -213,7 +218,8 @@ fn scaling_down_ends_the_last_first_and_one_at_a_time() {
 
 #[test]
 fn updates_go_from_the_last_to_the_partition() {
-    let mut sim = Sim::new(3, json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}}));
+    let mut sim =
+        Sim::new(3, json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}}));
     sim.settle();
     sim.set.set("/spec/template/spec/containers/0/image", "2");
     assert_eq!(sim.step(), ["-db-2"]);
@@ -269,7 +275,11 @@ fn a_pod_counts_once_it_is_ready_for_long_enough() {
 fn claims_go_with_what_the_policy_says() {
     let owner = |sim: &Sim, name: &str| {
         let claim = sim.claims.iter().find(|claim| claim.name() == name).unwrap();
-        claim.array_at("/metadata/ownerReferences").iter().map(|one| one["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        claim
+            .array_at("/metadata/ownerReferences")
+            .iter()
+            .map(|one| one["kind"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     // (whenDeleted, whenScaled, whose the claims are, whose that of one that is too much)
     for (deleted, scaled, before, after) in [
@@ -297,22 +307,34 @@ fn no_pod_is_made_with_a_claim_that_goes() {
     assert!(sim.step().is_empty());
     sim.claims.clear();
     assert_eq!(sim.step(), ["+data-db-0", "+db-0"]);
-    assert!(is_claim(&sim.set, "data-db-0") && !is_claim(&sim.set, "data-db-x") && !is_claim(&sim.set, "other-db-0"));
+    assert!(
+        is_claim(&sim.set, "data-db-0")
+            && !is_claim(&sim.set, "data-db-x")
+            && !is_claim(&sim.set, "other-db-0")
+    );
 }
 
 #[test]
 fn events_are_in_upstreams_words() {
     let sim = Sim::new(1, json!({}));
-    let told: Vec<_> = sim.plan().actions.into_iter().filter_map(|action| match action {
-        Action::Create(_, Told::Events { done, failed }) => Some((done, failed)),
-        _ => None,
-    }).collect();
+    let told: Vec<_> = sim
+        .plan()
+        .actions
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::Create(_, Told::Events { done, failed }) => Some((done, failed)),
+            _ => None,
+        })
+        .collect();
     let expected = [
         (
             "create Claim data-db-0 Pod db-0 in StatefulSet db success",
             "create Claim data-db-0 for Pod db-0 in StatefulSet db failed error: {}",
         ),
-        ("create Pod db-0 in StatefulSet db successful", "create Pod db-0 in StatefulSet db failed error: {}"),
+        (
+            "create Pod db-0 in StatefulSet db successful",
+            "create Pod db-0 in StatefulSet db failed error: {}",
+        ),
     ];
     assert_eq!(told, expected.map(|(done, failed)| (done.to_owned(), failed.to_owned())));
 }
@@ -348,10 +370,14 @@ fn random_sequences_keep_the_order_and_come_to_rest() {
                 let Some(at) = ordinal("db", &said[1..]) else { continue };
                 for earlier in 0..at {
                     let pod = before.iter().find(|pod| ordinal("db", pod.name()) == Some(earlier));
-                    assert!(pod.is_some_and(|pod| is_ready(pod) && pod.deletion_timestamp().is_none()), "{said} before {earlier}");
+                    assert!(
+                        pod.is_some_and(|pod| is_ready(pod) && pod.deletion_timestamp().is_none()),
+                        "{said} before {earlier}"
+                    );
                 }
             }
-            let pods = actions.iter().filter(|said| ordinal("db", &said[1..]).is_some() && !said.starts_with('='));
+            let pods =
+                actions.iter().filter(|said| ordinal("db", &said[1..]).is_some() && !said.starts_with('='));
             assert!(!ordered || pods.count() <= 1, "{actions:?}");
         }
         sim.settle();

@@ -70,7 +70,8 @@ impl Work {
                 let owner = owner_of(&object);
                 match self.registry.create(kind, object, WriteOptions::default()).await {
                     Ok(made) => self.tell(&told, "Create", Ok(made.name())).await,
-                    Err(status) if status.reason == Reason::AlreadyExists && self.is_there(kind, &name, &owner) => {}
+                    Err(status)
+                        if status.reason == Reason::AlreadyExists && self.is_there(kind, &name, &owner) => {}
                     Err(status) => {
                         self.tell(&told, "Create", Err(&status)).await;
                         return Err(status);
