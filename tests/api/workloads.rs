@@ -115,9 +115,9 @@ fn every_kind_is_listed_as_upstream_lists_it() {
             json!({"spec": spec}),
             "NAME DESIRED CURRENT READY UP-TO-DATE AVAILABLE NODE SELECTOR AGE",
             "web 0 0 0 0 0 <none>",
-            warned,
+            "",
         ),
-        ("apps/v1", "StatefulSet", json!({"spec": spec}), "NAME READY AGE", "web 0/1", warned),
+        ("apps/v1", "StatefulSet", json!({"spec": spec}), "NAME READY AGE", "web 0/1", ""),
         (
             "apps/v1",
             "ControllerRevision",
