@@ -1,6 +1,7 @@
 //! What controllers have in common: their plans, and whose an object is.
 
 pub mod pods;
+pub mod revision;
 
 use std::time::SystemTime;
 

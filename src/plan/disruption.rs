@@ -98,7 +98,7 @@ fn wanted(
 }
 
 /// A number, or so many percent of `whole`, rounded up.
-fn scaled(value: &Value, whole: i64) -> Result<i64, String> {
+pub(super) fn scaled(value: &Value, whole: i64) -> Result<i64, String> {
     if let Some(number) = value.as_i64() {
         return Ok(number);
     }

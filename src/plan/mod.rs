@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod deployment;
+pub mod daemon_set;
 pub mod disruption;
 pub mod endpoints;
 pub mod eviction;
@@ -13,5 +14,6 @@ pub mod quota;
 pub mod replica_set;
 mod resources;
 pub mod schedule;
+pub mod stateful_set;
 pub mod termination;
 pub mod volume;

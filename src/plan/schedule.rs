@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::node_selector;
 use crate::api::Object;
 
 mod claim;
+mod daemon;
 mod requests;
 mod taint;
 #[cfg(test)]
 mod tests;
 
 pub use claim::Claim;
+pub use daemon::Place;
 use requests::Requests;
 use taint::{Effect, Taint, Toleration};
 
@@ -22,6 +25,8 @@ use taint::{Effect, Taint, Toleration};
 pub struct Pod {
     requests: Requests,
     selector: Vec<(String, String)>,
+    /// What node affinity requires.
+    affinity: Value,
     tolerations: Vec<Toleration>,
     ports: Vec<HostPort>,
     claims: Vec<Claim>,
@@ -35,6 +40,7 @@ pub fn requested(pod: &Object, resource: &str) -> i64 {
 impl Pod {
     pub fn of(pod: &Object) -> Self {
         let selector = pod.map_at("/spec/nodeSelector").into_iter().flatten();
+        let affinity = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution";
         let sidecars = pod.array_at("/spec/initContainers").iter();
         let sidecars = sidecars.filter(|container| container["restartPolicy"] == "Always");
         Self {
@@ -42,6 +48,7 @@ impl Pod {
             selector: selector
                 .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
                 .collect(),
+            affinity: pod.at(affinity).cloned().unwrap_or_default(),
             tolerations: pod.array_at("/spec/tolerations").iter().map(Toleration::of).collect(),
             ports: sidecars
                 .chain(pod.array_at("/spec/containers"))
@@ -155,7 +162,7 @@ impl Node {
         if let Some(taint) = self.taints.iter().find(repels) {
             return vec![format!("node(s) had untolerated taint {{{}: {}}}", taint.key, taint.value)];
         }
-        if pod.selector.iter().any(|(key, value)| self.labels.get(key) != Some(value)) {
+        if !self.is_selected_by(pod) {
             return vec!["node(s) didn't match Pod's node affinity/selector".to_owned()];
         }
         if pod.ports.iter().any(|port| self.ports.iter().any(|taken| taken.collides(port))) {
@@ -172,6 +179,11 @@ impl Node {
             reasons.extend(refused.map(str::to_owned));
         }
         reasons
+    }
+
+    fn is_selected_by(&self, pod: &Pod) -> bool {
+        pod.selector.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+            && node_selector::selects(&pod.affinity, &self.name, &self.labels)
     }
 
     /// How good the node is for the pod: larger is better.

@@ -5,10 +5,12 @@
 //! the last one was carried out: no plan misses what the one before it made, so none makes anything twice.
 
 mod act;
+mod daemon_set;
 mod deployment;
 mod endpoints;
 mod queue;
 mod replica_set;
+mod stateful_set;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -89,6 +91,8 @@ static CONTROLLERS: &[&dyn Controller] = &[
     &replica_set::ReplicaSets,
     &replica_set::ReplicationControllers,
     &deployment::Deployments,
+    &daemon_set::DaemonSets,
+    &stateful_set::StatefulSets,
     &endpoints::Services,
 ];
 

@@ -52,7 +52,6 @@ pub static DAEMON_SET: &Kind = &Kind {
     subresources: &[Subresource::new("status", "DaemonSet", READ_WRITE)],
     columns: table::DAEMON_SET,
     strategy: &strategy::DAEMON_SET,
-    is_inert: true,
     ..APPS
 };
 
@@ -95,7 +94,6 @@ pub static STATEFUL_SET: &Kind = &Kind {
     columns: table::STATEFUL_SET,
     strategy: &strategy::STATEFUL_SET,
     scale: Some(REPLICAS),
-    is_inert: true,
     ..APPS
 };
 

@@ -63,7 +63,7 @@ pub(super) const POD_SPEC: &[Row] = &[
     ("imagePullSecrets",              Acts),
     ("hostname",                      Acts),
     ("subdomain",                     Acts),
-    ("affinity",                      Refused),
+    ("affinity",                      In(AFFINITY)),
     ("schedulerName",                 Only(&[r#""default-scheduler""#])),
     ("tolerations",                   Acts),
     ("hostAliases",                   Acts),
@@ -85,6 +85,19 @@ pub(super) const POD_SPEC: &[Row] = &[
     ("hostnameOverride",              Refused),
     ("evictionResponders",            Refused),
     ("schedulingGroup",               Refused),
+];
+
+#[rustfmt::skip]
+pub(super) const AFFINITY: &[Row] = &[
+    ("nodeAffinity",    In(NODE_AFFINITY)),
+    ("podAffinity",     Refused),
+    ("podAntiAffinity", Refused),
+];
+
+#[rustfmt::skip]
+pub(super) const NODE_AFFINITY: &[Row] = &[
+    ("requiredDuringSchedulingIgnoredDuringExecution",  Acts),
+    ("preferredDuringSchedulingIgnoredDuringExecution", Refused),
 ];
 
 #[rustfmt::skip]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::Executor;
 use crate::api::{Kind, Object, Reason, Status};
-use crate::plan::control::{Action, Plan, Told};
+use crate::plan::control::{self, Action, Plan, Told};
 use crate::plan::garbage::Propagation;
 use crate::server::events::{self, Type};
 use crate::server::registry::{Change, DeleteOptions, Registry, WriteOptions};
@@ -67,9 +67,11 @@ impl Work {
             Action::Create(object, told) => {
                 let kind = self.kind_of(&object)?;
                 let name = object.name().to_owned();
+                let owner = owner_of(&object);
                 match self.registry.create(kind, object, WriteOptions::default()).await {
                     Ok(made) => self.tell(&told, "Create", Ok(made.name())).await,
-                    Err(status) if status.reason == Reason::AlreadyExists && !name.is_empty() => {}
+                    Err(status)
+                        if status.reason == Reason::AlreadyExists && self.is_there(kind, &name, &owner) => {}
                     Err(status) => {
                         self.tell(&told, "Create", Err(&status)).await;
                         return Err(status);
@@ -115,6 +117,12 @@ impl Work {
             Action::Event { warning, reason, message } => self.event(warning, reason, &message).await,
         }
         Ok(())
+    }
+
+    /// Whether an object by this name is there, and its owner's: another's is in the way.
+    fn is_there(&self, kind: &Kind, name: &str, owner: &Option<String>) -> bool {
+        let found = self.registry.get(kind, self.object.namespace(), name);
+        !name.is_empty() && found.is_ok_and(|found| owner_of(&found) == *owner)
     }
 
     fn kind_of(&self, object: &Object) -> Result<&'static Kind, Status> {
@@ -175,4 +183,9 @@ impl Work {
             log::debug!("an event of {} was not kept: {status}", self.object.name());
         }
     }
+}
+
+/// The uid of what controls an object.
+fn owner_of(object: &Object) -> Option<String> {
+    Some(control::controller(object)?["uid"].as_str()?.to_owned())
 }
