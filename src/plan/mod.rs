@@ -4,6 +4,7 @@ pub mod control;
 pub mod disruption;
 pub mod eviction;
 pub mod garbage;
+pub mod job;
 pub mod limits;
 pub mod node_selector;
 pub mod pod;
