@@ -1,6 +1,7 @@
 //! Floor 1: pure decisions. No I/O, no clock, no async: `now` is an argument.
 
 pub mod control;
+pub mod cron_job;
 pub mod disruption;
 pub mod eviction;
 pub mod garbage;

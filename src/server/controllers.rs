@@ -5,6 +5,7 @@
 //! the last one was carried out: no plan misses what the one before it made, so none makes anything twice.
 
 mod act;
+mod cron_job;
 mod job;
 mod queue;
 mod replica_set;
@@ -91,7 +92,8 @@ impl Seen<'_> {
     }
 }
 
-static CONTROLLERS: &[&dyn Controller] = &[&replica_set::ReplicaSets, &job::Jobs, &job::JobPods];
+static CONTROLLERS: &[&dyn Controller] =
+    &[&replica_set::ReplicaSets, &job::Jobs, &job::JobPods, &cron_job::CronJobs];
 
 /// So many objects are worked on at once.
 const AT_ONCE: usize = 32;

@@ -44,7 +44,12 @@ impl<'a> Look<'a> {
         if !gone.is_empty() {
             return (gone, 0);
         }
-        let leaving = if self.only_failed { terminating } else { 0 };
+        // Until it is stored that one which is being deleted has failed, it may still succeed.
+        let leaving = match self.completions {
+            _ if self.only_failed => terminating,
+            None => self.pods.iter().filter(|pod| pods::is_terminating(pod) && self.may_count(pod)).count(),
+            Some(_) => 0,
+        };
         let missing = wanted.saturating_sub(leaving + active.len()).min(BURST);
         if missing == 0 {
             return (Vec::new(), 0);

@@ -78,6 +78,10 @@ impl<'a> Look<'a> {
         }
     }
 
+    pub fn may_count(&self, pod: &Object) -> bool {
+        is_tracked(pod) && !self.uncounted.has(pod)
+    }
+
     /// The failed pods that tell how often their indexes failed: they stay until others are made in their place.
     pub fn last_failures(&self) -> BTreeMap<i64, &'a Object> {
         let mut last: BTreeMap<i64, &'a Object> = BTreeMap::new();
@@ -136,7 +140,10 @@ impl<'a> Look<'a> {
             if succeeded.len() + failed.len() + fresh >= MOST {
                 break;
             }
-            let is_failed = self.is_failed(pod);
+            // What successPolicy ended did not fail.
+            let was_ended =
+                end.is_some_and(|end| end.reason == "SuccessPolicy") && pod.deletion_timestamp().is_some();
+            let is_failed = self.is_failed(pod) && !was_ended;
             let succeeds = pod.str_at("/status/phase") == "Succeeded";
             let index = self.index(pod);
             let waits =
