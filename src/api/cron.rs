@@ -22,40 +22,84 @@ const FIELDS: [Field; 5] = [
     Field { least: 0, most: 6, names: DAYS },
 ];
 
-const DESCRIPTORS: &[&str] =
-    &["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
+const DESCRIPTORS: &[(&str, &str)] = &[
+    ("@yearly", "0 0 1 1 *"),
+    ("@annually", "0 0 1 1 *"),
+    ("@monthly", "0 0 1 * *"),
+    ("@weekly", "0 0 * * 0"),
+    ("@daily", "0 0 * * *"),
+    ("@midnight", "0 0 * * *"),
+    ("@hourly", "0 * * * *"),
+];
 
-/// Checks a schedule.
-pub fn parse(text: &str) -> Result<(), String> {
+/// When something is due.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Schedule {
+    At(Times),
+    /// So many seconds after the last time.
+    Every(u64),
+}
+
+/// The values of the five fields, as bits.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Times([u64; 5]);
+
+/// Set in a field that says nothing: `*` or `?`.
+const STAR: u64 = 1 << 63;
+
+impl Times {
+    fn has(&self, field: usize, value: u8) -> bool {
+        self.0[field] & 1 << (value & 63) != 0
+    }
+
+    pub fn minute(&self, minute: u8) -> bool {
+        self.has(0, minute)
+    }
+
+    pub fn hour(&self, hour: u8) -> bool {
+        self.has(1, hour)
+    }
+
+    /// Of day of month and day of week one is enough if both say something.
+    pub fn day(&self, month: u8, day: u8, weekday: u8) -> bool {
+        let (by_month, by_week) = (self.has(2, day), self.has(4, weekday));
+        let stars = (self.0[2] | self.0[4]) & STAR != 0;
+        self.has(3, month) && if stars { by_month && by_week } else { by_month || by_week }
+    }
+}
+
+/// Parses a schedule.
+pub fn parse(text: &str) -> Result<Schedule, String> {
     if text.is_empty() {
         return Err("empty spec string".to_owned());
     }
-    if text.starts_with('@') {
-        return descriptor(text);
+    if let Some(duration) = text.strip_prefix("@every ") {
+        return match duration_seconds(duration) {
+            Some(seconds) => Ok(Schedule::Every(seconds)),
+            None => Err(format!("failed to parse duration {text}: time: invalid duration \"{duration}\"")),
+        };
     }
+    let text = match DESCRIPTORS.iter().find(|(name, _)| *name == text) {
+        Some((_, fields)) => fields,
+        None if text.starts_with('@') => return Err(format!("unrecognized descriptor: {text}")),
+        None => text,
+    };
     let fields: Vec<&str> = text.split_whitespace().collect();
     if fields.len() != FIELDS.len() {
         return Err(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
     }
-    for (expression, field) in fields.into_iter().zip(&FIELDS) {
+    let mut times = Times::default();
+    for ((expression, field), bits) in fields.into_iter().zip(&FIELDS).zip(&mut times.0) {
         // As upstream's parser: empty parts between commas say nothing.
-        expression.split(',').filter(|part| !part.is_empty()).try_for_each(|part| range(part, field))?;
+        for part in expression.split(',').filter(|part| !part.is_empty()) {
+            *bits |= range(part, field)?;
+        }
     }
-    Ok(())
-}
-
-fn descriptor(text: &str) -> Result<(), String> {
-    if let Some(duration) = text.strip_prefix("@every ") {
-        return match is_duration(duration) {
-            true => Ok(()),
-            false => Err(format!("failed to parse duration {text}: time: invalid duration \"{duration}\"")),
-        };
-    }
-    if DESCRIPTORS.contains(&text) { Ok(()) } else { Err(format!("unrecognized descriptor: {text}")) }
+    Ok(Schedule::At(times))
 }
 
 /// `*`, `5`, `1-5`, any of them with `/2`.
-fn range(text: &str, field: &Field) -> Result<(), String> {
+fn range(text: &str, field: &Field) -> Result<u64, String> {
     let (whole, step) = match text.split_once('/') {
         Some((_, rest)) if rest.contains('/') => return Err(format!("too many slashes: {text}")),
         Some((whole, step)) => (whole, Some(step)),
@@ -85,7 +129,9 @@ fn range(text: &str, field: &Field) -> Result<(), String> {
     if step == 0 {
         return Err(format!("step of range should be a positive number: {text}"));
     }
-    Ok(())
+    let star = matches!(whole.split('-').next(), Some("*" | "?")) && step == 1;
+    let values = (low..=high).step_by(usize::try_from(step).unwrap_or(usize::MAX));
+    Ok(values.fold(if star { STAR } else { 0 }, |bits, value| bits | 1 << (value & 63)))
 }
 
 fn number(text: &str, field: &Field) -> Result<u32, String> {
@@ -106,28 +152,33 @@ fn parse_number(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Go's `time.ParseDuration`: numbers with units, `1h30m`.
-fn is_duration(text: &str) -> bool {
+/// Go's `time.ParseDuration`: numbers with units, `1h30m`; in whole seconds, at least one.
+fn duration_seconds(text: &str) -> Option<u64> {
     let mut rest = text.trim_start_matches(['+', '-']);
     if text.len() - rest.len() > 1 || rest.is_empty() {
-        return false;
+        return None;
     }
-    if rest == "0" {
-        return true;
-    }
-    while !rest.is_empty() {
+    let mut seconds = 0.0;
+    while !rest.is_empty() && rest != "0" {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, after) = rest.split_at(end);
-        let is_number = number.bytes().any(|byte| byte != b'.') && number.matches('.').count() < 2;
         // Longer units first: "m" is the start of "ms".
-        let unit =
-            ["ns", "us", "µs", "μs", "ms", "s", "m", "h"].into_iter().find(|unit| after.starts_with(unit));
-        match unit.and_then(|unit| after.strip_prefix(unit)) {
-            Some(after) if is_number => rest = after,
-            _ => return false,
-        }
+        const UNITS: [(&str, f64); 8] = [
+            ("ns", 1e-9),
+            ("us", 1e-6),
+            ("µs", 1e-6),
+            ("μs", 1e-6),
+            ("ms", 1e-3),
+            ("s", 1.0),
+            ("m", 60.0),
+            ("h", 3600.0),
+        ];
+        let (unit, size) = UNITS.into_iter().find(|(unit, _)| after.starts_with(unit))?;
+        seconds += number.parse::<f64>().ok()? * size;
+        rest = after.strip_prefix(unit)?;
     }
-    true
+    let negative = text.starts_with('-');
+    Some(if negative { 1 } else { (seconds as u64).max(1) })
 }
 
 /// Checks the shape of a time zone's name: `Europe/Berlin`, `Etc/GMT+5`, `UTC`.
@@ -164,7 +215,7 @@ mod tests {
             "@every 1.5s",
             "*-3 * * * *",
         ] {
-            assert_eq!(parse(good), Ok(()), "{good}");
+            assert!(parse(good).is_ok(), "{good}");
         }
         for (bad, detail) in [
             ("", "empty spec string"),
@@ -182,6 +233,24 @@ mod tests {
         ] {
             assert_eq!(parse(bad), Err(detail.to_owned()), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_they_mean() {
+        for (text, seconds) in
+            [("@every 1h30m", 5400), ("@every 1.5s", 1), ("@every 3ms", 1), ("@every 0", 1)]
+        {
+            assert_eq!(parse(text), Ok(Schedule::Every(seconds)), "{text}");
+        }
+        assert_eq!(parse("@weekly"), parse("0 0 * * sun"));
+        let Ok(Schedule::At(times)) = parse("5-20/5 */8 13 * fri") else { panic!() };
+        let minutes: Vec<u8> = (0..60).filter(|minute| times.minute(*minute)).collect();
+        assert_eq!(minutes, [5, 10, 15, 20]);
+        assert!(times.hour(16) && !times.hour(12));
+        // Either of the two days.
+        assert!(times.day(1, 13, 0) && times.day(1, 2, 5) && !times.day(1, 2, 0));
+        let Ok(Schedule::At(times)) = parse("0 0 * 2 fri") else { panic!() };
+        assert!(times.day(2, 9, 5) && !times.day(2, 9, 4) && !times.day(3, 9, 5));
     }
 
     #[test]

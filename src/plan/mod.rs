@@ -3,10 +3,12 @@
 pub mod control;
 pub mod deployment;
 pub mod daemon_set;
+pub mod cron_job;
 pub mod disruption;
 pub mod endpoints;
 pub mod eviction;
 pub mod garbage;
+pub mod job;
 pub mod limits;
 pub mod node_selector;
 pub mod pod;

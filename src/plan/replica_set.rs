@@ -94,7 +94,7 @@ fn status(
 
 /// Pods in the order in which they may go: without a node, not running, not ready, cheap, many on one node, ready
 /// for a short time, often restarted, young.
-fn ranked(active: Vec<&Object>, now: SystemTime) -> Vec<&Object> {
+pub(super) fn ranked(active: Vec<&Object>, now: SystemTime) -> Vec<&Object> {
     let mut on_node: BTreeMap<&str, usize> = BTreeMap::new();
     for pod in &active {
         *on_node.entry(pod.str_at("/spec/nodeName")).or_default() += 1;

@@ -5,9 +5,11 @@
 //! the last one was carried out: no plan misses what the one before it made, so none makes anything twice.
 
 mod act;
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod endpoints;
+mod job;
 mod queue;
 mod replica_set;
 mod stateful_set;
@@ -37,6 +39,12 @@ pub trait Controller: Sync {
 
     /// What its events name as their source: upstream's name of this controller.
     fn source(&self) -> &'static str;
+
+    /// Whether it looks after this object of its kind.
+    fn tends(&self, object: &Object) -> bool {
+        let _ = object;
+        true
+    }
 
     /// Kinds of which its objects control some.
     fn owns(&self) -> &'static [&'static Kind] {
@@ -93,6 +101,9 @@ static CONTROLLERS: &[&dyn Controller] = &[
     &deployment::Deployments,
     &daemon_set::DaemonSets,
     &stateful_set::StatefulSets,
+    &job::Jobs,
+    &job::JobPods,
+    &cron_job::CronJobs,
     &endpoints::Services,
 ];
 
@@ -237,7 +248,7 @@ impl Controllers {
         }
         let now = Instant::now();
         for (index, one) in self.table.iter().enumerate() {
-            if one.kind() == kind {
+            if one.kind() == kind && seen.object().is_some_and(|object| one.tends(object)) {
                 self.queue.push(&(index, key.clone()), now);
             }
             let mut keys = Vec::new();

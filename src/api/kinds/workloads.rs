@@ -107,7 +107,6 @@ pub static CRON_JOB: &Kind = &Kind {
     subresources: &[Subresource::new("status", "CronJob", READ_WRITE)],
     columns: table::CRON_JOB,
     strategy: &strategy::CRON_JOB,
-    is_inert: true,
     ..BATCH
 };
 
@@ -121,7 +120,6 @@ pub static JOB: &Kind = &Kind {
     columns: table::JOB,
     fields: &[Field { label: "status.successful", value: |job| number(job, "/status/succeeded") }],
     strategy: &strategy::JOB,
-    is_inert: true,
     ..BATCH
 };
 
