@@ -368,9 +368,13 @@ impl Random {
 /// are late with what they do and say.
 #[test]
 fn ten_thousand_rollouts_keep_their_bounds() {
-    let mut random = Random(42);
-    let mut ends = 0;
-    for sequence in 0..10_000 {
+    let four = [1, 2, 3, 4].map(|seed| std::thread::spawn(move || roll_out(seed, 2_500)));
+    four.map(|one| one.join().unwrap());
+}
+
+fn roll_out(seed: u64, sequences: u64) {
+    let mut random = Random(seed);
+    for sequence in 0..sequences {
         let replicas = random.below(9);
         let part = |random: &mut Random| match random.below(2) {
             0 => json!(random.below(4)),
@@ -380,14 +384,18 @@ fn ten_thousand_rollouts_keep_their_bounds() {
         let strategy = json!({"type": "RollingUpdate", "rollingUpdate": rolling});
         let mut play = Play::new(json!({"replicas": replicas, "strategy": strategy}));
         let bounds = Bounds::of(&play.deployment);
-        let sizes =
-            || format!("sequence {sequence}: {} {} {}", bounds.replicas, bounds.surge, bounds.unavailable);
+        let sizes = || {
+            format!(
+                "seed {seed}, sequence {sequence}: {} {} {}",
+                bounds.replicas, bounds.surge, bounds.unavailable
+            )
+        };
         let plan = play.plan();
         play.carry_out(&plan);
         play.serve();
         let are_late = random.below(4) == 0;
         let mut template = 1;
-        for _ in 0..4 {
+        for _ in 0..3 {
             if random.below(3) == 0 || template == 1 {
                 template = 1 + random.below(3);
                 play.change(IMAGE, template.to_string());
@@ -415,8 +423,6 @@ fn ten_thousand_rollouts_keep_their_bounds() {
             play.finish();
             let left = play.pods.iter().filter(|pods| pods.1 > 0).count();
             assert!(left <= 1 && play.all() == replicas, "{:?}, {}", play.pods, sizes());
-            ends += 1;
         }
     }
-    assert_eq!(ends, 100);
 }
