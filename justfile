@@ -39,6 +39,10 @@ quickstart:
 bench:
     tests/bench.sh
 
+# Fuzzes what reads requests: a TARGET of tests/fuzz/fuzz_targets or all, for SECONDS each
+fuzz TARGET="" SECONDS="60":
+    tests/fuzz.sh {{ quote(TARGET) }} {{ quote(SECONDS) }}
+
 # Release build for this machine, or a static one for a TARGET of cross/targets.txt
 build TARGET="":
     {{ if TARGET == "" { "cargo build --locked --release" } else { "cross/setup.sh " + quote(TARGET) + " && cross/build.sh " + quote(TARGET) } }}

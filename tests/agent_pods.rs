@@ -3,211 +3,31 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use common::containerd::Containerd;
+use common::command::eventually;
 use common::image::{self, Image};
-use common::network;
-use midge::agent::outbox::Outbox;
-use midge::agent::session::Core;
-use midge::agent::{self, Config, container, session};
-use midge::containerd::{Client, Task};
-use midge::link::{Put, ToAgent, ToServer, Welcome};
-use midge::{Executor, cni};
+use common::node::Node;
+use midge::agent::container;
+use midge::containerd::Task;
 use serde_json::{Value, json};
-use smol::future::{self, block_on};
 
-/// A containerd, a data folder, and an agent on them that can be stopped and started again.
-struct Node {
-    agent: Option<Agent>,
-    containerd: Containerd,
-    config: Config,
-    pod_range: String,
-    statuses: BTreeMap<String, Value>,
-    gone: Vec<String>,
-    events: Vec<String>,
+fn log(node: &Node, uid: &str, name: &str, attempt: u32) -> String {
+    let path = container::files::log_path(&node.config.pods_folder().join(uid), name, attempt);
+    std::fs::read_to_string(path).unwrap_or_default()
 }
 
-struct Agent {
-    outbox: Outbox,
-    stop: smol::channel::Sender<()>,
-    thread: JoinHandle<()>,
+fn tasks(node: &Node) -> Vec<Task> {
+    let mut tasks = node.with_client(async |client| client.tasks().await.unwrap());
+    // containerd lists them in any order.
+    tasks.sort_by(|a, b| a.id.cmp(&b.id));
+    tasks
 }
 
-impl Node {
-    fn new() -> Node {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        network::own();
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let containerd = Containerd::start();
-        let folder = containerd.folder().to_path_buf();
-        let config = Config {
-            data_dir: folder.join("data"),
-            run_dir: folder.join("run"),
-            node_name: "pi-1".into(),
-            servers: vec![],
-            token: None,
-            set_clock: false,
-            containerd_socket: containerd.socket(),
-            containerd_namespace: containerd.namespace().into(),
-            snapshotter: "overlayfs".into(),
-            images: Default::default(),
-            labels: vec![],
-            taints: vec![],
-            node_ip: Some("192.0.2.1".parse().unwrap()),
-            cni_bin_dirs: cni::Plugins::default_folders(),
-            cni_conf_dir: folder.join("net.d"),
-            resolv_conf: "/etc/resolv.conf".into(),
-            cgroup_parent: format!("/{}", containerd.namespace()),
-            eviction: Default::default(),
-            bridge: format!("mg{}-{number}", std::process::id() % 1_000_000),
-            executable: env!("CARGO_BIN_EXE_midge").into(),
-            log_limits: Default::default(),
-        };
-        std::fs::create_dir_all(config.images_folder()).unwrap();
-        let archive = config.images_folder().join("web.tar");
-        image::docker_archive(&archive, &[Image::busybox("web:1", &["sh"])], false);
-        let (statuses, gone, events) = Default::default();
-        let pod_range = format!("10.98.{}.0/24", 7 + number);
-        let mut node = Node { agent: None, containerd, config, pod_range, statuses, gone, events };
-        node.start();
-        node.welcome();
-        node
-    }
-
-    fn start(&mut self) {
-        let (sender, outbox) = std::sync::mpsc::channel();
-        let (stop, stopped) = smol::channel::bounded::<()>(1);
-        let config = self.config.clone();
-        let thread = std::thread::spawn(move || {
-            let executor = Executor::default();
-            let link = move |outbox| {
-                sender.send(outbox).unwrap();
-                future::pending::<Result<Infallible, session::Error>>()
-            };
-            let shutdown = async move {
-                let _ = stopped.recv().await;
-            };
-            let agent = agent::run_with(config, Arc::clone(&executor), link, shutdown);
-            block_on(executor.run(agent)).unwrap();
-        });
-        let outbox: Outbox = outbox.recv_timeout(Duration::from_secs(10)).unwrap();
-        self.agent = Some(Agent { outbox, stop, thread });
-    }
-
-    /// The server's first words.
-    fn welcome(&self) {
-        let outbox = &self.agent.as_ref().unwrap().outbox;
-        outbox.receive(ToAgent::Welcome(Welcome {
-            node_key: None,
-            node_uid: "node".into(),
-            pod_cidr: self.pod_range.clone(),
-            cluster_dns: String::new(),
-            cluster_domain: "cluster.local".into(),
-            time: 0,
-            server_version: String::new(),
-        }));
-        outbox.reconnected();
-    }
-
-    fn stop(&mut self) {
-        let agent = self.agent.take().unwrap();
-        agent.stop.send_blocking(()).unwrap();
-        agent.thread.join().unwrap();
-    }
-
-    fn put(&self, uid: &str, pod: &Value) {
-        let put = Put {
-            kind: "Pod".into(),
-            namespace: "default".into(),
-            name: uid.into(),
-            uid: uid.into(),
-            revision: 1,
-        };
-        let message = ToAgent::Put(put, pod.to_string().into_bytes());
-        self.agent.as_ref().unwrap().outbox.receive(message);
-    }
-
-    /// Takes what the agent says until `done`; 40 s at most.
-    fn until(&mut self, what: &str, done: impl Fn(&Node) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(40);
-        while !done(self) {
-            let outbox = self.agent.as_ref().unwrap().outbox.clone();
-            let next = async { Some(outbox.next().await) };
-            let timeout = async {
-                smol::Timer::at(deadline).await;
-                None
-            };
-            match block_on(future::or(next, timeout)) {
-                Some(ToServer::PodStatus(pod, status)) => {
-                    self.statuses.insert(pod.uid, serde_json::from_slice(&status).unwrap());
-                }
-                Some(ToServer::PodGone(pod)) => self.gone.push(pod.uid),
-                Some(ToServer::Event(event)) => {
-                    let event: Value = serde_json::from_slice(&event).unwrap();
-                    self.events.push(format!("{} {}", event["reason"], event["message"]));
-                }
-                Some(_) => {}
-                None => panic!(
-                    "not {what}: {:#?} {:#?}\n{}",
-                    self.statuses,
-                    self.events,
-                    self.containerd.log().lines().rev().take(20).collect::<Vec<_>>().join("\n")
-                ),
-            }
-        }
-    }
-
-    fn phase(&self, uid: &str) -> &str {
-        self.statuses.get(uid).and_then(|status| status["phase"].as_str()).unwrap_or("")
-    }
-
-    /// Of the pod's first container.
-    fn container(&self, uid: &str) -> &Value {
-        self.statuses.get(uid).map_or(&Value::Null, |status| &status["containerStatuses"][0])
-    }
-
-    fn log(&self, uid: &str, name: &str, attempt: u32) -> String {
-        let path = container::files::log_path(&self.config.pods_folder().join(uid), name, attempt);
-        std::fs::read_to_string(path).unwrap_or_default()
-    }
-
-    fn tasks(&self) -> Vec<Task> {
-        let executor = Executor::default();
-        block_on(executor.run(async {
-            let client =
-                Client::connect(&self.containerd.socket(), self.containerd.namespace(), &executor).await;
-            let mut tasks = client.unwrap().tasks().await.unwrap();
-            // containerd lists them in any order.
-            tasks.sort_by(|a, b| a.id.cmp(&b.id));
-            tasks
-        }))
-    }
-
-    fn containers(&self) -> usize {
-        let executor = Executor::default();
-        block_on(executor.run(async {
-            let client =
-                Client::connect(&self.containerd.socket(), self.containerd.namespace(), &executor).await;
-            client.unwrap().containers(&[]).await.unwrap().len()
-        }))
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if self.agent.is_some() && !std::thread::panicking() {
-            self.stop();
-        }
-        // The bridge is the agent's for good; the test's goes with it.
-        let _ = std::process::Command::new("ip").args(["link", "delete", &self.config.bridge]).output();
-    }
+fn containers(node: &Node) -> usize {
+    node.with_client(async |client| client.containers(&[]).await.unwrap().len())
 }
 
 fn pod(uid: &str, policy: &str, containers: &[(&str, &str)]) -> Value {
@@ -249,11 +69,11 @@ fn a_pods_life() {
     assert!(status["podIP"].as_str().unwrap().starts_with("10.98."));
     assert_eq!(status["hostIP"], "192.0.2.1");
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !node.log("web", "client", 0).contains(" stdout F web\n") {
-        assert!(Instant::now() < deadline, "{}", node.log("web", "client", 0));
+    while !log(&node, "web", "client", 0).contains(" stdout F web\n") {
+        assert!(Instant::now() < deadline, "{}", log(&node, "web", "client", 0));
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert!(node.log("web", "client", 0).contains(" stdout F hello\n"));
+    assert!(log(&node, "web", "client", 0).contains(" stdout F hello\n"));
     assert_eq!(node.containerd.shims().len(), 1, "all containers of a pod share one shim");
     for expected in ["already present on machine", "Created container: server", "Started container client"] {
         assert!(node.events.iter().any(|event| event.contains(expected)), "{expected}: {:?}", node.events);
@@ -271,7 +91,7 @@ fn a_pods_life() {
     let before = Instant::now();
     node.until("restarted", |node| node.container("crash")["restartCount"] == 2);
     assert!(before.elapsed() > Duration::from_secs(7), "{:?}", before.elapsed());
-    assert!(node.log("crash", "crash", 1).contains(" stdout F try\n"));
+    assert!(log(&node, "crash", "crash", 1).contains(" stdout F try\n"));
 
     // Stopped, it leaves everything running; started, it adopts it.
     // The crashing pod's come and go.
@@ -284,18 +104,18 @@ fn a_pods_life() {
         move |tasks: Vec<Task>| tasks.into_iter().filter(|task| ids.contains(&task.id)).collect::<Vec<_>>()
     };
     let of_web = of_web(&node);
-    let before = of_web(node.tasks());
+    let before = of_web(tasks(&node));
     assert_eq!(before.len(), 2);
     let known = node.container("web").clone();
     node.stop();
-    assert_eq!(of_web(node.tasks()), before);
+    assert_eq!(of_web(tasks(&node)), before);
     node.statuses.clear();
     node.start();
     node.welcome();
     node.until("adopted", |node| node.phase("web") == "Running" && node.phase("crash") == "Running");
     assert_eq!(*node.container("web"), known);
     assert!(node.container("crash")["restartCount"].as_u64().unwrap() >= 2);
-    assert_eq!(of_web(node.tasks()), before);
+    assert_eq!(of_web(tasks(&node)), before);
     node.containerd.restart();
 
     // Done for good, and without an image.
@@ -319,7 +139,7 @@ fn a_pods_life() {
     node.until("gone", |node| {
         ["web", "crash", "once", "missing"].iter().all(|uid| node.gone.iter().any(|gone| gone == uid))
     });
-    assert_eq!((node.containers(), node.tasks().len()), (0, 0));
+    assert_eq!((containers(&node), tasks(&node).len()), (0, 0));
     assert_eq!(entries(&node.config.pods_folder()), [] as [PathBuf; 0]);
     for folder in ["netns", "ipc", "uts", "cni"] {
         assert_eq!(entries(&node.config.run_dir.join(folder)), [] as [PathBuf; 0], "{folder}");
@@ -349,11 +169,11 @@ fn a_debugger_comes_later_and_sees_what_it_looks_into() {
         node.statuses["web"]["ephemeralContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 3
     };
     node.until("debugged", ended);
-    assert!(node.log("web", "debug", 0).contains("sleep 1234"), "{}", node.log("web", "debug", 0));
+    assert!(log(&node, "web", "debug", 0).contains("sleep 1234"), "{}", log(&node, "web", "debug", 0));
     assert_eq!(node.phase("web"), "Running");
     node.put("web", &deleted(web));
     node.until("gone", |node| node.gone == ["web"]);
-    assert_eq!(node.containers(), 0);
+    assert_eq!(containers(&node), 0);
 }
 
 #[test]
@@ -366,7 +186,7 @@ fn what_nobody_wants_is_collected() {
     std::fs::remove_file(node.config.pods_folder().join("web/pod.json")).unwrap();
     node.start();
     let deadline = Instant::now() + Duration::from_secs(20);
-    while node.containers() > 0 || !entries(&node.config.pods_folder()).is_empty() {
+    while containers(&node) > 0 || !entries(&node.config.pods_folder()).is_empty() {
         assert!(Instant::now() < deadline, "{:?}", entries(&node.config.pods_folder()));
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -380,7 +200,7 @@ fn after_a_reboot_pods_start_without_a_server() {
     node.put("once", &pod("once", "Never", &[("once", "exec sleep 1000")]));
     node.until("running", |node| node.phase("web") == "Running" && node.phase("once") == "Running");
     node.stop();
-    let pids: Vec<u32> = node.tasks().iter().map(|task| task.pid).collect();
+    let pids: Vec<u32> = tasks(&node).iter().map(|task| task.pid).collect();
     node.containerd.down();
     let shims = node.containerd.shims().into_iter().map(|pid| u32::try_from(pid).unwrap());
     // Shims first: they would note how their containers ended.
@@ -415,5 +235,71 @@ fn after_a_reboot_pods_start_without_a_server() {
         node.put(uid, &deleted(pod(uid, "Always", &[("web", "")])));
     }
     node.until("gone", |node| node.gone.len() == 2);
-    assert_eq!(node.containers(), 0);
+    assert_eq!(containers(&node), 0);
+}
+
+/// Neither one that is asked for nor one that nobody waits for needs more than to be put there.
+#[test]
+fn an_archive_is_imported_when_it_has_come() {
+    let mut node = Node::new();
+    let mut late = pod("late", "Always", &[("late", "exec sleep 1000")]);
+    late["spec"]["containers"][0]["image"] = "late:1".into();
+    late["spec"]["containers"][0]["imagePullPolicy"] = "Never".into();
+    node.put("late", &late);
+    let waits = |node: &Node| node.container("late")["state"]["waiting"]["reason"] == "ErrImageNeverPull";
+    node.until("without its image", waits);
+    let elsewhere = node.containerd.folder().join("late.tar");
+    image::docker_archive(&elsewhere, &[Image::busybox("late:1", &["sh"])], false);
+    let archive = std::fs::read(&elsewhere).unwrap();
+    // In two halves, and looked at in between: what is not whole yet is not given up.
+    let mut file = std::fs::File::create(node.config.images_folder().join("late.tar")).unwrap();
+    let (half, rest) = archive.split_at(archive.len() / 2);
+    file.write_all(half).unwrap();
+    let other = node.containerd.folder().join("other.tar");
+    image::docker_archive(&other, &[Image::busybox("other:1", &["sh"])], false);
+    std::fs::rename(&other, node.config.images_folder().join("other.tar")).unwrap();
+    let names = |node: &Node| -> Vec<String> {
+        let images = node.with_client(async |client| client.images(&[]).await.unwrap());
+        images.into_iter().map(|image| image.name).collect()
+    };
+    let has = |node: &Node, name: &str| names(node).iter().any(|known| known.ends_with(name)).then_some(());
+    eventually("an image that nobody asked for", Duration::from_secs(20), || has(&node, "other:1"));
+    assert!(has(&node, "late:1").is_none());
+    file.write_all(rest).unwrap();
+    drop(file);
+    node.until("running", |node| node.phase("late") == "Running");
+    node.put("late", &deleted(late));
+    node.until("gone", |node| node.gone == ["late"]);
+}
+
+#[test]
+fn a_pod_has_no_more_processes_than_it_may() {
+    let mut node = Node::with(|config| config.pod_max_pids = Some(20));
+    let script = "for i in $(seq 60); do sleep 1000 & done; echo all of them";
+    node.put("bomb", &pod("bomb", "Never", &[("bomb", script)]));
+    node.until("stopped", |node| node.phase("bomb") == "Failed");
+    let said = log(&node, "bomb", "bomb", 0);
+    assert!(said.contains("can't fork") && !said.contains("all of them"), "{said}");
+    node.put("bomb", &deleted(pod("bomb", "Never", &[("bomb", script)])));
+    node.until("gone", |node| node.gone == ["bomb"]);
+}
+
+#[test]
+fn huge_pages_as_a_volume() {
+    let mut node = Node::new();
+    let mut huge =
+        pod("huge", "Never", &[("huge", "grep -w /huge /proc/mounts; stat -c '%a %g' /huge; echo end")]);
+    let amounts = json!({"cpu": "1", "memory": "64Mi", "hugepages-2Mi": "4Mi"});
+    let container = &mut huge["spec"]["containers"][0];
+    container["resources"] = json!({"limits": amounts, "requests": amounts});
+    container["volumeMounts"] = json!([{"name": "huge", "mountPath": "/huge"}]);
+    huge["spec"]["volumes"] = json!([{"name": "huge", "emptyDir": {"medium": "HugePages"}}]);
+    huge["spec"]["securityContext"] = json!({"fsGroup": 1234});
+    node.put("huge", &huge);
+    node.until("ended", |node| node.phase("huge") == "Succeeded");
+    let said = log(&node, "huge", "huge", 0);
+    assert!(said.contains(" hugetlbfs ") && said.contains("pagesize=2M"), "{said}");
+    assert!(said.contains("2777 1234"), "{said}");
+    node.put("huge", &deleted(huge));
+    node.until("gone", |node| node.gone == ["huge"]);
 }

@@ -3,124 +3,52 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::containerd::Containerd;
-use common::image::{self, Image};
-use common::network;
+use midge::Executor;
 use midge::agent::exec::process::{Process, Wanted};
 use midge::agent::logger::Limits;
-use midge::agent::outbox::Outbox;
 use midge::agent::session::Core;
-use midge::agent::{self, Config, exec, session};
-use midge::containerd::Client;
+use midge::agent::{Config, exec};
 use midge::link::{
-    AttachRequest, Chunk, Connection, End, ExecRequest, Link, LogRequest, Patience, PortForwardRequest, Put,
-    Received, Stream, StreamRequest, ToAgent, ToServer, Welcome, channel,
+    AttachRequest, Chunk, Connection, End, ExecRequest, Link, LogRequest, Patience, PortForwardRequest,
+    Received, Stream, StreamRequest, channel,
 };
-use midge::{Executor, cni};
 use serde_json::{Value, json};
 use smol::future::{self, block_on};
 
-/// An agent on a containerd of its own.
-struct Node {
-    agent: Option<Agent>,
-    containerd: Containerd,
-    config: Config,
-    statuses: BTreeMap<String, Value>,
+/// With what a server has of its streams.
+struct Node(common::node::Node);
+
+impl Deref for Node {
+    type Target = common::node::Node;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
-struct Agent {
-    outbox: Outbox,
-    stop: smol::channel::Sender<()>,
-    thread: JoinHandle<()>,
+impl DerefMut for Node {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 impl Node {
     fn new() -> Node {
-        Node::with(|_| ())
+        Node(common::node::Node::new())
     }
 
     fn with(change: impl FnOnce(&mut Config)) -> Node {
-        network::own();
-        let containerd = Containerd::start();
-        let folder = containerd.folder().to_path_buf();
-        let mut config = Config {
-            data_dir: folder.join("data"),
-            run_dir: folder.join("run"),
-            node_name: "pi-1".into(),
-            servers: vec![],
-            token: None,
-            set_clock: false,
-            containerd_socket: containerd.socket(),
-            containerd_namespace: containerd.namespace().into(),
-            snapshotter: "overlayfs".into(),
-            labels: vec![],
-            taints: vec![],
-            node_ip: Some("192.0.2.1".parse().unwrap()),
-            cni_bin_dirs: cni::Plugins::default_folders(),
-            cni_conf_dir: folder.join("net.d"),
-            resolv_conf: "/etc/resolv.conf".into(),
-            cgroup_parent: format!("/{}", containerd.namespace()),
-            eviction: Default::default(),
-            bridge: format!("ms{}", std::process::id() % 1_000_000),
-            executable: env!("CARGO_BIN_EXE_midge").into(),
-            log_limits: Default::default(),
-            images: Default::default(),
-        };
-        change(&mut config);
-        std::fs::create_dir_all(config.images_folder()).unwrap();
-        let archive = config.images_folder().join("web.tar");
-        image::docker_archive(&archive, &[Image::busybox("web:1", &["sh"])], false);
-        let mut node = Node { agent: None, containerd, config, statuses: BTreeMap::new() };
-        node.start();
-        node
+        Node(common::node::Node::with(change))
     }
 
     fn start(&mut self) {
-        let (sender, outbox) = std::sync::mpsc::channel();
-        let (stop, stopped) = smol::channel::bounded::<()>(1);
-        let config = self.config.clone();
-        let thread = std::thread::spawn(move || {
-            let executor = Executor::default();
-            let link = move |outbox| {
-                sender.send(outbox).unwrap();
-                future::pending::<Result<Infallible, session::Error>>()
-            };
-            let shutdown = async move {
-                let _ = stopped.recv().await;
-            };
-            let agent = agent::run_with(config, Arc::clone(&executor), link, shutdown);
-            block_on(executor.run(agent)).unwrap();
-        });
-        let outbox: Outbox = outbox.recv_timeout(Duration::from_secs(10)).unwrap();
-        outbox.receive(ToAgent::Welcome(Welcome {
-            node_key: None,
-            node_uid: "node".into(),
-            pod_cidr: "10.97.3.0/24".into(),
-            cluster_dns: String::new(),
-            cluster_domain: "cluster.local".into(),
-            time: 0,
-            server_version: String::new(),
-        }));
-        outbox.reconnected();
-        self.agent = Some(Agent { outbox, stop, thread });
-    }
-
-    fn stop(&mut self) {
-        let agent = self.agent.take().unwrap();
-        agent.stop.send_blocking(()).unwrap();
-        agent.thread.join().unwrap();
-    }
-
-    fn outbox(&self) -> &Outbox {
-        &self.agent.as_ref().unwrap().outbox
+        self.0.start();
+        self.0.welcome();
     }
 
     /// Runs a pod of one container, `web`, and waits until it has this phase.
@@ -134,49 +62,18 @@ impl Node {
             "metadata": {"uid": uid, "name": uid, "namespace": "default", "resourceVersion": "1"},
             "spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [container]},
         });
-        let (kind, namespace, name) = ("Pod".into(), "default".into(), uid.into());
-        let put = Put { kind, namespace, name, uid: uid.into(), revision: 1 };
-        self.outbox().receive(ToAgent::Put(put, pod.to_string().into_bytes()));
+        self.put(uid, &pod);
         self.until(uid, phase);
     }
 
     fn until(&mut self, uid: &str, phase: &str) {
-        let deadline = Instant::now() + Duration::from_secs(40);
-        while self.statuses.get(uid).is_none_or(|status| status["phase"] != phase) {
-            let outbox = self.outbox().clone();
-            let next = async { Some(outbox.next().await) };
-            let timeout = async {
-                smol::Timer::at(deadline).await;
-                None
-            };
-            match block_on(future::or(next, timeout)) {
-                Some(ToServer::PodStatus(pod, status)) => {
-                    self.statuses.insert(pod.uid, serde_json::from_slice(&status).unwrap());
-                }
-                Some(_) => {}
-                None => panic!("pod {uid} is not {phase}: {:#?}", self.statuses),
-            }
-        }
+        self.0.until(&format!("{uid} {phase}"), |node| node.phase(uid) == phase);
     }
 
     /// containerd's id of the pod's container.
     fn container(&self, uid: &str) -> String {
         let id = self.statuses[uid]["containerStatuses"][0]["containerID"].as_str().unwrap();
         id.trim_start_matches("containerd://").to_owned()
-    }
-
-    /// Runs `test` with a client of the node's containerd; one that hangs fails.
-    fn with_client<F: Future<Output = ()>>(&self, test: impl FnOnce(Client) -> F) {
-        let executor = Executor::default();
-        let limit = async {
-            smol::Timer::after(Duration::from_secs(40)).await;
-            panic!("the test takes too long");
-        };
-        let test = async {
-            let (socket, namespace) = (self.containerd.socket(), self.containerd.namespace());
-            test(Client::connect(&socket, namespace, &executor).await.unwrap()).await;
-        };
-        block_on(executor.run(future::or(test, limit)));
     }
 
     /// Runs `test` with the server's end of a link to the node.
@@ -237,15 +134,6 @@ impl Node {
     fn programs(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.config.run_dir.join("exec"));
         entries.into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if self.agent.is_some() && !std::thread::panicking() {
-            self.stop();
-        }
-        let _ = std::process::Command::new("ip").args(["link", "delete", &self.config.bridge]).output();
     }
 }
 

@@ -3,7 +3,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+#[path = "fleet/agents.rs"]
+mod agents;
 mod common;
+#[path = "fleet/count.rs"]
+#[allow(dead_code)]
+mod count;
+#[path = "bench/etcd.rs"]
+mod etcd;
+#[path = "bench/fleet.rs"]
+mod fleet;
+#[path = "bench/load.rs"]
+mod load;
+#[path = "bench/rates.rs"]
+mod rates;
+#[path = "fleet/server.rs"]
+mod server;
 
 use common::api::Api;
 use common::cluster::{Cluster, IMAGE, Machine};
@@ -16,6 +31,10 @@ use std::time::{Duration, Instant};
 /// How long "idle" is watched, unless MIDGE_BENCH_IDLE says otherwise, in seconds.
 const IDLE: u64 = 120;
 const MONTH: f64 = 30.0 * 24.0 * 3600.0;
+
+fn idle_seconds() -> u64 {
+    std::env::var("MIDGE_BENCH_IDLE").ok().and_then(|text| text.parse().ok()).unwrap_or(IDLE)
+}
 
 /// Rows of the table, printed as they come.
 struct Table;
@@ -103,7 +122,7 @@ fn budgets() {
     let loggers: u64 = processes_of(&copy).filter(|id| *id != agent).map(pss).sum();
     table.row("the log programs of these 10 pods, PSS", "", megabytes(loggers));
 
-    let idle = std::env::var("MIDGE_BENCH_IDLE").ok().and_then(|text| text.parse().ok()).unwrap_or(IDLE);
+    let idle = idle_seconds();
     let written = |id| io(id, "write_bytes");
     let before =
         (written(server) + written(agent), cluster.agents[0].host.bytes(), ticks(server) + ticks(agent));
@@ -127,6 +146,28 @@ fn budgets() {
     std::thread::sleep(Duration::from_secs(15));
     let one = cluster.server.midge_id();
     table.row("server and agent in one process, idle, PSS", "6 MB", memory(one));
+}
+
+/// Requests a second, and what they cost.
+#[test]
+#[ignore = "a benchmark: just bench"]
+fn api() {
+    rates::rows(&Table::new());
+}
+
+/// A server with few nodes, and one with many.
+#[test]
+#[ignore = "a benchmark: just bench"]
+fn fleets() {
+    let table = Table::new();
+    let number = |variable: &str| std::env::var(variable).ok()?.parse().ok();
+    match (number("MIDGE_BENCH_NODES"), number("MIDGE_BENCH_PODS")) {
+        (Some(nodes), Some(pods)) => fleet::rows(&table, nodes, pods),
+        _ => {
+            fleet::rows(&table, 20, 1000);
+            fleet::rows(&table, 1000, 10_000);
+        }
+    }
 }
 
 /// Pods on one node, beside `ctr` on the same containerd.

@@ -57,6 +57,7 @@ impl Host {
             network: Some(network),
             plugins: Plugins::new(Plugins::default_folders()),
             cgroup_parent: self.cgroup(),
+            pod_max_pids: None,
             cgroups: cgroup::detect().unwrap(),
             executable: env!("CARGO_BIN_EXE_midge").into(),
         })
@@ -297,6 +298,7 @@ fn a_pod_on_the_hosts_network_has_its_own_ipc_only() {
         network: None,
         plugins: Plugins::new(vec![host.folder.join("no-plugins")]),
         cgroup_parent: host.cgroup(),
+        pod_max_pids: None,
         cgroups: cgroup::detect().unwrap(),
         executable: env!("CARGO_BIN_EXE_midge").into(),
     };

@@ -218,6 +218,8 @@ fn flags_that_make_no_sense_are_refused() {
         ("--eviction-hard", "memory.available<a lot"),
         ("--eviction-hard", "memory<5%"),
         ("--eviction-pressure-transition-period", "soon"),
+        ("--pod-max-pids", "none"),
+        ("--pod-max-pids", "0"),
     ] {
         let mut command = std::process::Command::new(common::cluster::midge());
         command.args(["agent", "--server", "https://127.0.0.1:1", flag, value]);

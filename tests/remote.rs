@@ -219,6 +219,57 @@ fn other_clients() {
     }));
 }
 
+const FORWARD: &str = "/api/v1/namespaces/default/pods/web/portforward";
+
+/// As the Python and JavaScript clients do it.
+#[test]
+fn port_forward_by_channels() {
+    let cluster = Cluster::start("forward-channels");
+    let executor = Executor::default();
+    smol::block_on(executor.run(async {
+        let open = async |query: &str, protocol: &str| {
+            Socket::open(&cluster, &format!("{FORWARD}{query}"), protocol, &executor).await
+        };
+        let mut v4 = open("?ports=80&ports=81,258", "v4.channel.k8s.io").await.unwrap();
+        for expected in
+            [b"\0\x50\0", b"\x01\x50\0", b"\x02\x51\0", b"\x03\x51\0", b"\x04\x02\x01", b"\x05\x02\x01"]
+        {
+            assert_eq!(v4.next().await.unwrap(), expected);
+        }
+        let failed = String::from_utf8(v4.next().await.unwrap()).unwrap();
+        assert_eq!(
+            failed,
+            "\x03Internal error occurred: error forwarding port 81 to pod web: connection refused"
+        );
+        v4.send(b"\x02to nobody").await;
+        v4.send(b"\x01nobody listens").await;
+        v4.send(b"\xffno channel").await;
+        v4.send(b"\x04to the last").await;
+        assert_eq!(v4.next().await.unwrap(), b"\x04to the last");
+        v4.send(b"\0to the first").await;
+        assert_eq!(v4.next().await.unwrap(), b"\0to the first");
+        assert_eq!(cluster.running(), 2);
+        drop(v4);
+        eventually("the streams' end", Duration::from_secs(5), || (cluster.running() == 0).then_some(()));
+
+        let mut text = open("?ports=80", "v4.base64.channel.k8s.io").await.unwrap();
+        assert_eq!(text.next().await.unwrap(), b"0UAA=");
+        assert_eq!(text.next().await.unwrap(), b"1UAA=");
+        text.0.send("0aGk=".into()).await.unwrap();
+        assert_eq!(text.next().await.unwrap(), b"0aGk=");
+        // All connections over: so is the WebSocket.
+        let mut over = open("?ports=81", "v4.channel.k8s.io").await.unwrap();
+        let mut messages = 0;
+        while over.next().await.is_some() {
+            messages += 1;
+        }
+        assert_eq!(messages, 3);
+        assert_eq!(open("", "v4.channel.k8s.io").await.err(), Some(400));
+        assert_eq!(open("?ports=0", "v4.channel.k8s.io").await.err(), Some(400));
+        assert_eq!(open("?ports=80", "v5.channel.k8s.io").await.err(), Some(400));
+    }));
+}
+
 #[test]
 fn a_hundred_sessions_at_once() {
     let cluster = Cluster::start("hundred");
@@ -252,6 +303,9 @@ fn a_nodes_own_words() {
     let cluster = Cluster::start("proxy");
     let raw = |path: &str| cluster.kubectl(&format!("get --raw /api/v1/nodes/{path}"));
     assert_eq!(raw("pi/proxy/stats/summary").success().stdout, "figures of stats/summary");
+    let light = "pi/proxy/stats/summary?only_cpu_and_memory=true";
+    let said = "figures of stats/summary?only_cpu_and_memory=true";
+    assert_eq!(raw(light).success().stdout, said);
     assert_eq!(raw("pi:10250/proxy/metrics").success().stdout, "figures of metrics");
     raw("nobody/proxy/metrics").refused(1, &["\"nobody\" not found"]);
 }

@@ -2,6 +2,7 @@
 # Installs what the tests need on Debian, from Debian's packages, PyPI and crates.io, into the system and
 # into target/tools: tests/setup.sh [STEP…], with the steps of tests/run.sh; all if not given. `javascript` is for
 # the one test that needs npm: tests/setup.sh javascript && cargo test --test api javascript -- --ignored
+# and `bench` for what `just bench` measures beside midge.
 # Prints what it does; a second run finds everything there.
 set -eu
 cd "$(dirname "$0")/.."
@@ -45,6 +46,14 @@ if wanted packages; then install mmdebstrap lintian; fi
 if wanted yocto; then install xz-utils; fi
 if wanted install; then install dash wget; fi
 if wanted readme; then install mmdebstrap systemd-container openssl; fi
+# By name only: no test needs it. The bench starts its own, not the service.
+case $steps in *' bench '*)
+    if ! command -v etcd >/dev/null; then
+        install etcd-server
+        if [ -d /run/systemd/system ]; then systemctl disable -q --now etcd; fi
+    fi
+    ;;
+esac
 if wanted vm; then install mmdebstrap qemu-system-arm qemu-utils kmod cpio e2fsprogs openssl; fi
 
 # Debian 12 and 13 have a newer Rust than their own as cargo-web, which browsers are built with.

@@ -54,6 +54,8 @@ pub struct Config {
     pub resolv_conf: PathBuf,
     /// The cgroup below which each pod has its own: `/midge`, relative to the hierarchy's root.
     pub cgroup_parent: String,
+    /// Processes and threads of a pod. None: no limit.
+    pub pod_max_pids: Option<u64>,
     /// The bridge of our own network configuration: `midge0`, at most 15 bytes.
     pub bridge: String,
     /// When the node counts as short of something, and ends pods for it.

@@ -19,8 +19,10 @@ mod tests;
 mod yaml;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_lite::future;
 use ring::digest::{Context, SHA256};
 
 use self::archives::Archives;
@@ -39,6 +41,10 @@ use super::wake::Wake;
 use crate::Executor;
 use crate::api::Object;
 use crate::containerd::{self, Client, Image, Platform, reference};
+use crate::sys::{file, folder};
+
+/// Waits before the folder is made again that somebody has removed.
+const FOLDER_RETRY: Duration = Duration::from_secs(5);
 
 /// A container's wish for its image.
 pub struct Ask<'a> {
@@ -107,6 +113,10 @@ pub struct Images {
     executor: Executor,
     /// One import at a time: they compete for the card, and would do the same work twice.
     archives: smol::lock::Mutex<Archives>,
+    folder: PathBuf,
+    /// Something has come from there that the pod loop has not heard of.
+    archived: AtomicBool,
+    wake: Wake,
     pulls: Pulls,
     uses: Uses,
 }
@@ -116,7 +126,8 @@ impl Images {
         let Parts { client, folder, pods_folder, snapshotter, platform, settings, executor, wake } = parts;
         let archives = smol::lock::Mutex::new(Archives::new(folder));
         let snapshotter = snapshotter.to_owned();
-        let pulls = Pulls::new(client.clone(), snapshotter.clone(), platform.clone(), executor.clone(), wake);
+        let (archived, news) = (AtomicBool::new(false), wake.clone());
+        let pulls = Pulls::new(client.clone(), snapshotter.clone(), platform.clone(), executor.clone(), news);
         Images {
             client,
             pods_folder,
@@ -125,6 +136,9 @@ impl Images {
             settings,
             executor,
             archives,
+            folder: folder.into(),
+            archived,
+            wake,
             pulls,
             uses: Uses::default(),
         }
@@ -134,6 +148,39 @@ impl Images {
     /// and left out. Returns the names of images that are new.
     pub async fn import_folder(&self) -> Vec<String> {
         self.archives.lock().await.import(&self.client, &self.platform, &self.snapshotter).await
+    }
+
+    /// Imports what is in the folder, and what comes into it, for ever. One that is still being written is told of
+    /// once it is closed.
+    pub async fn watch_folder(&self) {
+        loop {
+            let made = file::create_private_folder(&self.folder);
+            // Before the first look: nothing that comes after it is missed.
+            let changes = made.and_then(|()| folder::changes(&self.folder));
+            loop {
+                if !self.import_folder().await.is_empty() {
+                    self.archived.store(true, Ordering::SeqCst);
+                    self.wake.wake();
+                }
+                match &changes {
+                    Ok(changes) if changes.next().await.is_ok() => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        let folder = self.folder.display();
+                        log::warn!(
+                            "failed to listen to `{folder}` ({error}): archives wait for who needs them"
+                        );
+                        return future::pending().await;
+                    }
+                }
+            }
+            smol::Timer::after(FOLDER_RETRY).await;
+        }
+    }
+
+    /// Whether archives have come since the last call.
+    pub fn take_archived(&self) -> bool {
+        self.archived.swap(false, Ordering::SeqCst)
     }
 
     /// The image of a container, and the events about it. An archive that was put into the folder meanwhile is

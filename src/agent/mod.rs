@@ -17,6 +17,7 @@ pub mod configs;
 pub mod container;
 pub mod desired;
 pub mod env;
+mod error;
 pub mod etc;
 pub mod event;
 pub mod evictions;
@@ -25,6 +26,7 @@ pub mod handler;
 pub mod images;
 pub mod logger;
 pub mod logs;
+mod machine;
 pub mod network;
 pub mod node;
 pub mod outbox;
@@ -49,9 +51,6 @@ pub mod wake;
 pub mod work;
 
 use std::convert::Infallible;
-use std::fmt;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -60,6 +59,7 @@ use futures_lite::{future, stream};
 pub use self::config::Config;
 use self::configs::Configs;
 use self::container::{Runtime, stdio};
+pub use self::error::Error;
 use self::evictions::Evictions;
 use self::handler::Handlers;
 use self::images::Images;
@@ -69,7 +69,6 @@ use self::pods::{Health, Parts, Pods};
 use self::pressure::Pressure;
 use self::probes::Probes;
 use self::sandbox::Sandboxes;
-use self::spec::Machine;
 use self::standing::Standing;
 use self::stats::Stats;
 use self::streams::Streams;
@@ -77,8 +76,7 @@ use self::users::Users;
 use self::volumes::Volumes;
 use self::wake::Wake;
 use self::work::Context;
-use crate::cni;
-use crate::containerd::{self, Client, Platform};
+use crate::containerd::{Client, Platform};
 use crate::sys::cgroup::{self, Cgroups};
 use crate::sys::{file, host, lock, netlink, notify};
 use crate::{Executor, chain};
@@ -90,18 +88,6 @@ const MAX_PODS: u32 = 110;
 const MAX_PROBE_EVENTS: usize = 64;
 /// Waits for a containerd that is not there yet.
 const CONTAINERD_RETRY: Duration = Duration::from_secs(2);
-
-/// Why an agent can't run.
-#[derive(Debug)]
-pub enum Error {
-    Folder { path: PathBuf, source: io::Error },
-    Lock(lock::Error),
-    Cgroups(cgroup::Error),
-    Containerd(containerd::Error),
-    Network(cni::Error),
-    Desired(desired::Error),
-    Session(session::Error),
-}
 
 /// Runs the node until `shutdown`, which stops no container. An error is one that waiting can't heal.
 pub async fn run(
@@ -211,6 +197,7 @@ where
         network: None, // the loop's start sets it
         plugins: network.plugins.clone(),
         cgroup_parent: config.cgroup_parent.clone(),
+        pod_max_pids: config.pod_max_pids,
         cgroups: cgroups.clone(),
         executable: config.executable.clone(),
     });
@@ -238,7 +225,7 @@ where
         changed: health.1.clone(),
     };
     let configs = Configs::new(folder.join("configs"));
-    let machine = machine(&cgroups, &config);
+    let machine = machine::machine(&cgroups, &config);
     let volumes = Volumes::new(
         configs,
         config.pods_folder(),
@@ -308,8 +295,7 @@ where
     };
     // So that the first pod finds its image; held, since dropping the task ends it.
     let _images = executor.spawn(async move {
-        images.import_folder().await;
-        images.tend().await;
+        future::or(images.watch_folder(), images.tend()).await;
     });
     let _limits = executor.spawn(async move { limits.run().await });
     if config.node_key_path().exists() {
@@ -344,34 +330,6 @@ async fn connect(config: &Config, executor: &Executor, standing: &Standing) -> R
         }
         smol::Timer::after(CONTAINERD_RETRY).await;
     }
-}
-
-/// What the specifications of containers depend on.
-fn machine(cgroups: &Cgroups, config: &Config) -> Machine {
-    let capabilities = host::capabilities();
-    Machine {
-        cgroup_v2: cgroups.version == cgroup::Version::V2,
-        memory_advice: cgroups.memory_advice(),
-        has_cpu_quota: cgroups.has_cpu_quota(),
-        huge_pages: cgroups.huge_pages(),
-        memory: host::memory_total().unwrap_or(0),
-        allocatable: node::allocatable(node::measure(cgroups, &config.data_dir)),
-        oom_floor: oom_floor(capabilities),
-        capabilities,
-        has_apparmor: host::has_apparmor(),
-        seccomp_folder: config.folder().join("seccomp"),
-    }
-}
-
-/// Without CAP_SYS_RESOURCE no process may be protected more than this one is (proc_pid_oom_score_adj(5)).
-fn oom_floor(capabilities: u64) -> i64 {
-    const CAP_SYS_RESOURCE: u64 = 1 << 24;
-    if capabilities & CAP_SYS_RESOURCE != 0 {
-        return -1000;
-    }
-    let floor = host::oom_score_adjustment();
-    log::warn!("no CAP_SYS_RESOURCE: containers get an OOM score adjustment of {floor} at least");
-    floor
 }
 
 /// Tells the outbox of the node, for ever. What only says the time is no difference.
@@ -445,33 +403,5 @@ fn session(
             }
         }));
         Box::pin(session::run(options, outbox, changes, executor))
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Folder { path, .. } => write!(f, "failed to create the folder `{}`", path.display()),
-            Error::Lock(error) => error.fmt(f),
-            Error::Cgroups(error) => error.fmt(f),
-            Error::Containerd(error) => error.fmt(f),
-            Error::Network(error) => error.fmt(f),
-            Error::Desired(error) => error.fmt(f),
-            Error::Session(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Folder { source, .. } => Some(source),
-            Error::Lock(error) => error.source(),
-            Error::Cgroups(error) => error.source(),
-            Error::Containerd(error) => error.source(),
-            Error::Network(error) => error.source(),
-            Error::Desired(error) => error.source(),
-            Error::Session(error) => error.source(),
-        }
     }
 }

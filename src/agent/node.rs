@@ -5,7 +5,7 @@ use crate::agent::pressure::Lack;
 use crate::api::{Object, discovery, kinds, time};
 use crate::plan::volume::STORAGE_PATH;
 use crate::sys::cgroup::Cgroups;
-use crate::sys::host;
+use crate::sys::host::{self, HugePages};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,8 @@ pub struct Resources {
     pub cpu_millis: u64,
     pub memory: u64,
     pub disk: u64,
+    /// Memory that is huge pages' of any size, and nothing else's.
+    pub huge_pages: u64,
 }
 
 const KIB: u64 = 1024;
@@ -60,6 +62,7 @@ pub fn describe(options: &NodeOptions) -> Object {
     let taints: Vec<Value> = options.taints.iter().map(taint).collect();
 
     let capacity = measure(&options.cgroups, &options.data_dir);
+    let pages = host::huge_pages();
     let mut node = Object::new(kinds::NODE, "", &options.name);
     node.set("/metadata/labels", labels);
     node.set("/metadata/annotations", json!({STORAGE_PATH: options.data_dir.join("storage")}));
@@ -70,8 +73,8 @@ pub fn describe(options: &NodeOptions) -> Object {
         "/status",
         json!({
             "addresses": addresses(options),
-            "capacity": quantities(capacity, options.max_pods),
-            "allocatable": quantities(allocatable(capacity), options.max_pods),
+            "capacity": quantities(capacity, options.max_pods, &pages),
+            "allocatable": quantities(allocatable(capacity), options.max_pods, &pages),
             "conditions": conditions(options),
             "nodeInfo": info(options),
         }),
@@ -96,6 +99,7 @@ pub fn measure(cgroups: &Cgroups, data_dir: &Path) -> Resources {
         cpu_millis: limits.cpu_millis.map_or(cpu_millis, |limit| limit.min(cpu_millis)),
         memory: limits.memory.map_or(memory, |limit| limit.min(memory)),
         disk: host::disk(data_dir).map_or(0, |disk| disk.total),
+        huge_pages: host::huge_pages().iter().map(|pages| pages.size.saturating_mul(pages.count)).sum(),
     }
 }
 
@@ -106,23 +110,35 @@ pub fn allocatable(capacity: Resources) -> Resources {
     let reserve = (capacity.memory / 10).clamp(16 * MIB, 100 * MIB);
     Resources {
         cpu_millis: capacity.cpu_millis,
-        memory: capacity.memory.saturating_sub(reserve),
+        memory: capacity.memory.saturating_sub(reserve).saturating_sub(capacity.huge_pages),
         disk: capacity.disk / 10 * 9,
+        huge_pages: capacity.huge_pages,
     }
 }
 
 /// In the units that Kubernetes' own nodes use, so that they read alike.
-fn quantities(resources: Resources, pods: u32) -> Value {
+fn quantities(resources: Resources, pods: u32, pages: &[HugePages]) -> Value {
     let cpu = match resources.cpu_millis {
         whole if whole % 1000 == 0 => format!("{}", whole / 1000),
         millis => format!("{millis}m"),
     };
-    json!({
+    let mut value = json!({
         "cpu": cpu,
         "memory": format!("{}Ki", resources.memory / KIB),
         "ephemeral-storage": format!("{}Ki", resources.disk / KIB),
         "pods": pods.to_string(),
-    })
+    });
+    for HugePages { size, count } in pages {
+        value[format!("hugepages-{}", in_units(*size))] = in_units(size.saturating_mul(*count)).into();
+    }
+    value
+}
+
+/// Bytes in the largest unit that leaves no rest.
+fn in_units(bytes: u64) -> String {
+    let units = [(1 << 30, "Gi"), (MIB, "Mi"), (KIB, "Ki")];
+    let unit = units.into_iter().find(|(unit, _)| bytes > 0 && bytes % unit == 0);
+    unit.map_or_else(|| bytes.to_string(), |(unit, name)| format!("{}{name}", bytes / unit))
 }
 
 fn addresses(options: &NodeOptions) -> Vec<Value> {
@@ -259,11 +275,21 @@ mod tests {
 
     #[test]
     fn a_small_board_keeps_most_of_its_memory_for_pods() {
-        let board = |mib: u64| Resources { cpu_millis: 1000, memory: mib * MIB, disk: 0 };
+        let board = |mib: u64| Resources { cpu_millis: 1000, memory: mib * MIB, ..Resources::default() };
         assert_eq!(allocatable(board(64)).memory, 48 * MIB);
         assert_eq!(allocatable(board(500)).memory, 450 * MIB);
         assert_eq!(allocatable(board(8000)).memory, 7900 * MIB);
         assert_eq!(allocatable(board(8)).memory, 0);
-        assert_eq!(quantities(Resources { cpu_millis: 1500, ..board(1) }, 9)["cpu"], "1500m");
+        assert_eq!(quantities(Resources { cpu_millis: 1500, ..board(1) }, 9, &[])["cpu"], "1500m");
+    }
+
+    #[test]
+    fn huge_pages_are_no_other_memory() {
+        let pages = [HugePages { size: 2 * MIB, count: 16 }, HugePages { size: 1 << 30, count: 0 }];
+        let board = Resources { memory: 500 * MIB, huge_pages: 32 * MIB, ..Resources::default() };
+        assert_eq!(allocatable(board).memory, 418 * MIB);
+        let told = quantities(board, 9, &pages);
+        assert_eq!((&told["hugepages-2Mi"], &told["hugepages-1Gi"]), (&json!("32Mi"), &json!("0")));
+        assert_eq!(in_units(1500 * MIB), "1500Mi");
     }
 }

@@ -203,6 +203,9 @@ impl Pods {
             if future::or(arrived, woken).await {
                 let now = SystemTime::now();
                 self.pods.values_mut().for_each(|pod| pod.take_news(now));
+                if self.context.runtime.images.take_archived() {
+                    self.pods.values_mut().for_each(|pod| pod.take_images(now));
+                }
             }
         }
     }

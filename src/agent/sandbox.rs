@@ -61,6 +61,8 @@ pub struct Options {
     pub plugins: cni::Plugins,
     /// Parent of the pods' control groups, `/midge`.
     pub cgroup_parent: String,
+    /// Processes and threads of a pod. None: no limit.
+    pub pod_max_pids: Option<u64>,
     pub cgroups: Cgroups,
     /// The program of [`super::pause`].
     pub executable: PathBuf,
@@ -122,7 +124,8 @@ const INTERFACE: &str = "eth0";
 impl Sandboxes {
     pub fn new(mut options: Options) -> Sandboxes {
         let network = Mutex::new(options.network.take().map(Arc::new));
-        let groups = Groups::new(options.cgroups.clone(), &options.cgroup_parent);
+        let groups =
+            Groups::new(options.cgroups.clone(), &options.cgroup_parent).limited(options.pod_max_pids);
         Sandboxes { options, groups, network }
     }
 

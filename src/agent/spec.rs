@@ -43,8 +43,8 @@ pub struct Machine {
     pub oom_floor: i64,
     /// The kernel's bits of what this process may pass on.
     pub capabilities: u64,
-    /// AppArmor is on.
-    pub has_apparmor: bool,
+    /// AppArmor is on: the list of profiles that are loaded.
+    pub apparmor_profiles: Option<PathBuf>,
     /// Where `localhostProfile` of a seccompProfile is looked for.
     pub seccomp_folder: PathBuf,
 }
@@ -81,9 +81,10 @@ pub enum Error {
     Resource { resource: String, value: String },
     Seccomp(seccomp::Error),
     NoAppArmor,
+    AppArmorProfile(String),
 }
 
-/// Makes the specification. Reads a seccomp profile that the pod names and, for a privileged container, /dev.
+/// Makes the specification. Reads a seccomp profile that the pod names, AppArmor's list of them and, for a privileged container, /dev.
 pub fn spec(inputs: &Inputs<'_>) -> Result<Spec, Error> {
     let mut warnings = Vec::new();
     let container = inputs.container;
@@ -218,7 +219,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Error::Resource { .. } => "CreateContainerConfigError",
-            Error::NoCommand | Error::Seccomp(_) | Error::NoAppArmor => "CreateContainerError",
+            _ => "CreateContainerError",
         }
     }
 }
@@ -234,6 +235,7 @@ impl fmt::Display for Error {
             }
             Error::Seccomp(error) => error.fmt(f),
             Error::NoAppArmor => write!(f, "Cannot enforce AppArmor: AppArmor is not enabled on the host"),
+            Error::AppArmorProfile(name) => write!(f, "apparmor profile not found {name}"),
         }
     }
 }

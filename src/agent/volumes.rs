@@ -41,9 +41,8 @@ use crate::api::quantity::Quantity;
 use crate::chain;
 use crate::sys::{file, mount};
 
-/// How long a pod's start waits for its tokens, and between two looks.
+/// How long a pod's start waits for its tokens. The server answers within milliseconds, if it is there.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(2);
-const TOKEN_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a pod's folder has of them.
 pub const FOLDERS: [&str; 2] = ["volume-subpaths", "volumes"];
@@ -92,11 +91,13 @@ impl Volumes {
         loop {
             let made = self.each(pod, |maker, volume| maker.set_up(volume)).await;
             let awaits_token = matches!(&made, Err(error) if matches!(error.problem, Problem::Token(_)));
-            if !awaits_token || !self.tokens.are_awaited(pod.uid()) || begun.elapsed() > TOKEN_PATIENCE {
+            let Some(left) = TOKEN_PATIENCE.checked_sub(begun.elapsed()).filter(|_| awaits_token) else {
+                return made;
+            };
+            if !self.tokens.are_awaited(pod.uid()) {
                 return made;
             }
-            // The server answers within milliseconds, if it is there.
-            smol::Timer::after(TOKEN_PAUSE).await;
+            self.tokens.news(pod.uid(), left).await;
         }
     }
 
@@ -291,6 +292,20 @@ impl Maker {
                 let most = [limit, memory_limit(&self.pod), Some(self.allocatable.memory)];
                 self.tmpfs(path, 0o777, most.into_iter().flatten().filter(|bytes| *bytes > 0).min())
             }
+            medium if medium.starts_with("HugePages") => {
+                let size = page_size(&self.pod, medium).map_err(Problem::Field)?;
+                let failed = |source| Problem::io("mount huge pages on", path, source);
+                file::create_private_folder(path).map_err(failed)?;
+                match is_mounted(path).map_err(failed)? {
+                    true => Ok(()),
+                    false => {
+                        mount::hugetlbfs(path, size, 0o777, self.fs_group).map_err(failed)?;
+                        // As an option it takes no set-group-id bit.
+                        fs::set_permissions(path, fs::Permissions::from_mode(self.mode(0o777)))
+                            .map_err(failed)
+                    }
+                }
+            }
             other => Err(Problem::Unsupported(format!("emptyDir.medium {other}"))),
         }
     }
@@ -324,6 +339,30 @@ impl Maker {
         }
         mount::tmpfs_of(path, self.mode(mode), size, self.fs_group).map_err(failed)
     }
+}
+
+/// Bytes of a page of `HugePages-<size>`, or for `HugePages` of the one size that the pod asks for.
+fn page_size(pod: &Object, medium: &str) -> Result<u64, String> {
+    let parse = |text: &str| Quantity::parse(text).ok().map(Quantity::value);
+    let wanted = medium.strip_prefix("HugePages-").map(parse);
+    let containers = ["/spec/containers", "/spec/initContainers"];
+    let containers = containers.into_iter().flat_map(|list| pod.array_at(list));
+    let requests = containers.filter_map(|container| container.pointer("/resources/requests")?.as_object());
+    let names = requests.flat_map(|requests| requests.keys());
+    let sizes = names.filter_map(|name| parse(name.strip_prefix("hugepages-")?));
+    let mut found = None;
+    for size in sizes.filter(|size| wanted.is_none_or(|wanted| wanted == Some(*size))) {
+        if found.replace(size).is_some_and(|other| other != size) {
+            return Err(format!(
+                "medium: {medium} can't be used if container requests multiple huge page sizes"
+            ));
+        }
+    }
+    found.and_then(|size| u64::try_from(size).ok()).ok_or_else(|| {
+        format!(
+            "medium {medium}: hugePages storage requested, but there is no resource request for huge pages"
+        )
+    })
 }
 
 /// Whether a file system of its own is mounted there.

@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn groups_and_what_is_not_there() {
-        assert_eq!(api_groups(&Catalogue::default())["groups"].as_array().unwrap().len(), 15);
+        assert_eq!(api_groups(&Catalogue::default())["groups"].as_array().unwrap().len(), 16);
         let group = api_group(&Catalogue::default(), "coordination.k8s.io").unwrap();
         assert_eq!(group["preferredVersion"]["groupVersion"], "coordination.k8s.io/v1");
         assert!(

@@ -11,6 +11,7 @@ mod access;
 mod catalogue;
 mod core;
 mod definitions;
+pub mod events;
 mod metrics;
 mod network;
 mod policy;
@@ -24,6 +25,7 @@ pub use core::{CONFIG_MAP, EVENT, LEASE, NAMESPACE, NODE, POD, SECRET, SERVICE_A
 pub use definitions::{
     CUSTOM_RESOURCE_DEFINITION, Defined, Definition, Definitions, condition, version_order,
 };
+pub use events::EVENT_VIEW;
 pub use metrics::{NODE_METRICS, POD_METRICS};
 pub use network::{ENDPOINT_SLICE, ENDPOINTS, INGRESS, INGRESS_CLASS, NETWORK_POLICY, SERVICE};
 pub use policy::{LIMIT_RANGE, PRIORITY_CLASS, RESOURCE_QUOTA, RUNTIME_CLASS};
@@ -61,6 +63,8 @@ pub struct Kind {
     pub definition: Option<&'static Definition>,
     /// Where its replicas are, for the subresource `scale`.
     pub scale: Option<&'static Scale>,
+    /// What its objects are stored as, if that is another kind: they are shown and written as this one.
+    pub view_of: Option<&'static Kind>,
     /// Stored, but no controller of this release acts on it: whoever writes one is warned.
     pub is_inert: bool,
 }
@@ -148,7 +152,15 @@ pub static COMPUTED: &[&Kind] = &[
     POD_METRICS,
 ];
 
+/// Kinds whose objects are those of others.
+pub static VIEWS: &[&Kind] = &[EVENT_VIEW];
+
 impl Kind {
+    /// The kind that is stored.
+    pub fn stored(&'static self) -> &'static Kind {
+        self.view_of.unwrap_or(self)
+    }
+
     /// `v1`, `coordination.k8s.io/v1`.
     pub fn api_version(&self) -> Cow<'static, str> {
         if self.group.is_empty() {
@@ -169,13 +181,13 @@ impl Kind {
 
     /// The storage key: `pods/default/web`, `nodes/pi-1`. `namespace` is ignored for a kind without.
     pub fn key(&self, namespace: &str, name: &str) -> String {
-        let resource = self.resource();
+        let resource = self.view_of.unwrap_or(self).resource();
         if self.namespaced { format!("{resource}/{namespace}/{name}") } else { format!("{resource}/{name}") }
     }
 
     /// What the keys of a namespace (all of the kind when None) start with; ends in `/`.
     pub fn prefix(&self, namespace: Option<&str>) -> String {
-        let resource = self.resource();
+        let resource = self.view_of.unwrap_or(self).resource();
         match namespace {
             Some(namespace) if self.namespaced => format!("{resource}/{namespace}/"),
             _ => format!("{resource}/"),
@@ -227,6 +239,7 @@ const CORE: Kind = Kind {
     strategy: &PlainStrategy,
     definition: None,
     scale: None,
+    view_of: None,
     is_inert: false,
 };
 

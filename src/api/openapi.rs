@@ -30,7 +30,7 @@ const CHUNK: usize = 8 * 1024;
 pub fn index(kinds: &Catalogue) -> Vec<u8> {
     let hash = hash(kinds);
     let paths: BTreeMap<String, Value> = kinds
-        .stored()
+        .served()
         .into_iter()
         .map(|kind| {
             let path = root(kind);
@@ -45,8 +45,12 @@ pub fn index(kinds: &Catalogue) -> Vec<u8> {
 /// streamed (or collected). None: midge has no kind there. The query parameter `hash` needs no look.
 pub fn document(kinds: &Catalogue, group: &str, version: &str) -> Option<Document> {
     let kinds: Vec<&'static Kind> =
-        kinds.stored().into_iter().filter(|kind| kind.group == group && kind.version == version).collect();
+        kinds.served().into_iter().filter(|kind| kind.group == group && kind.version == version).collect();
     let api_version = kinds.first()?.api_version();
+    let figures: Vec<_> = kinds.iter().filter_map(|kind| Some((*kind, defined::metrics(kind)?))).collect();
+    if !figures.is_empty() {
+        return Some(Document { pieces: VecDeque::from([Piece::Whole(defined(figures))]) });
+    }
     let mut pieces = VecDeque::new();
     pieces.push_back(Piece::Text(
         r#"{"openapi":"3.0.0","info":{"title":"Kubernetes","version":"v1.37.0"},"paths":{"#,
@@ -55,7 +59,7 @@ pub fn document(kinds: &Catalogue, group: &str, version: &str) -> Option<Documen
     pieces.push_back(Piece::Text(r#"},"components":{"schemas":{"#));
     let package = table::packages().iter().find(|package| package.api_version == api_version);
     pieces.extend(package.into_iter().flat_map(schemas::reachable).map(Piece::Schema));
-    pieces.extend(kinds.iter().map(|kind| Piece::List(kind)));
+    pieces.extend(kinds.iter().filter(|kind| kind.verbs.contains(&"list")).map(|kind| Piece::List(kind)));
     pieces.push_back(Piece::Builtins);
     pieces.push_back(Piece::Text("}}}"));
     Some(Document { pieces })
@@ -72,6 +76,7 @@ pub struct Document {
 }
 
 enum Piece {
+    Whole(Vec<u8>),
     Text(&'static str),
     Paths(&'static Kind),
     Schema(Type),
@@ -91,8 +96,9 @@ impl Iterator for Document {
                 self.pieces.front(),
                 Some(Piece::Paths(_) | Piece::Schema(_) | Piece::List(_) | Piece::Builtins)
             );
-            let is_member = !matches!(piece, Piece::Text(_));
+            let is_member = !matches!(piece, Piece::Text(_) | Piece::Whole(_));
             match piece {
+                Piece::Whole(text) => chunk = text,
                 Piece::Text(text) => chunk.extend_from_slice(text.as_bytes()),
                 Piece::Paths(kind) => members(&mut chunk, paths::of(kind)),
                 Piece::Schema(of) => members(&mut chunk, [(of.openapi_name(), schemas::of(of))]),
@@ -130,7 +136,7 @@ fn hash(kinds: &Catalogue) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     let own = crate::VERSION.as_bytes().iter().chain(table::text().as_bytes());
     let hash = own.fold(0xcbf2_9ce4_8422_2325, step);
-    kinds.stored().iter().fold(hash, |hash, kind| {
+    kinds.served().iter().fold(hash, |hash, kind| {
         let names = [kind.group, kind.version, kind.plural, kind.kind];
         let hash = names.iter().flat_map(|name| name.as_bytes()).fold(hash, step);
         let revision = kind.definition.map_or(0, |definition| definition.now().revision);

@@ -174,14 +174,14 @@ fn parse_suffix(suffix: &str) -> Result<(i32, u32, Format), ParseQuantityError> 
 
 /// `whole.fraction` × 10^power × 2^shift in nanos, rounded up, capped at the limit.
 fn scale(whole: &str, fraction: &str, power: i32, shift: u32) -> i128 {
-    // The digits, read as a whole number, times 10^exponent, are the nanos. Past 25 significant
+    // The digits, read as a whole number, times 10^exponent, are the nanos. Past 29 significant
     // digits only "is there anything" matters for rounding up.
     let mut size: i128 = 0;
     let mut exponent = power + 9;
     let mut inexact = false;
     for (index, digit) in whole.bytes().chain(fraction.bytes()).enumerate() {
         let after_point = index >= whole.len();
-        if size < 10i128.pow(24) {
+        if size < 10i128.pow(28) {
             size = size * 10 + i128::from(digit - b'0');
             exponent -= i32::from(after_point);
         } else {
@@ -192,7 +192,7 @@ fn scale(whole: &str, fraction: &str, power: i32, shift: u32) -> i128 {
     if size == 0 {
         return i128::from(inexact);
     }
-    // Up to 10^25 × 2^60 does not fit; shift while it does.
+    // Up to 10^29 × 2^60 does not fit; shift while it does.
     let mut left = shift;
     while left > 0 && size < i128::MAX >> 2 {
         size <<= 1;
@@ -259,6 +259,9 @@ mod tests {
     #[test]
     fn sums() {
         let parse = |text| Quantity::parse(text).unwrap();
+        // What is near the limit is read back as it was.
+        let least = parse("-1e30").plus(parse("5n"));
+        assert_eq!(Quantity::parse(&least.to_string()), Ok(least));
         assert_eq!(parse("0").plus(parse("64Mi")).plus(parse("64Mi")).to_string(), "128Mi");
         assert_eq!(parse("1").minus(parse("1500m")).to_string(), "-500m");
         assert_eq!(parse("9E").plus(parse("9E")).value(), i64::MAX);

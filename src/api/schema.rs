@@ -141,6 +141,9 @@ pub fn prune(kind: &Kind, object: &mut Object) {
 /// Makes of a stored object what it is in the version of `kind`: objects of defined kinds are stored as they were
 /// written, in whichever version.
 pub fn convert(kind: &Kind, object: &mut Object) {
+    if kind.view_of.is_some() {
+        return kinds::events::show(object);
+    }
     let Some(defined) = kind.definition.map(|definition| definition.now()).filter(|defined| defined.converts)
     else {
         return;

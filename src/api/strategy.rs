@@ -25,7 +25,7 @@ pub use account::ServiceAccountStrategy;
 pub use config::{ConfigMapStrategy, SecretStrategy};
 pub use custom::CustomStrategy;
 pub use definition::{CLEANUP, DefinitionStrategy, mark_definition, set_condition};
-pub use metadata::carry as carry_metadata;
+pub use metadata::{carry as carry_metadata, embedded};
 pub use namespace::NamespaceStrategy;
 pub use network::{
     EndpointSliceStrategy, EndpointsStrategy, IngressClassStrategy, IngressStrategy, NetworkPolicyStrategy,

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 mod defaults;
 mod format;
 mod path;
+mod pattern;
 mod prune;
 mod rules;
 mod validate;
@@ -17,6 +18,7 @@ mod words;
 mod tests;
 
 pub use path::Path;
+use pattern::Pattern;
 pub use rules::{check, uses_rules};
 
 /// One schema, compiled from its JSON.
@@ -83,7 +85,7 @@ pub enum ListType {
 struct Rules {
     required: Box<[Box<str>]>,
     values: Box<[Value]>,
-    pattern: Option<Box<str>>,
+    pattern: Option<Pattern>,
     format: Option<Box<str>>,
     minimum: Option<f64>,
     maximum: Option<f64>,
@@ -221,7 +223,7 @@ impl Rules {
         Some(Box::new(Rules {
             required: strings(schema.get("required")),
             values: list("enum").into(),
-            pattern: text("pattern"),
+            pattern: text("pattern").map(|text: Box<str>| Pattern::new(&text)),
             format: text("format"),
             minimum: number("minimum"),
             maximum: number("maximum"),

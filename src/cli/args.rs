@@ -94,6 +94,9 @@ macro_rules! node_command {
             /// how long the node's pressure conditions stay after their cause has gone (default 5m)
             #[argh(option, arg_name = "time")]
             pub eviction_pressure_transition_period: Option<String>,
+            /// processes and threads that a pod may have (default -1: no limit)
+            #[argh(option, arg_name = "number")]
+            pub pod_max_pids: Option<String>,
             /// configuration file (default /etc/midge/config.yaml)
             // Taken by `layers` before argh sees it; it is here for the help.
             #[argh(option, short = 'c', arg_name = "file")]
@@ -126,6 +129,7 @@ macro_rules! node_command {
                     container_log_max_size: self.container_log_max_size.take(),
                     container_log_max_files: self.container_log_max_files.take(),
                     run_dir: self.run_dir.take(),
+                    pod_max_pids: self.pod_max_pids.take(),
                     eviction_hard: self.eviction_hard.take(),
                     eviction_pressure_transition_period: self.eviction_pressure_transition_period.take(),
                 }
@@ -155,6 +159,7 @@ pub struct NodeArgs {
     pub container_log_max_size: Option<String>,
     pub container_log_max_files: Option<String>,
     pub run_dir: Option<String>,
+    pub pod_max_pids: Option<String>,
     pub eviction_hard: Option<String>,
     pub eviction_pressure_transition_period: Option<String>,
 }

@@ -106,6 +106,7 @@ pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
         cni_conf_dir: args.cni_conf_dir.unwrap_or_else(|| CNI_CONF_DIR.to_string()).into(),
         resolv_conf: args.resolv_conf.unwrap_or_else(|| "/etc/resolv.conf".to_string()).into(),
         cgroup_parent: format!("/{}", own.own),
+        pod_max_pids: pod_max_pids(args.pod_max_pids)?,
         bridge: own.bridge,
         log_limits: log_limits(args.container_log_max_size, args.container_log_max_files)?,
         eviction: eviction(args.eviction_hard, args.eviction_pressure_transition_period)?,
@@ -113,6 +114,14 @@ pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
         executable: std::env::current_exe()
             .map_err(|source| Error::ReadFile { path: "/proc/self/exe".into(), source })?,
     })
+}
+
+/// As the kubelet has it: -1 is no limit.
+fn pod_max_pids(text: Option<String>) -> Result<Option<u64>, Error> {
+    let Some(value) = text.filter(|text| text != "-1") else { return Ok(None) };
+    let most = value.parse().ok().filter(|most| *most > 0);
+    let expected = "a number greater than 0, or -1 for no limit";
+    most.map(Some).ok_or(Error::BadValue { flag: "pod-max-pids", value, expected })
 }
 
 /// As the kubelet has them: a quantity such as `10Mi`, and at least two files.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub struct Peer {
 pub struct Limits {
     /// Connections at once, upgraded ones included; further ones wait in the kernel's queue.
     pub connections: usize,
-    /// Connections at once from one address; further ones are closed.
+    /// Connections at once from one address that nobody has [vouched for](Place::vouch); further ones are closed.
     pub per_address: usize,
     /// Connections at once that wait for a handshake or a request; when there are more, the one that has
     /// waited longest is closed. Each costs 22 KB.
@@ -73,7 +74,8 @@ const MAX_HEADER: usize = 32 << 10;
 /// Serves `listener` until `shutdown` is ready, then takes no more connections, lets running requests end
 /// within `limits.drain`, and returns. Upgraded connections are their handlers' to end.
 ///
-/// A request's extensions hold the [`crate::tls::Caller`] of a client that showed a certificate.
+/// A request's extensions hold its connection's [`Place`], and the [`crate::tls::Caller`] of a client that showed a
+/// certificate.
 ///
 /// Bodies are not read before the handler: [`super::body::read`] does it with a limit of its choice.
 pub async fn serve<H, F>(
@@ -92,10 +94,10 @@ pub async fn serve<H, F>(
     let (serving, ended) = bounded::<Infallible>(1);
     let (freed, room) = bounded(1);
     let idle = Idle::new(limits.idle);
-    let counts = Arc::new(Counts { addresses: Mutex::default(), freed });
+    let counts = Arc::new(Counts { total: AtomicUsize::new(0), addresses: Mutex::default(), freed });
     let accept = async {
         loop {
-            while counts.total() >= limits.connections {
+            while counts.total.load(Ordering::Relaxed) >= limits.connections {
                 let _ = room.recv().await;
             }
             let (stream, address) = match listener.accept().await {
@@ -146,7 +148,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run<H, F>(self, stream: TcpStream, address: SocketAddr, counted: Counted, handler: H)
+    async fn run<H, F>(self, stream: TcpStream, address: SocketAddr, counted: Place, handler: H)
     where
         H: Fn(Request<Incoming>, Peer) -> F,
         F: Future<Output = Response<Body>> + Send + 'static,
@@ -169,9 +171,10 @@ impl Connection {
             Err(error) => return log::debug!("{address}: TLS handshake: {error}"),
         };
         let caller = self.identity.caller(tls.get_ref().1);
-        let io: Io = Box::new(Guarded::new(tls, self.limits.stall, counted));
+        let io: Io = Box::new(Guarded::new(tls, self.limits.stall, counted.clone()));
         let service = service_fn(|mut request: Request<Incoming>| {
             let busy = seat.busy();
+            request.extensions_mut().insert(counted.clone());
             if let Some(caller) = &caller {
                 request.extensions_mut().insert(caller.clone());
             }
@@ -247,25 +250,34 @@ fn set_options(stream: &TcpStream) {
     }
 }
 
-/// How many connections there are, by address.
+/// How many connections there are, and by address those that nobody has vouched for.
 struct Counts {
+    total: AtomicUsize,
     addresses: Mutex<HashMap<IpAddr, usize>>,
     freed: Sender<()>,
 }
 
 impl Counts {
-    fn total(&self) -> usize {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
-    }
-
-    fn enter(self: &Arc<Self>, address: IpAddr, limit: usize) -> Option<Counted> {
+    fn enter(self: &Arc<Self>, address: IpAddr, limit: usize) -> Option<Place> {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let count = addresses.entry(address).or_insert(0);
         if *count >= limit {
             return None;
         }
         *count += 1;
-        Some(Counted { counts: self.clone(), address })
+        self.total.fetch_add(1, Ordering::Relaxed);
+        Some(Place(Arc::new(Counted { counts: self.clone(), address, vouched: AtomicBool::new(false) })))
+    }
+}
+
+/// A connection's place among those that there may be.
+#[derive(Clone)]
+pub struct Place(Arc<Counted>);
+
+impl Place {
+    /// It is not of a stranger: it no longer counts against its address, which all nodes behind one router share.
+    pub fn vouch(&self) {
+        self.0.leave_address();
     }
 }
 
@@ -273,10 +285,14 @@ impl Counts {
 struct Counted {
     counts: Arc<Counts>,
     address: IpAddr,
+    vouched: AtomicBool,
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
+impl Counted {
+    fn leave_address(&self) {
+        if self.vouched.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let mut addresses = self.counts.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = addresses.get_mut(&self.address) {
             *count -= 1;
@@ -284,6 +300,13 @@ impl Drop for Counted {
                 addresses.remove(&self.address);
             }
         }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.leave_address();
+        self.counts.total.fetch_sub(1, Ordering::Relaxed);
         let _ = self.counts.freed.try_send(());
     }
 }

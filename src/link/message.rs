@@ -228,7 +228,7 @@ pub struct ReclaimRequest {
 /// A document of the node's, on channel 1.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReadRequest {
-    /// As a kubelet's path has it: `stats/summary`, `metrics`.
+    /// As a kubelet's path and query have it: `stats/summary?only_cpu_and_memory=true`, `metrics`.
     pub path: String,
 }
 

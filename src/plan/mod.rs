@@ -3,6 +3,7 @@
 pub mod control;
 pub mod cron_job;
 pub mod disruption;
+pub mod endpoints;
 pub mod eviction;
 pub mod garbage;
 pub mod job;

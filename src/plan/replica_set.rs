@@ -211,7 +211,7 @@ mod tests {
             });
             names.collect::<Vec<_>>()
         };
-        assert_eq!(gone(0), ["nowhere", "pending", "unready", "cheap", "young", "old", "alone"]);
+        assert_eq!(gone(0), ["nowhere", "pending", "unready", "cheap", "alone", "young", "old"]);
         assert_eq!(gone(5), ["nowhere", "pending"]);
         assert!(gone(7).is_empty());
     }

@@ -13,14 +13,16 @@ use crate::api::status::Details;
 use crate::api::{Kind, Object, Status};
 use crate::server::config::Cidr;
 use crate::server::registry::Registry;
+use crate::store::{self, Answer, Durability, Expect};
 
 pub use classes::seed;
 pub use quotas::run;
 
 /// What admission knows beside the objects.
 pub struct Admission {
-    /// Held from the look at what others have to the write's end: a write is seen once it is durable.
-    turn: smol::lock::Mutex<()>,
+    /// Held from the look at what others have to the write's end: a write is seen once it is durable. True while
+    /// one is on its way, which may go on without its writer.
+    turn: smol::lock::Mutex<bool>,
     /// The services' addresses.
     services: Cidr,
 }
@@ -36,12 +38,42 @@ impl Admission {
     }
 }
 
+/// A writer's turn; none where nobody else could want the same.
+pub struct Turn<'r>(Option<MutexGuard<'r, bool>>);
+
+impl Turn<'_> {
+    pub const NONE: Turn<'static> = Turn(None);
+
+    /// Waits for the turn's write. Who goes away meanwhile leaves word that it is still on its way.
+    pub async fn carry_out<T>(&mut self, write: Answer<T>) -> Result<T, store::Error> {
+        self.note(true);
+        let answer = write.await;
+        self.note(false);
+        answer
+    }
+
+    fn note(&mut self, on_its_way: bool) {
+        if let Some(turn) = &mut self.0 {
+            **turn = on_its_way;
+        }
+    }
+}
+
 impl Registry {
     /// Waits for the writer's turn, where two at the same time could both take what is there once.
-    pub(in crate::server) async fn turn(&self, kind: &Kind, namespace: &str) -> Option<MutexGuard<'_, ()>> {
+    pub(in crate::server) async fn turn(&self, kind: &Kind, namespace: &str) -> Turn<'_> {
         let contended =
             [SERVICE, PRIORITY_CLASS].contains(&kind) || kind.namespaced && self.has_quotas(namespace);
-        if contended { Some(self.admission.turn.lock().await) } else { None }
+        if !contended {
+            return Turn::NONE;
+        }
+        let mut turn = self.admission.turn.lock().await;
+        if *turn {
+            // Writes are carried out one after the other: this one, which finds nothing, is answered after it.
+            drop(self.store().delete("midge/turn", Expect::Any, Durability::Memory).await);
+            *turn = false;
+        }
+        Turn(Some(turn))
     }
 
     fn has_quotas(&self, namespace: &str) -> bool {

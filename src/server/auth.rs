@@ -67,19 +67,21 @@ pub struct Proof {
 /// impersonate whom it names.
 pub async fn authenticate(state: &State, parts: &Parts, peer: Peer) -> Result<User, Status> {
     let unauthorized = || Status::unauthorized("Unauthorized");
-    if let Some(user) = parts.extensions.get::<Caller>().and_then(by_certificate) {
+    let caller = parts.extensions.get::<Caller>();
+    if let Some(user) = caller.and_then(by_certificate) {
         return impersonate(&state.access, user.authenticated(), &parts.headers);
     }
-    let user = match bearer(&parts.headers) {
-        Bearer::Absent => return Err(unauthorized()),
-        Bearer::Token(secret) => verify(state, secret, &[]).map(|proof| proof.user),
-        Bearer::Malformed => None,
+    let (user, shown) = match bearer(&parts.headers) {
+        Bearer::Absent if caller.is_none() => return Err(unauthorized()),
+        Bearer::Absent => (None, "client certificate"),
+        Bearer::Token(secret) => (verify(state, secret, &[]).map(|proof| proof.user), "bearer token"),
+        Bearer::Malformed => (None, "bearer token"),
     };
     let Some(user) = user else {
         let address = peer.address.ip();
         let penalty = state.attempts.failed(address, Instant::now());
         if penalty.tell {
-            log::warn!("{address}: wrong bearer token ({} of late)", penalty.count);
+            log::warn!("{address}: wrong {shown} ({} of late)", penalty.count);
         }
         Timer::after(penalty.delay).await;
         return Err(unauthorized());

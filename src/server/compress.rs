@@ -25,16 +25,45 @@ const MOST: usize = 8;
 /// Compressed bytes that are sent at once.
 const PIECE: usize = 8 << 10;
 
-/// Counts the answers that are being compressed.
+/// What all large answers take together: how many are being compressed, and the bytes of those that are made as
+/// a whole.
 #[derive(Default)]
-pub struct Places(Arc<AtomicUsize>);
+pub struct Places {
+    compressed: Arc<AtomicUsize>,
+    gathered: Arc<AtomicUsize>,
+}
+
+/// The bytes of one answer that is made as a whole, until it is dropped.
+pub struct Share {
+    gathered: Arc<AtomicUsize>,
+    pub bytes: usize,
+}
+
+impl Share {
+    /// Whether there are so many bytes more for it, of `most` for all.
+    pub fn take(&mut self, bytes: usize, most: usize) -> bool {
+        self.bytes += bytes;
+        self.gathered.fetch_add(bytes, Ordering::Relaxed) + bytes <= most
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.gathered.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 struct Place(Arc<AtomicUsize>);
 
 impl Places {
+    /// For an answer that is made as a whole.
+    pub fn share(&self) -> Share {
+        Share { gathered: self.gathered.clone(), bytes: 0 }
+    }
+
     fn take(&self) -> Option<Place> {
-        let place = Place(self.0.clone());
-        (self.0.fetch_add(1, Ordering::Relaxed) < MOST).then_some(place)
+        let place = Place(self.compressed.clone());
+        (self.compressed.fetch_add(1, Ordering::Relaxed) < MOST).then_some(place)
     }
 }
 

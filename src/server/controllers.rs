@@ -6,6 +6,7 @@
 
 mod act;
 mod cron_job;
+mod endpoints;
 mod job;
 mod queue;
 mod replica_set;
@@ -62,7 +63,13 @@ pub trait Controller: Sync {
     /// What is to be done for an object. `failure` is how the last attempt failed.
     ///
     /// Errors: what is tried again later.
-    fn plan(&self, world: &World, object: &Object, failure: Option<&Status>, now: SystemTime) -> Result<Plan, Status>;
+    fn plan(
+        &self,
+        world: &World,
+        object: &Object,
+        failure: Option<&Status>,
+        now: SystemTime,
+    ) -> Result<Plan, Status>;
 }
 
 /// One change of one object.
@@ -80,12 +87,14 @@ impl Seen<'_> {
 
     /// Whether labels or owners are new, or the object is.
     fn is_other(&self) -> bool {
-        let differs = |pointer| self.old.and_then(|old| old.at(pointer)) != self.new.and_then(|new| new.at(pointer));
+        let differs =
+            |pointer| self.old.and_then(|old| old.at(pointer)) != self.new.and_then(|new| new.at(pointer));
         self.old.is_none() || differs("/metadata/labels") || differs("/metadata/ownerReferences")
     }
 }
 
-static CONTROLLERS: &[&dyn Controller] = &[&replica_set::ReplicaSets, &job::Jobs, &job::JobPods, &cron_job::CronJobs];
+static CONTROLLERS: &[&dyn Controller] =
+    &[&replica_set::ReplicaSets, &endpoints::Services, &job::Jobs, &job::JobPods, &cron_job::CronJobs];
 
 /// So many objects are worked on at once.
 const AT_ONCE: usize = 32;
@@ -250,7 +259,8 @@ impl Controllers {
         let Some(one) = self.table.get(key.0) else { return };
         let registry = self.world.registry().clone();
         let entry = registry.store().get(&key.1);
-        let object = entry.and_then(|entry| Item { revision: entry.revision, value: entry.value }.object().ok());
+        let object =
+            entry.and_then(|entry| Item { revision: entry.revision, value: entry.value }.object().ok());
         let Some(object) = object else { return self.queue.forget(&key) };
         let now = SystemTime::now();
         let plan = one.plan(&self.world, &object, self.queue.failure(&key), now);
@@ -266,7 +276,13 @@ impl Controllers {
         if plan.actions.is_empty() && plan.status.is_none() {
             return self.done(Ended { key, outcome: Ok(()), cost });
         }
-        let work = Work { registry, executor: self.executor.clone(), kind: one.kind(), object, source: one.source() };
+        let work = Work {
+            registry,
+            executor: self.executor.clone(),
+            kind: one.kind(),
+            object,
+            source: one.source(),
+        };
         let (end, mine) = (self.end.clone(), key.clone());
         let work = self.executor.spawn(async move {
             let outcome = work.carry_out(plan).await;
@@ -296,14 +312,17 @@ fn owners(one: &dyn Controller, world: &World, seen: &Seen<'_>) -> Vec<String> {
     let mut keys = Vec::new();
     for object in [seen.old, seen.new].into_iter().flatten() {
         match control::controller(object) {
-            Some(owner) if owner["kind"] == one.kind().kind && owner["apiVersion"] == *one.kind().api_version() => {
+            Some(owner)
+                if owner["kind"] == one.kind().kind && owner["apiVersion"] == *one.kind().api_version() =>
+            {
                 keys.push(one.kind().key(object.namespace(), owner["name"].as_str().unwrap_or_default()));
             }
             Some(_) => {}
             None if seen.is_other() => {
                 let adopters = world.list(one.kind(), Some(object.namespace())).unwrap_or_default();
                 let adopts = |adopter: &&Object| {
-                    let selector = adopter.at("/spec/selector").and_then(|s| LabelSelector::from_json(s).ok());
+                    let selector =
+                        adopter.at("/spec/selector").and_then(|s| LabelSelector::from_json(s).ok());
                     selector.is_some_and(|selector| !selector.is_empty() && selector.matches(object))
                 };
                 let adopters = adopters.iter().filter(adopts);

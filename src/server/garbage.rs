@@ -32,8 +32,12 @@ pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
     executor.clone().spawn(async move {
         let mut told = false;
         loop {
-            let mut garbage =
-                Garbage { registry: registry.clone(), graph: Graph::default(), queue: BTreeSet::new() };
+            let mut garbage = Garbage {
+                registry: registry.clone(),
+                graph: Graph::default(),
+                queue: BTreeSet::new(),
+                news: BTreeSet::new(),
+            };
             // Ends when its watch has fallen behind, or with a failure: everything is looked at anew.
             match garbage.follow(&executor, &mut told).await {
                 Err(status) if status.reason != Reason::Expired => {
@@ -53,6 +57,8 @@ struct Garbage {
     graph: Graph,
     /// Keys of objects to be looked at.
     queue: BTreeSet<Arc<str>>,
+    /// Those of them that say something new of their owners, which was not said before this loop began.
+    news: BTreeSet<Arc<str>>,
 }
 
 impl Garbage {
@@ -71,6 +77,7 @@ impl Garbage {
                 _ => break,
             }
         }
+        self.news.clear();
         loop {
             while let Some(event) = watch.try_next().map_err(behind)? {
                 self.see(&event);
@@ -120,6 +127,7 @@ impl Garbage {
         let (was, is) = (parse(old, mentions_owners), parse(new, mentions_owners));
         if self.graph.change(key, was.as_ref(), is.as_ref()) {
             self.queue.insert(key.clone());
+            self.news.insert(key.clone());
             for object in [&was, &is].into_iter().flatten() {
                 let owners = references(object).filter_map(|owner| self.key_of(object, &owner));
                 let owners: Vec<Arc<str>> = owners.collect();
@@ -152,6 +160,7 @@ impl Garbage {
 
     /// Decides what becomes of one object.
     fn look(&mut self, key: &Arc<str>, actions: &mut Vec<Action>) -> Result<(), Status> {
+        let is_new = self.news.remove(key);
         let Some((kind, object)) = self.object(key)? else { return Ok(()) };
         let subject = || Subject::new(key, kind, &object);
         if waits(&object, FOREGROUND) {
@@ -187,8 +196,9 @@ impl Garbage {
         if object.deletion_timestamp().is_some() {
             return Ok(());
         }
-        let owners: Result<Vec<Owner>, Status> =
-            references(&object).map(|reference| self.owner(kind, &object, &reference, actions)).collect();
+        let owners: Result<Vec<Owner>, Status> = references(&object)
+            .map(|reference| self.owner(kind, &object, &reference, is_new, actions))
+            .collect();
         let owners = owners?;
         let dependents = self.graph.dependents(object.uid());
         match garbage::fate(&object, &owners, !dependents.is_empty()) {
@@ -225,6 +235,7 @@ impl Garbage {
         kind: &'static Kind,
         object: &Object,
         reference: &Reference<'_>,
+        is_new: bool,
         actions: &mut Vec<Action>,
     ) -> Result<Owner, Status> {
         let Some(owner_kind) = self.registry.kinds().of(reference.api_version, reference.kind) else {
@@ -237,7 +248,9 @@ impl Garbage {
                 return Ok(if waits(&owner, FOREGROUND) { Owner::Waiting } else { Owner::Solid });
             }
         }
-        if owner_kind.namespaced && self.is_elsewhere(owner_kind, reference)? {
+        // What has no namespace stays, and is told of once; the other goes.
+        let tells = owner_kind.namespaced && (is_new || !homeless);
+        if tells && self.is_elsewhere(owner_kind, reference)? {
             actions.push(Action::TellNamespace {
                 object: object.clone(),
                 reference: describe(object, reference),

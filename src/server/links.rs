@@ -10,6 +10,7 @@
 
 mod admit;
 mod configs;
+mod index;
 mod keys;
 mod node;
 mod pods;
@@ -36,7 +37,7 @@ use super::tokens::Tokens;
 use crate::Executor;
 use crate::api::kinds::{NODE, POD};
 use crate::api::{Kind, Status};
-use crate::http::server::Peer;
+use crate::http::server::{Peer, Place};
 use crate::http::{Body, body, unwrap_upgraded};
 use crate::link::{Closed, Connection, End, Link, Patience, SUBPROTOCOL, Stream, StreamRequest, close};
 use crate::store::Store;
@@ -67,8 +68,9 @@ pub struct Links {
     away: (Sender<()>, Receiver<()>),
     /// Says that a node has come, or come back.
     arrivals: (Sender<()>, Receiver<()>),
-    /// Held while a pod range is chosen and written.
-    ranges: smol::lock::Mutex<()>,
+    /// Held while a pod range is chosen and written: those that nodes have, once that was looked up.
+    ranges: smol::lock::Mutex<Option<BTreeSet<String>>>,
+    index: Mutex<index::Index>,
     closing: AtomicBool,
 }
 
@@ -125,7 +127,8 @@ impl Links {
             attempts: Attempts::default(),
             away: bounded(1),
             arrivals: bounded(1),
-            ranges: smol::lock::Mutex::new(()),
+            ranges: smol::lock::Mutex::default(),
+            index: Mutex::default(),
             closing: AtomicBool::new(false),
         })
     }
@@ -148,6 +151,9 @@ impl Links {
             Ok(admitted) => admitted,
             Err(status) => return refusal(&status),
         };
+        if let Some(place) = request.extensions().get::<Place>() {
+            place.vouch();
+        }
         let accept = admitted.accept.clone();
         let links = self.clone();
         let upgrade = hyper::upgrade::on(request);
@@ -285,20 +291,34 @@ impl Links {
     /// Tells the links which pods changed.
     async fn watch_pods(&self) {
         loop {
-            let mut watch = self.watch(POD).await;
-            // A watch that fell behind may have missed deletions: every link compares anew.
-            self.state().links.values().for_each(|entry| entry.news.changed(Dirty::All));
-            while let Ok(event) = watch.next().await {
-                if self.state().links.is_empty() {
+            // Before the look, which then misses nothing.
+            let news = self.store.watch(&POD.prefix(None), self.store.revision());
+            match (self.take_pod_news(), news) {
+                (Ok(()), Ok(mut news)) => {
+                    while news.next().await.is_ok() && self.take_pod_news().is_ok() {}
+                    // It has fallen behind.
                     continue;
                 }
-                let Ok(pod) = event.item().object() else { continue };
-                let node = pod.str_at("/spec/nodeName");
-                if let Some(entry) = self.state().links.get(node) {
-                    entry.news.changed(Dirty::Pod(pods::Name::of(&pod)));
-                }
+                (Ok(()), Err(_)) => continue,
+                (Err(status), _) => log::error!("failed to watch pods: {status}"),
             }
+            Timer::after(Duration::from_secs(1)).await;
         }
+    }
+
+    /// Brings the index up to now.
+    fn take_pod_news(&self) -> Result<(), Status> {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let anew = index.catch_up(&self.registry, |node, pod| {
+            if let Some(entry) = self.state().links.get(node) {
+                entry.news.changed(Dirty::Pod(pod));
+            }
+        })?;
+        if anew {
+            // Deletions may have been missed: every link compares anew.
+            self.state().links.values().for_each(|entry| entry.news.changed(Dirty::All));
+        }
+        Ok(())
     }
 
     /// Tells the links which ConfigMaps, Secrets or claims changed. Each session knows whether its pods name them.
@@ -333,6 +353,7 @@ impl Links {
             }
             while let Ok(event) = watch.next().await {
                 let Ok(node) = event.item().object() else { continue };
+                self.note_range(&event, &node).await;
                 match event {
                     WatchEvent::Deleted(_) => self.revoke(node.name()).await,
                     // A node that was ready when the server stopped gets the time of a silent link to return.

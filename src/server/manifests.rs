@@ -2,8 +2,10 @@
 //! is deleted. An object knows its file by an annotation. Woken by the folder only, but for what failed.
 
 mod files;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -34,8 +36,7 @@ const CHUNK: usize = 256;
 
 /// Runs the loop until the task is dropped.
 pub fn run(folder: PathBuf, registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
-    let mut manifests =
-        Loop { folder, registry, told: BTreeSet::new(), missed: BTreeSet::new(), has_files: false };
+    let mut manifests = Loop::new(folder, registry);
     executor.spawn(async move {
         loop {
             manifests.follow().await;
@@ -52,12 +53,19 @@ struct Loop {
     told: BTreeSet<String>,
     /// Keys of what no manifest said in the last pass. A file may be half written: the next pass decides.
     missed: BTreeSet<String>,
+    /// What may not be removed, by key, and why: it is left alone until the folder changes.
+    refused: BTreeMap<String, String>,
     /// There were files in the folder, since it is listened to. An empty one may be a disk that is not mounted
     /// yet: nothing is removed for it.
     has_files: bool,
 }
 
 impl Loop {
+    fn new(folder: PathBuf, registry: Arc<Registry>) -> Self {
+        let (told, missed, refused, has_files) = Default::default();
+        Self { folder, registry, told, missed, refused, has_files }
+    }
+
     async fn follow(&mut self) {
         (self.missed, self.has_files) = Default::default();
         let made = file::create_private_folder(&self.folder);
@@ -65,8 +73,9 @@ impl Loop {
         let changes = made.and_then(|()| folder::changes(&self.folder));
         let mut pause = FIRST;
         loop {
-            let failures = self.pass().await;
+            let mut failures = self.pass().await;
             let sound = failures.is_empty() && self.missed.is_empty();
+            failures.extend(self.refused.values().cloned());
             self.tell(failures).await;
             let changed = async {
                 match &changes {
@@ -91,6 +100,10 @@ impl Loop {
             // Both may be dropped: a change that is not waited for to its end is told again.
             if !or(changed, again).await || !self.folder.is_dir() {
                 return;
+            }
+            if sound {
+                // Only a change ends a sound wait.
+                self.refused.clear();
             }
             pause = if sound { FIRST } else { (pause * 2).min(LONGEST) };
         }
@@ -211,7 +224,7 @@ impl Loop {
             let found = self.registry.store().list("", after.as_deref(), CHUNK);
             for entry in &found.entries {
                 let mentioned = entry.value.windows(mention.len()).any(|part| part == mention.as_bytes());
-                if !mentioned || wanted.contains(&*entry.key) {
+                if !mentioned || wanted.contains(&*entry.key) || self.refused.contains_key(&*entry.key) {
                     continue;
                 }
                 let item = Item { revision: entry.revision, value: entry.value.clone() };
@@ -236,7 +249,12 @@ impl Loop {
                 };
                 match self.registry.delete(kind, object.namespace(), object.name(), options).await {
                     Err(status) if status.reason != Reason::NotFound => {
-                        failures.push(format!("failed to remove what {name} says no longer: {status}"));
+                        let failure = format!("failed to remove what {name} says no longer: {status}");
+                        if status.reason == Reason::Forbidden {
+                            self.refused.insert(entry.key.to_string(), failure);
+                        } else {
+                            failures.push(failure);
+                        }
                     }
                     _ => {}
                 }
@@ -262,6 +280,7 @@ impl Loop {
         self.told = failures;
     }
 }
+
 /// Whether it was applied from here.
 fn is_applied(object: &Object) -> bool {
     object

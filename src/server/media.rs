@@ -6,11 +6,11 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use futures_lite::stream;
 use http_body_util::BodyExt;
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Request};
 
 use super::accept::{self, Shape};
-use super::compress::{self, Places};
+use super::compress::{self, Places, Share};
 use super::query::Query;
 use super::reply::{self, Reply};
 use crate::api::{Reason, Status, protobuf};
@@ -18,8 +18,10 @@ use crate::http::{Body, body};
 
 const YAML: &str = "application/yaml";
 const PROTOBUF_WATCH: &str = "application/vnd.kubernetes.protobuf;stream=watch";
-/// Bytes of JSON that are made into protobuf at once: there, the length comes first.
+/// Bytes of JSON that are made into protobuf at once, by all requests together: there, the length comes first.
 const MOST: usize = 32 << 20;
+/// Bytes of an answer that never has to wait for others.
+const SMALL: usize = 64 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Media {
@@ -64,7 +66,7 @@ impl Wanted {
             Media::Protobuf if self.watch && reply.status().is_success() => {
                 typed(reply.map(events), PROTOBUF_WATCH)
             }
-            Media::Protobuf => whole(reply).await,
+            Media::Protobuf => whole(places, reply).await,
         };
         if self.gzip { compress::gzip(places, reply).await } else { reply }
     }
@@ -98,25 +100,45 @@ fn choose(headers: &HeaderMap) -> (Media, Option<String>) {
 }
 
 /// A whole answer in protobuf.
-async fn whole(reply: Reply) -> Reply {
-    let (parts, mut body) = reply.into_parts();
+async fn whole(places: &Places, reply: Reply) -> Reply {
+    let (mut parts, mut body) = reply.into_parts();
     let mut json = BytesMut::new();
+    let mut share = places.share();
     while let Some(frame) = body.frame().await {
         match frame.map(hyper::body::Frame::into_data) {
-            Ok(Ok(data)) if json.len() + data.len() <= MOST => json.extend_from_slice(&data),
-            Ok(Ok(_)) => {
-                let message = "the answer is too large for protobuf: ask for less with the limit parameter";
-                return refused(&Status::new(Reason::RequestEntityTooLarge, message));
+            Ok(Ok(data)) => {
+                json.extend_from_slice(&data);
+                if json.len() > MOST {
+                    let message =
+                        "the answer is too large for protobuf: ask for less with the limit parameter";
+                    return refused(&Status::new(Reason::RequestEntityTooLarge, message));
+                }
+                if json.len() > SMALL && !share.take(json.len() - share.bytes, MOST) {
+                    let message = "too many large answers are made in protobuf, please try again later";
+                    return refused(&Status::too_many_requests(message, 1));
+                }
             }
             Ok(Err(_)) => {}
             Err(error) => return refused(&Status::internal(error)),
         }
     }
-    match protobuf::encode(&json) {
-        Ok(message) => typed(Reply::from_parts(parts, body::full(message)), protobuf::CONTENT_TYPE),
-        Err(_) => refused(&Status::not_acceptable(&[reply::JSON, YAML])),
+    let Ok(message) = protobuf::encode(&json) else {
+        return refused(&Status::not_acceptable(&[reply::JSON, YAML]));
+    };
+    if share.bytes == 0 {
+        return typed(Reply::from_parts(parts, body::full(message)), protobuf::CONTENT_TYPE);
     }
+    // Until it is sent, it is there.
+    parts.headers.remove(CONTENT_LENGTH);
+    let pieces = stream::unfold((Bytes::from(message), share), |(mut rest, share): (Bytes, Share)| async {
+        let piece = rest.split_to(rest.len().min(PIECE));
+        (!piece.is_empty()).then_some((Ok(piece), (rest, share)))
+    });
+    typed(Reply::from_parts(parts, body::stream(pieces)), protobuf::CONTENT_TYPE)
 }
+
+/// Bytes of a large message that are sent at once.
+const PIECE: usize = 64 << 10;
 
 fn refused(status: &Status) -> Reply {
     let reply = reply::status(status);
@@ -152,6 +174,29 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_str(accept).unwrap());
         choose(&headers)
+    }
+
+    #[test]
+    fn large_messages_share_what_there_is() {
+        let list = |bytes: usize| {
+            let text = format!(
+                r#"{{"kind":"ConfigMapList","apiVersion":"v1","items":[{{"data":{{"a":"{}"}}}}]}}"#,
+                "x".repeat(bytes)
+            );
+            reply::json(text)
+        };
+        smol::block_on(async {
+            let places = Places::default();
+            let open = [whole(&places, list(20 << 20)).await, whole(&places, list(11 << 20)).await];
+            assert!(open.iter().all(|reply| reply.status() == 200));
+            assert_eq!(whole(&places, list(2 << 20)).await.status(), 429);
+            assert_eq!(whole(&places, list(SMALL / 2)).await.status(), 200);
+            assert_eq!(whole(&places, list(MOST)).await.status(), 413);
+            let [first, _] = open;
+            let sent = first.into_body().collect().await.unwrap().to_bytes();
+            assert!(sent.len() > 20 << 20);
+            assert_eq!(whole(&places, list(2 << 20)).await.status(), 200);
+        });
     }
 
     #[test]

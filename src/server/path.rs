@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use hyper::Uri;
+
 use super::query::decode;
 use crate::api::Kind;
 use crate::api::kinds::{Catalogue, POD};
@@ -90,6 +92,26 @@ impl<'a> Route<'a> {
             _ => Self::Unknown,
         }
     }
+}
+
+/// `/api/v1/watch/…` and `/apis/GROUP/VERSION/watch/…`, which came before the parameter `watch`: the path and query that
+/// mean the same since then. None for all other paths.
+pub fn of_old_watch(uri: &Uri) -> Option<Uri> {
+    let at = match uri.path().split('/').nth(1)? {
+        "api" => 3,
+        "apis" => 4,
+        _ => return None,
+    };
+    let mut parts: Vec<&str> = uri.path().trim_end_matches('/').split('/').take(16).collect();
+    if parts.get(at) != Some(&"watch") || parts.len() < at + 2 {
+        return None;
+    }
+    parts.remove(at);
+    // Pairs of a plural and a name: `namespaces/a/pods/b`, `nodes/b`; then it is about one.
+    let one = if (parts.len() - at) % 2 == 0 { parts.pop() } else { None };
+    let one = one.map(|name| format!("&fieldSelector=metadata.name%3D{name}")).unwrap_or_default();
+    let query = uri.query().map(|query| format!("&{query}")).unwrap_or_default();
+    format!("{}?watch=1{one}{query}", parts.join("/")).parse().ok()
 }
 
 fn own(mut parts: Vec<Cow<'_, str>>) -> Route<'_> {
@@ -204,6 +226,26 @@ mod tests {
         assert_eq!(log, Some(("pods", text("x"), text("web-1"), Some("log"))));
         let lease = target("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/a");
         assert_eq!(lease, Some(("leases", text("kube-node-lease"), text("a"), None)));
+    }
+
+    #[test]
+    fn watches_of_old() {
+        for (old, expected) in [
+            ("/api/v1/watch/pods", Some("/api/v1/pods?watch=1")),
+            ("/api/v1/watch/nodes/a", Some("/api/v1/nodes?watch=1&fieldSelector=metadata.name%3Da")),
+            ("/api/v1/watch/namespaces/a/pods?limit=1", Some("/api/v1/namespaces/a/pods?watch=1&limit=1")),
+            (
+                "/apis/apps/v1/watch/namespaces/a/deployments/b",
+                Some("/apis/apps/v1/namespaces/a/deployments?watch=1&fieldSelector=metadata.name%3Db"),
+            ),
+            ("/api/v1/watch", None),
+            ("/api/v1/namespaces/watch/pods", None),
+            ("/apis/watch", None),
+            ("/watch/api/v1/pods", None),
+        ] {
+            let found = of_old_watch(&old.parse().unwrap()).map(|uri| uri.to_string());
+            assert_eq!(found.as_deref(), expected, "{old}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub async fn serve(
     method: &Method,
     node: &str,
     path: &str,
+    query: Option<&str>,
 ) -> Result<Reply, Status> {
     if method != Method::GET {
         return Err(Status::method_not_allowed());
@@ -28,6 +29,7 @@ pub async fn serve(
         "stats/summary" => reply::JSON,
         _ => "text/plain; version=0.0.4; charset=utf-8",
     };
-    let request = StreamRequest::Read(ReadRequest { path: path.to_owned() });
+    let asked = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let request = StreamRequest::Read(ReadRequest { path: asked });
     logs::relay(state, name, &request, content_type).await
 }

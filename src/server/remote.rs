@@ -5,6 +5,7 @@
 //! POST, Upgrade: SPDY/3.1  → v4.channel.k8s.io and older → spdy      ├→ session ⇄ link stream (exec, attach)
 //! GET,  Upgrade: websocket → SPDY/3.1+portforward.k8s.io ┐           │
 //! POST, Upgrade: SPDY/3.1  → portforward.k8s.io          ├→ forward ⇄ a link stream for each connection
+//! GET,  Upgrade: websocket → v4.channel.k8s.io, v4.base64.channel.k8s.io ┘
 //! ```
 //! One task a session. What is under way is bounded by the link's windows: who does not read slows its own
 //! session. The session's end, whoever brings it about, ends the stream, and with it what runs on the node.

@@ -63,12 +63,16 @@ impl Rendering {
 
     /// Whether stored objects may differ from what is shown of them.
     fn converts(&self) -> bool {
-        self.kind.definition.is_some_and(|definition| definition.now().converts)
+        self.kind.view_of.is_some()
+            || self.kind.definition.is_some_and(|definition| definition.now().converts)
     }
 
     fn parsed(&self, item: &Item) -> Result<Object, Status> {
         let mut object = item.object()?;
-        schema::convert(self.kind, &mut object);
+        // Tables are made of what is stored.
+        if self.shape != Shape::Table || self.kind.view_of.is_none() {
+            schema::convert(self.kind, &mut object);
+        }
         Ok(object)
     }
 
@@ -79,6 +83,11 @@ impl Rendering {
             Shape::Metadata => {
                 let metadata = object.at("/metadata").cloned().unwrap_or_default();
                 self.partial(&metadata.to_string()).into_bytes()
+            }
+            Shape::Plain | Shape::Discovery if self.kind.view_of.is_some() => {
+                let mut object = object.clone();
+                schema::convert(self.kind, &mut object);
+                object.to_vec()
             }
             Shape::Plain | Shape::Discovery => object.to_vec(),
         }

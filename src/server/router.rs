@@ -12,7 +12,7 @@ use super::accept::{self, Shape};
 use super::auth::authenticate;
 use super::authorize::{authorize, of_request};
 use super::media::Wanted;
-use super::path::Route;
+use super::path::{self, Route};
 use super::reply::{self, Reply};
 use super::{State, definitions, handlers, metrics, proxy, render, token_api};
 use crate::api::kinds::Catalogue;
@@ -26,6 +26,9 @@ pub async fn handle(state: Arc<State>, mut request: Request<Incoming>, peer: Pee
     // A link authenticates itself, and takes the connection over.
     if request.uri().path() == CONNECT_PATH {
         return state.links.clone().connect(request, peer).await;
+    }
+    if let Some(uri) = path::of_old_watch(request.uri()) {
+        *request.uri_mut() = uri;
     }
     let method = request.method().clone();
     let wanted = Wanted::take(&mut request);
@@ -50,7 +53,9 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
     of_request(&parts, &route, |wanted| authorize(state, &user, wanted))?;
     match route {
         Route::Objects(target) => handlers::handle(state, &user, &parts, target, body).await,
-        Route::NodeProxy(node, path) => proxy::serve(state, &parts.method, &node, &path).await,
+        Route::NodeProxy(node, path) => {
+            proxy::serve(state, &parts.method, &node, &path, parts.uri.query()).await
+        }
         Route::Tokens(rest) => token_api::handle(state, &parts.method, &rest, body).await,
         Route::UnknownObjects => Err(not_there(parts.uri.path())),
         Route::Unknown => Ok(paths(state.registry.kinds(), parts.uri.path() == "/")),

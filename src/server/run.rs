@@ -119,7 +119,7 @@ pub async fn run(
         accounts::run(accounts, authority.certificate_pem().to_owned(), &executor),
         claims::run(registry.clone(), links.clone(), &executor),
         admission::run(registry.clone(), &executor),
-        services::run(registry.clone(), services::advertised(&config, address.port()), &executor),
+        services::run(registry.clone(), services::Advertised::new(&config, address.port()), &executor),
         definitions.run(),
         events::expire(registry, &executor),
     ];

@@ -1,5 +1,6 @@
 //! The API server's own Service, `kubernetes` in `default`, with its endpoint: how pods find the API, and what
-//! `kubectl cluster-info` and clients in pods expect. Woken by changes to the three objects only.
+//! `kubectl cluster-info` and clients in pods expect. Woken by changes to the three objects and to the machine's
+//! addresses only.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,27 +14,61 @@ use crate::api::kinds::{ENDPOINT_SLICE, ENDPOINTS, SERVICE};
 use crate::api::{Kind, Object, Reason, Status};
 use crate::server::Config;
 use crate::server::registry::{Change, Registry, WriteOptions};
-use crate::sys::host;
+use crate::sys::{host, netlink};
 
 const NAMESPACE: &str = "default";
 const NAME: &str = "kubernetes";
 /// How long the loop waits after a failure, and between mends of what somebody keeps changing.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Where others reach this server: as it is told, else where it listens, else by the default route. None if there
-/// is no such address but loopback.
-pub fn advertised(config: &Config, port: u16) -> Option<SocketAddr> {
-    let bound = Some(config.bind_address).filter(|address| !address.is_unspecified());
-    let address = config.advertise_address.or(bound).or_else(host::default_address)?;
-    (!address.is_loopback()).then_some(SocketAddr::new(address, port))
+/// Where others reach this server.
+pub struct Advertised {
+    /// As it is told, else where it listens, if that is one address.
+    fixed: Option<IpAddr>,
+    port: u16,
+}
+
+impl Advertised {
+    pub fn new(config: &Config, port: u16) -> Self {
+        let bound = Some(config.bind_address).filter(|address| !address.is_unspecified());
+        Self { fixed: config.advertise_address.or(bound), port }
+    }
+
+    /// What is not told is the address of the default route. None if there is no such address but loopback.
+    fn now(&self) -> Option<SocketAddr> {
+        let address = self.fixed.or_else(host::default_address)?;
+        (!address.is_loopback()).then_some(SocketAddr::new(address, self.port))
+    }
+
+    /// Waits until it is another than `known`.
+    async fn moved(&self, news: &mut Option<netlink::Changes>, known: Option<SocketAddr>) {
+        while let Some(changes) = news {
+            if let Err(error) = changes.next().await {
+                log::warn!("no more news of the network: {error}");
+                *news = None;
+            }
+            // Without a network, the address from before may be right again in a moment.
+            if self.now().is_some_and(|now| Some(now) != known) {
+                return;
+            }
+        }
+        smol::future::pending().await
+    }
 }
 
 /// Keeps the three objects until the task is dropped.
-pub fn run(registry: Arc<Registry>, address: Option<SocketAddr>, executor: &Executor) -> smol::Task<()> {
+pub fn run(registry: Arc<Registry>, advertised: Advertised, executor: &Executor) -> smol::Task<()> {
     executor.spawn(async move {
+        // Before the first look at the addresses: nothing that comes after it is missed.
+        let mut news = match advertised.fixed {
+            Some(_) => None,
+            None => netlink::changes().map_err(|error| log::warn!("no news of the network: {error}")).ok(),
+        };
+        let mut address = None;
         let mut failing = false;
         loop {
             let revision = registry.store().revision();
+            address = advertised.now().or(address);
             let outcome = pass(&registry, address).await;
             if let Err(status) = outcome {
                 if !std::mem::replace(&mut failing, true) {
@@ -41,7 +76,7 @@ pub fn run(registry: Arc<Registry>, address: Option<SocketAddr>, executor: &Exec
                 }
             } else {
                 failing = false;
-                changed(&registry, revision).await;
+                or(changed(&registry, revision), advertised.moved(&mut news, address)).await;
             }
             smol::Timer::after(PAUSE).await;
         }
@@ -136,5 +171,16 @@ mod tests {
         block_on(pass(registry, Some("192.0.2.8:6443".parse().unwrap()))).unwrap();
         let endpoints = registry.get(ENDPOINTS, NAMESPACE, NAME).unwrap();
         assert_eq!(endpoints.str_at("/subsets/0/addresses/0/ip"), "192.0.2.8");
+    }
+
+    #[test]
+    fn what_is_advertised() {
+        let mut config = Config::new("/none");
+        let told = |config: &Config| Advertised::new(config, 1).now().map(|address| address.ip());
+        assert_eq!(told(&config), host::default_address());
+        config.bind_address = "127.0.0.1".parse().unwrap();
+        assert_eq!(told(&config), None);
+        config.advertise_address = "192.0.2.7".parse().ok();
+        assert_eq!(told(&config), config.advertise_address);
     }
 }

@@ -19,8 +19,10 @@ use super::options::ListOptions;
 use super::registry::{From, Item, Page, Watch, WatchEvent};
 use super::render::Rendering;
 use super::reply::{self, Reply};
+use crate::api::kinds::CUSTOM_RESOURCE_DEFINITION;
 use crate::api::{Object, Status};
 use crate::http::body;
+use crate::store;
 
 /// Watchers at once. Each costs a few KB.
 const MOST: usize = 1024;
@@ -61,6 +63,9 @@ struct Watcher {
     /// The revision of the list above, when its end is to be marked.
     initial_end: Option<u64>,
     changes: Result<Watch, Status>,
+    /// The definition of the kind, where users define it: its key and its changes. There is nothing to watch once
+    /// it has gone.
+    definition: Option<(String, store::Watch)>,
     /// Tables name their columns once.
     headers: bool,
     /// The last revision that the client knows.
@@ -93,6 +98,11 @@ pub fn serve(
         (Vec::new(), options.revision.unwrap_or(0))
     };
     initial.reverse();
+    let definition = rendering.kind.definition.and_then(|_| {
+        let key = CUSTOM_RESOURCE_DEFINITION.key("", &rendering.kind.resource());
+        let changes = registry.store().watch(&key, registry.store().revision()).ok()?;
+        Some((key, changes))
+    });
     let changes = registry.watch(rendering.kind, namespace, options.selectors, From::Revision(start));
     let seconds = options.timeout_seconds.unwrap_or_else(|| SHORTEST + jitter(SHORTEST)).min(86_400);
     let now = Instant::now();
@@ -102,6 +112,7 @@ pub fn serve(
         initial,
         initial_end: (options.send_initial_events == Some(true) && options.bookmarks).then_some(start),
         changes,
+        definition,
         headers: true,
         told: start,
         bookmarks: options.bookmarks,
@@ -178,7 +189,7 @@ impl Watcher {
 
     /// Every arm is cancel-safe: the cursor moves only when a change is returned.
     async fn wake(&mut self) -> Wake {
-        let changes = &mut self.changes;
+        let (changes, definition) = (&mut self.changes, &mut self.definition);
         let change = async {
             match changes {
                 Ok(changes) => Wake::Change(changes.next().await),
@@ -198,7 +209,18 @@ impl Watcher {
             let _ = self.place.0.closing.recv().await;
             Wake::End
         };
-        future::or(change, future::or(timer, closing)).await
+        let gone = async {
+            match definition {
+                Some((key, changes)) => {
+                    // One that has fallen behind ends, too: the client begins anew.
+                    while changes.next().await.is_ok_and(|event| event.new.is_some() || *event.key != **key) {
+                    }
+                }
+                None => future::pending().await,
+            }
+            Wake::End
+        };
+        future::or(change, future::or(future::or(gone, timer), closing)).await
     }
 
     fn item(&mut self, name: &str, item: &Item) -> Vec<u8> {

@@ -1,3 +1,4 @@
+use super::advice::memory_advice;
 use super::*;
 
 #[test]

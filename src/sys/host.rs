@@ -85,6 +85,28 @@ pub fn has_apparmor() -> bool {
     first_line("/sys/module/apparmor/parameters/enabled").starts_with('Y')
 }
 
+/// Huge pages of one size that the kernel has set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HugePages {
+    /// Bytes.
+    pub size: u64,
+    pub count: u64,
+}
+
+/// Of all sizes that the kernel knows, the smallest first.
+pub fn huge_pages() -> Vec<HugePages> {
+    let folders = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+    let pages = folders.filter_map(|folder| {
+        let name = folder.file_name();
+        let kib: u64 = name.to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        let count = fs::read_to_string(folder.path().join("nr_hugepages")).ok()?.trim().parse().ok()?;
+        Some(HugePages { size: kib.saturating_mul(1024), count })
+    });
+    let mut pages: Vec<HugePages> = pages.collect();
+    pages.sort_unstable_by_key(|pages| pages.size);
+    pages
+}
+
 /// Bytes of memory.
 pub fn memory_total() -> io::Result<u64> {
     memory("MemTotal:")

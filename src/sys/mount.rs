@@ -23,6 +23,14 @@ pub fn tmpfs_of(target: &Path, mode: u32, size: Option<u64>, group: Option<u32>)
     mount_tmpfs(target, &format!("{options},noswap")).or_else(|_| mount_tmpfs(target, &options))
 }
 
+/// Mounts huge pages of a size in bytes onto the folder `target`.
+pub fn hugetlbfs(target: &Path, page_size: u64, mode: u32, group: Option<u32>) -> io::Result<()> {
+    let options = format!("{},pagesize={page_size}", tmpfs_options(mode, None, group));
+    let data = CString::new(options)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(rustix::mount::mount("hugetlbfs", target, "hugetlbfs", flags, data.as_c_str())?)
+}
+
 fn tmpfs_options(mode: u32, size: Option<u64>, group: Option<u32>) -> String {
     let size = size.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
     let group = group.map(|group| format!(",gid={group}")).unwrap_or_default();

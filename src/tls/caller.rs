@@ -21,8 +21,8 @@ use futures_rustls::rustls::{
 
 use super::Error;
 
-/// How long a certificate counts as good without being looked at again: a signature costs milliseconds on a
-/// small board.
+/// How long a certificate counts as what it was found to be without being looked at again: a signature costs
+/// milliseconds on a small board, and a stranger's is asked about as often as it likes.
 const TRUSTED: Duration = Duration::from_secs(60);
 /// The most certificates of a chain, and the most bytes of all of them, that are kept for a connection.
 const MOST_CERTIFICATES: usize = 4;
@@ -35,7 +35,8 @@ pub struct Caller(Arc<Shown>);
 struct Shown {
     chain: Vec<CertificateDer<'static>>,
     verifier: Arc<dyn ClientCertVerifier>,
-    verified: Mutex<Option<SystemTime>>,
+    /// When it was looked at last, and whether it was good.
+    verified: Mutex<Option<(SystemTime, bool)>>,
 }
 
 /// What a certificate says of its holder.
@@ -61,18 +62,21 @@ impl Caller {
     pub fn subject(&self, now: SystemTime) -> Option<Subject> {
         let (leaf, rest) = self.0.chain.split_first()?;
         let mut verified = self.0.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = |then: SystemTime| now.duration_since(then).is_ok_and(|age| age < TRUSTED);
-        if !verified.is_some_and(lately) {
+        let lately =
+            |(then, _): &(SystemTime, bool)| now.duration_since(*then).is_ok_and(|age| age < TRUSTED);
+        let is_good = if let Some((_, is_good)) = verified.filter(lately) {
+            is_good
+        } else {
             let since = now.duration_since(SystemTime::UNIX_EPOCH).ok()?;
             let outcome = self.0.verifier.verify_client_cert(leaf, rest, UnixTime::since_unix_epoch(since));
-            *verified = outcome.is_ok().then_some(now);
-            if let Err(error) = outcome {
+            *verified = Some((now, outcome.is_ok()));
+            if let Err(error) = &outcome {
                 log::debug!("a client's certificate is not good: {error}");
-                return None;
             }
-        }
+            outcome.is_ok()
+        };
         drop(verified);
-        subject(leaf)
+        if is_good { subject(leaf) } else { None }
     }
 
     /// The certificate's SHA-256.

@@ -6,6 +6,7 @@
 mod access;
 mod apply;
 mod clients;
+mod commands;
 mod definitions;
 mod generic;
 mod http;
@@ -13,7 +14,10 @@ mod kubectl;
 mod network;
 mod nonsense;
 mod protobuf;
+mod rest;
 mod server;
 mod start;
+#[path = "../common/transcript.rs"]
+mod transcript;
 mod watch;
 mod workloads;

@@ -226,6 +226,11 @@ impl Kubectl {
         self.all()
     }
 
+    /// Its exit code, and its output.
+    pub fn result(&self) -> (i32, String) {
+        (self.output.status.code().unwrap_or(-1), self.all())
+    }
+
     fn all(&self) -> String {
         let out = String::from_utf8_lossy(&self.output.stdout);
         format!("{out}{}", String::from_utf8_lossy(&self.output.stderr))

@@ -23,6 +23,17 @@ const patched = await core.patchNamespacedConfigMap({
 });
 assert.deepEqual(patched.data, { a: "1", b: "2" });
 
+const apply = (data, options = {}) =>
+  core.patchNamespacedConfigMap(
+    { name: "applied", namespace, fieldManager: "js", ...options, body: { apiVersion: "v1", kind: "ConfigMap", data } },
+    k8s.setHeaderOptions("Content-Type", k8s.PatchStrategy.ServerSideApply),
+  );
+const once = await apply({ a: "1" });
+assert.equal((await apply({ a: "1" })).metadata.resourceVersion, once.metadata.resourceVersion);
+await assert.rejects(apply({ a: "2" }, { fieldManager: "other" }), (error) => error.code === 409);
+assert.deepEqual((await apply({ a: "2" }, { fieldManager: "other", force: true })).data, { a: "2" });
+await core.deleteNamespacedConfigMap({ name: "applied", namespace });
+
 const listed = await core.listNamespacedConfigMap({ namespace, labelSelector: "by=javascript" });
 assert.deepEqual(listed.items.map((item) => item.metadata.name), [name]);
 

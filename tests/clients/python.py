@@ -1,5 +1,7 @@
 """The official Python client against $KUBECONFIG: create, read, list, watch, patch, delete."""
 
+import json
+
 from kubernetes import client, config, dynamic, watch
 from kubernetes.client.rest import ApiException
 
@@ -48,9 +50,42 @@ apps.create_namespaced_deployment("default", client.V1Deployment(metadata=client
 assert apps.read_namespaced_deployment("py", "default").spec.template.spec.containers[0].image == "busybox"
 apps.delete_namespaced_deployment("py", "default")
 
+# Server-side apply, twice, and against another.
+def apply(data, manager="py", **options):
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "applied"}, "data": data}
+    return core.patch_namespaced_config_map(
+        "applied", "default", body, field_manager=manager, _content_type="application/apply-patch+yaml", **options
+    )
+
+
+first = apply({"a": "1", "b": "1"})
+assert apply({"a": "1", "b": "1"}).metadata.resource_version == first.metadata.resource_version
+try:
+    apply({"a": "2"}, "other")
+    raise SystemExit("a conflict went by")
+except ApiException as error:
+    assert error.status == 409 and 'conflict with "py": .data.a' in json.loads(error.body)["message"], error
+assert apply({"a": "2"}, "other", force=True).data == {"a": "2", "b": "1"}
+assert apply({"b": "1"}).data == {"a": "2", "b": "1"}
+core.delete_namespaced_config_map("applied", "default")
+
 # By discovery, as ansible does it.
 secrets = dynamic.DynamicClient(client.ApiClient()).resources.get(api_version="v1", kind="Secret")
 secrets.create(body={"metadata": {"name": "py"}, "stringData": {"a": "b"}}, namespace="default")
 assert secrets.get(name="py", namespace="default").data.a == "Yg=="
+secrets.server_side_apply(
+    body={"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "py"}, "data": {"c": "Yg=="}},
+    namespace="default",
+    field_manager="py",
+)
+patched = secrets.patch(
+    body={"data": {"a": None}}, name="py", namespace="default", content_type="application/merge-patch+json"
+)
+assert patched.data.to_dict() == {"c": "Yg=="}, patched
+listed = secrets.get(namespace="default", field_selector="metadata.name=py")
+assert [item.metadata.name for item in listed.items] == ["py"], listed
 secrets.delete(name="py", namespace="default")
+for event in secrets.watch(namespace="default", resource_version=listed.metadata.resourceVersion, timeout=5):
+    assert (event["type"], event["object"].metadata.name) == ("DELETED", "py"), event
+    break
 print("python: ok")

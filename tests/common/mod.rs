@@ -8,5 +8,6 @@ pub mod containerd;
 pub mod folder;
 pub mod image;
 pub mod network;
+pub mod node;
 pub mod process;
 pub mod registry;

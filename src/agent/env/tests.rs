@@ -13,7 +13,7 @@ fn of(container: Value) -> Result<Vec<(String, String)>, String> {
         host_ips: &[],
         server: "",
         configs: &Configs::new("/nonexistent".into()),
-        allocatable: Resources { cpu_millis: 4000, memory: 1 << 30, disk: 1 << 33 },
+        allocatable: Resources { cpu_millis: 4000, memory: 1 << 30, disk: 1 << 33, huge_pages: 0 },
     };
     env(&pod, &pod.array_at("/spec/containers")[0], &facts).map_err(|error| error.to_string())
 }

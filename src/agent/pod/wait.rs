@@ -69,6 +69,13 @@ impl Pod {
         self.refresh = true;
     }
 
+    /// Archives of images have come: who could not get an image looks again.
+    pub fn take_images(&mut self, now: SystemTime) {
+        for wait in self.waits.values_mut().filter(|wait| wait.reason.starts_with("ErrImage")) {
+            wait.until = now;
+        }
+    }
+
     pub fn wait_for_sandbox(&mut self, message: String, now: SystemTime) {
         let times = (SANDBOX_FIRST, SANDBOX_MAX);
         let reason = "FailedCreatePodSandBox";

@@ -74,6 +74,7 @@ impl<S: FnMut(Step)> Reset<'_, S> {
             network: None,
             plugins: Plugins::new(config.cni_bin_dirs.clone()),
             cgroup_parent: config.cgroup_parent.clone(),
+            pod_max_pids: None,
             cgroups: cgroups.clone(),
             executable: config.executable.clone(),
         })

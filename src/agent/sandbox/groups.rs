@@ -46,11 +46,18 @@ pub struct Groups {
     parent: String,
     /// A class's group goes with its last pod, which must not be when the next one is about to be put in it.
     changing: Arc<Mutex<()>>,
+    /// Processes and threads of a pod. None: as many as there may be.
+    max_pids: Option<u64>,
 }
 
 impl Groups {
     pub fn new(cgroups: Cgroups, parent: &str) -> Groups {
-        Groups { cgroups, parent: format!("/{}", parent.trim_matches('/')), changing: Arc::default() }
+        let parent = format!("/{}", parent.trim_matches('/'));
+        Groups { cgroups, parent, changing: Arc::default(), max_pids: None }
+    }
+
+    pub fn limited(self, max_pids: Option<u64>) -> Groups {
+        Groups { max_pids, ..self }
     }
 
     /// The group of the pod `uid`: the one that is there, or the one of its class.
@@ -73,6 +80,9 @@ impl Groups {
         let path = self.of(uid, class);
         self.cgroups.create(&path)?;
         self.cgroups.set(&path, settings)?;
+        if let Some(most) = self.max_pids {
+            self.cgroups.set_max_pids(&path, most)?;
+        }
         match class {
             Class::Guaranteed => Ok(()),
             Class::Burstable => self.cgroups.sum_shares(&self.class_path(class)),

@@ -137,17 +137,35 @@ pub fn effective<'a>(inputs: &Inputs<'a>, field: &str) -> Option<&'a Value> {
     own.or_else(|| inputs.pod.at(&format!("/spec/securityContext/{field}")))
 }
 
-/// The AppArmor profile to run under. Loading one is the node owner's: RuntimeDefault is what the machine
-/// gives a process that names none.
-pub fn apparmor<'a>(inputs: &Inputs<'a>) -> Result<Option<&'a str>, Error> {
+/// What containerd and Docker load for containers that name no profile of their own.
+const DEFAULT_PROFILES: [&str; 2] = ["cri-containerd.apparmor.d", "docker-default"];
+
+/// The AppArmor profile to run under. Loading one is the node owner's: RuntimeDefault is the one of a runtime
+/// that is there, or what the machine gives a process that names none.
+pub fn apparmor(inputs: &Inputs<'_>) -> Result<Option<String>, Error> {
     let Some(profile) = effective(inputs, "appArmorProfile") else { return Ok(None) };
-    if is_privileged(inputs.container) {
+    let kind = text(profile, "/type").unwrap_or("");
+    if is_privileged(inputs.container) || !matches!(kind, "Localhost" | "RuntimeDefault" | "Unconfined") {
         return Ok(None);
     }
-    match text(profile, "/type") {
-        Some("Localhost" | "RuntimeDefault") if !inputs.machine.has_apparmor => Err(Error::NoAppArmor),
-        Some("Localhost") => Ok(text(profile, "/localhostProfile")),
-        Some("Unconfined") if inputs.machine.has_apparmor => Ok(Some("unconfined")),
-        _ => Ok(None),
+    let Some(list) = &inputs.machine.apparmor_profiles else {
+        return if kind == "Unconfined" { Ok(None) } else { Err(Error::NoAppArmor) };
+    };
+    // A line is a name and its mode: `docker-default (enforce)`. None: securityfs is not there to be read.
+    let loaded = std::fs::read_to_string(list).ok();
+    let is_loaded = |name: &str| {
+        let mut names =
+            loaded.iter().flat_map(|list| list.lines()).map(|line| line.rsplit_once(" (").unzip().0);
+        names.any(|loaded| loaded == Some(name))
+    };
+    match (kind, text(profile, "/localhostProfile")) {
+        ("Localhost", Some(name)) if loaded.is_some() && !is_loaded(name) => {
+            Err(Error::AppArmorProfile(name.to_owned()))
+        }
+        ("Localhost", name) => Ok(name.map(str::to_owned)),
+        ("RuntimeDefault", _) => {
+            Ok(DEFAULT_PROFILES.into_iter().find(|name| is_loaded(name)).map(str::to_owned))
+        }
+        _ => Ok(Some("unconfined".to_owned())),
     }
 }

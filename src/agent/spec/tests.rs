@@ -9,10 +9,10 @@ fn machine() -> Machine {
         has_cpu_quota: true,
         huge_pages: vec!["2MB".into()],
         memory: 1 << 30,
-        allocatable: Resources { cpu_millis: 4000, memory: 1 << 30, disk: 1 << 33 },
+        allocatable: Resources { cpu_millis: 4000, memory: 1 << 30, disk: 1 << 33, huge_pages: 0 },
         oom_floor: -1000,
         capabilities: u64::MAX,
-        has_apparmor: false,
+        apparmor_profiles: None,
         seccomp_folder: "/nonexistent".into(),
     }
 }
@@ -190,8 +190,24 @@ fn profiles() {
         json!({"securityContext": {"appArmorProfile": {"type": "Localhost", "localhostProfile": "own"}}});
     let error = made(own.clone(), &image(), &machine()).unwrap_err();
     assert_eq!(error, "Cannot enforce AppArmor: AppArmor is not enabled on the host");
-    let armed = Machine { has_apparmor: true, ..machine() };
-    assert_eq!(made(own, &image(), &armed).unwrap().0["process"]["apparmorProfile"], "own");
+    let list = std::env::temp_dir().join(format!("midge-apparmor-{}", std::process::id()));
+    std::fs::write(&list, "own (enforce)\ndocker-default (enforce)\n").unwrap();
+    let of = |context: Value, list: &Path| {
+        let armed = Machine { apparmor_profiles: Some(list.into()), ..machine() };
+        let container = json!({"securityContext": context});
+        made(container, &image(), &armed).map(|(spec, _)| spec["process"]["apparmorProfile"].clone())
+    };
+    let profile = |kind: &str| json!({"appArmorProfile": {"type": kind}});
+    let localhost = |name: &str| json!({"appArmorProfile": {"type": "Localhost", "localhostProfile": name}});
+    assert_eq!(of(localhost("own"), &list).unwrap(), "own");
+    assert_eq!(of(localhost("other"), &list).unwrap_err(), "apparmor profile not found other");
+    assert_eq!(of(profile("RuntimeDefault"), &list).unwrap(), "docker-default");
+    assert_eq!(of(profile("Unconfined"), &list).unwrap(), "unconfined");
+    assert_eq!(of(json!({}), &list).unwrap(), Value::Null);
+    std::fs::remove_file(&list).unwrap();
+    // securityfs may not be mounted: the container runtime says what is there.
+    assert_eq!(of(localhost("other"), &list).unwrap(), "other");
+    assert_eq!(of(profile("RuntimeDefault"), &list).unwrap(), Value::Null);
 }
 
 #[test]

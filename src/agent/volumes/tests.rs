@@ -151,3 +151,21 @@ fn a_sub_path_is_bound_and_leads_nowhere_else() {
     assert_eq!(fs::read_to_string(mount("map", "key").unwrap()).unwrap(), "two");
     block_on(node.volumes.tear_down("u-1")).unwrap();
 }
+
+#[test]
+fn a_huge_pages_size_is_what_is_asked_for() {
+    let of = |medium: &str, requests: Value| {
+        let containers = json!([{"name": "a"}, {"name": "b", "resources": {"requests": requests}}]);
+        page_size(&Object::from_value(json!({"spec": {"containers": containers}})).unwrap(), medium)
+    };
+    let one = json!({"cpu": "1", "hugepages-2Mi": "4Mi"});
+    let two = json!({"hugepages-2Mi": "4Mi", "hugepages-1Gi": "1Gi"});
+    assert_eq!(of("HugePages", one.clone()), Ok(2 << 20));
+    assert_eq!(of("HugePages-1Gi", two.clone()), Ok(1 << 30));
+    let refused = of("HugePages", two).unwrap_err();
+    assert_eq!(refused, "medium: HugePages can't be used if container requests multiple huge page sizes");
+    for medium in ["HugePages-1Gi", "HugePages-x"] {
+        let refused = of(medium, one.clone()).unwrap_err();
+        assert!(refused.ends_with("there is no resource request for huge pages"), "{refused}");
+    }
+}

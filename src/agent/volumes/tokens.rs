@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use event_listener::{Event, IntoNotification};
+use futures_lite::future;
+
 use crate::agent::wake::Wake;
 use crate::api::Object;
 use crate::link::{TokenAsk, TokenGiven};
@@ -27,6 +30,8 @@ struct Inner {
     /// Something is to be asked.
     outgoing: Wake,
     has_news: AtomicBool,
+    /// The server has answered.
+    given: Event,
     link: Mutex<Link>,
 }
 
@@ -140,6 +145,17 @@ impl Tokens {
         self.are_linked() && self.entries().iter().any(|(ask, entry)| ask.uid == uid && awaited(entry))
     }
 
+    /// Waits until no token of the pod is on its way, or until something of that has changed, `patience` at most.
+    pub async fn news(&self, uid: &str, patience: Duration) {
+        let given = self.0.given.listen();
+        let late = async {
+            smol::Timer::after(patience).await;
+        };
+        if self.are_awaited(uid) {
+            future::or(given, late).await;
+        }
+    }
+
     /// Asks again for what is near its end. Returns when the next one will be.
     pub fn renew(&self) -> Option<Instant> {
         let now = Instant::now();
@@ -193,6 +209,7 @@ impl Tokens {
             }
         }
         self.0.has_news.store(true, Ordering::SeqCst);
+        self.0.given.notify(usize::MAX.additional());
     }
 
     /// Whether the server has answered since the last call.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{COMPUTED, KINDS, Kind};
+use super::{COMPUTED, KINDS, Kind, VIEWS};
 
 /// Every kind there is at the moment. The table's never change; defined kinds come and go while the
 /// server runs.
@@ -32,7 +32,7 @@ impl Catalogue {
     /// Every kind that can be asked for.
     pub fn served(&self) -> Vec<&'static Kind> {
         let defined = self.defined();
-        KINDS.iter().chain(COMPUTED).chain(defined.iter()).copied().collect()
+        KINDS.iter().chain(VIEWS).chain(COMPUTED).chain(defined.iter()).copied().collect()
     }
 
     /// Takes other defined kinds than before.

@@ -1,9 +1,10 @@
-//! The document of a group that users define.
+//! The document of a group that users define, or that is computed.
 
 use serde_json::{Map, Value, json};
 
 use super::schemas;
 use super::{Kind, paths};
+use crate::api::kinds::{NODE_METRICS, POD_METRICS};
 use crate::api::schema::table;
 
 /// OpenAPI v3 of kinds with the schemas that their definitions give.
@@ -38,6 +39,22 @@ pub fn document(kinds: Vec<(&'static Kind, Value)>) -> Vec<u8> {
     })
     .to_string()
     .into_bytes()
+}
+
+/// The schema of figures (metrics.k8s.io), which are no part of Kubernetes' own table. None for other kinds.
+pub fn metrics(kind: &Kind) -> Option<Value> {
+    let usage = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let (name, figures) = match kind {
+        kind if kind == NODE_METRICS => ("usage", usage),
+        kind if kind == POD_METRICS => {
+            let container =
+                json!({"type": "object", "properties": {"name": {"type": "string"}, "usage": usage}});
+            ("containers", json!({"type": "array", "items": container}))
+        }
+        _ => return None,
+    };
+    let time = json!({"type": "string", "format": "date-time"});
+    Some(json!({"properties": {name: figures, "timestamp": time, "window": {"type": "string"}}}))
 }
 
 /// `com.example.stable.v1.CronTab` of group `stable.example.com`.

@@ -67,6 +67,7 @@ pub fn of(kind: &Kind) -> Vec<(String, Value)> {
     if kind.subresource("status").is_some() {
         paths.push((format!("{item}/status"), path_item(kind, named, &read_write)));
     }
+    paths.retain(|(_, item)| item.get("get").or(item.get("post")).is_some());
     paths
 }
 

@@ -61,7 +61,10 @@ pub fn apply(current: &Value, operations: &Value) -> Result<Value, Status> {
                 format!("JSON patch operation {index} ({} {}): {failure}", text("op"), text("path"));
             match failure {
                 Failure::Malformed(_) => Status::bad_request(message),
-                _ => Status::new(Reason::Invalid, message),
+                _ => Status::new(
+                    Reason::Invalid,
+                    format!("the server rejected our request due to an error in our request: {message}"),
+                ),
             }
         })?;
     }

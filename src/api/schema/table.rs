@@ -1,4 +1,4 @@
-//! Reads `schema.txt`, without copying it: a type is two slices of the text, an index of offsets
+//! Reads `schema.txt`, without copying it: a type is three slices of the text, an index of where they are
 //! finds it, and a field's line is parsed each time it is looked at. `tests/schema-table` writes the text.
 
 use std::sync::OnceLock;
@@ -23,15 +23,31 @@ pub struct Package {
     pub api_version: &'static str,
     /// What comes before the type's name in OpenAPI documents: `io.k8s.api.core.v1`.
     pub openapi_prefix: &'static str,
-    /// Where the head lines of its types start in the text, ordered by the types' names.
-    types: Vec<u32>,
+    /// Where its types are in the text, ordered by the types' names.
+    types: Vec<Spot>,
+}
+
+/// A type's place in the text. Every write looks up some hundred types: no search for where one ends.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    /// Of the head line.
+    start: u32,
+    /// Bytes of the name, with the `~` of a string type.
+    name: u16,
+    /// Bytes of the head line.
+    head: u16,
+    /// Bytes of the fields' lines, which follow it.
+    body: u32,
 }
 
 /// A struct or string type of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Type {
     pub package: &'static Package,
-    head: &'static str,
+    /// With the `~` of a string type.
+    label: &'static str,
+    /// What follows it in its line.
+    marks: &'static str,
     body: &'static str,
 }
 
@@ -124,59 +140,68 @@ fn build() -> Index {
                 openapi_prefix: words.next().unwrap_or_default(),
                 types: Vec::new(),
             });
-        } else if !line.starts_with(['#', ' ', '\n'])
+        } else if !line.starts_with(['#', '\n'])
             && let Some(package) = packages.last_mut()
         {
-            package.types.push(offset);
+            match package.types.last_mut() {
+                Some(spot) if line.starts_with(' ') => spot.body += line.len() as u32,
+                _ => {
+                    let head = line.trim_end().len() as u16;
+                    let name = line.find([' ', '\n']).map_or(head, |end| end as u16);
+                    package.types.push(Spot { start: offset, name, head, body: 0 });
+                }
+            }
         }
         offset += line.len() as u32;
     }
     for package in &mut packages {
-        package.types.sort_by_key(|offset| name_at(*offset));
+        package.types.sort_by_key(Spot::name);
         package.types.shrink_to_fit();
     }
     Index { packages }
 }
 
-fn name_at(offset: u32) -> &'static str {
-    let rest = &TEXT[offset as usize..];
-    let end = rest.find([' ', '\n']).unwrap_or(rest.len());
-    rest[..end].trim_start_matches('~')
+impl Spot {
+    fn label(&self) -> &'static str {
+        let start = self.start as usize;
+        &TEXT[start..start + usize::from(self.name)]
+    }
+
+    fn name(&self) -> &'static str {
+        let label = self.label();
+        label.strip_prefix('~').unwrap_or(label)
+    }
+
+    fn read(&self, package: &'static Package) -> Type {
+        let (label, end) = (self.label(), self.start as usize + usize::from(self.head));
+        let marks = &TEXT[self.start as usize + label.len()..end];
+        // Past the head's newline.
+        let body = if self.body == 0 { "" } else { &TEXT[end + 1..end + 1 + self.body as usize] };
+        Type { package, label, marks, body }
+    }
 }
 
 impl Package {
     /// The types of the package, ordered by name.
     pub fn types(&'static self) -> impl Iterator<Item = Type> {
-        self.types.iter().map(|offset| self.read(*offset))
+        self.types.iter().map(move |spot| spot.read(self))
     }
 
     /// A type by its name.
     pub fn find(&'static self, name: &str) -> Option<Type> {
-        let found = self.types.binary_search_by_key(&name, |offset| name_at(*offset)).ok()?;
-        Some(self.read(self.types[found]))
-    }
-
-    fn read(&'static self, offset: u32) -> Type {
-        let rest = &TEXT[offset as usize..];
-        let (head, rest) = rest.split_once('\n').unwrap_or((rest, ""));
-        let body = rest
-            .match_indices('\n')
-            .map(|(newline, _)| newline + 1)
-            .find(|start| !rest[*start..].starts_with(' '));
-        let body = if rest.starts_with(' ') { &rest[..body.unwrap_or(rest.len())] } else { "" };
-        Type { package: self, head, body }
+        let found = self.types.binary_search_by(|spot| spot.name().cmp(name)).ok()?;
+        Some(self.types[found].read(self))
     }
 }
 
 impl Type {
     pub fn name(&self) -> &'static str {
-        let name = self.head.split(' ').next().unwrap_or_default();
-        name.trim_start_matches('~')
+        self.label.strip_prefix('~').unwrap_or(self.label)
     }
 
     /// Whether it is a string type, not a struct.
     pub fn is_string(&self) -> bool {
-        self.head.starts_with('~')
+        self.label.starts_with('~')
     }
 
     /// Whether it has `apiVersion` and `kind`.
@@ -190,12 +215,12 @@ impl Type {
     }
 
     fn marked(&self, mark: &str) -> bool {
-        !self.is_string() && self.head.split(' ').skip(1).any(|word| word == mark)
+        !self.marks.is_empty() && !self.is_string() && self.marks.split(' ').any(|word| word == mark)
     }
 
     /// The values a string type may have; none: any value.
     pub fn values(&self) -> impl Iterator<Item = &'static str> + Clone + use<> {
-        let words = if self.is_string() { self.head } else { "" };
+        let words = if self.is_string() { self.marks } else { "" };
         let unquote = |word: &'static str| if word == "\"\"" { "" } else { word };
         words.split(' ').skip(1).map(unquote)
     }
@@ -207,26 +232,37 @@ impl Type {
 
     pub fn fields(&self) -> impl Iterator<Item = Field> + use<> {
         let package = self.package;
-        let implied = if self.is_kind() { KIND_FIELDS } else { "" };
-        let lines = implied.lines().chain(self.body.lines());
-        lines.map(move |line| Field::parse(package, line))
+        self.lines().map(move |line| Field::parse(package, line))
     }
 
     pub fn field(&self, name: &str) -> Option<Field> {
-        self.fields().find(|field| field.name == name)
+        let is_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' '));
+        self.lines().find(is_it).map(|line| Field::parse(self.package, line))
+    }
+
+    /// The fields' lines, without the space that each begins with.
+    fn lines(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let implied = if self.is_kind() { KIND_FIELDS } else { "" };
+        [implied, self.body].into_iter().flat_map(|mut rest| {
+            std::iter::from_fn(move || {
+                let (line, after) = rest.split_once('\n')?;
+                rest = after;
+                line.get(1..)
+            })
+        })
     }
 }
 
 impl Field {
     fn parse(package: &'static Package, line: &'static str) -> Field {
-        let line = line.trim_start();
         let (name, rest) = line.split_once(' ').unwrap_or((line, "any"));
         let (text, marks) = rest.split_once(' ').unwrap_or((rest, ""));
         Field { name, shape: Shape { package, text }, marks }
     }
 
     fn words(&self) -> impl Iterator<Item = &'static str> + use<> {
-        self.marks.split(' ')
+        // Most fields have none, and each is asked for several.
+        (!self.marks.is_empty()).then(|| self.marks.split(' ')).into_iter().flatten()
     }
 
     fn marked(&self, mark: &str) -> bool {
@@ -304,7 +340,8 @@ impl Shape {
         if let Some(text) = self.text.strip_prefix("{}") {
             return Form::Map(Shape { package, text });
         }
-        match self.text {
+        let is_named = self.text.starts_with(|first: char| first.is_ascii_uppercase());
+        match if is_named { "" } else { self.text } {
             "string" => Form::String,
             "bool" => Form::Bool,
             "int32" => Form::Int32,

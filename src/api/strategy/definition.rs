@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Strategy, restore};
+use super::{Strategy, keep_all_but_status, restore};
 use crate::api::structural;
 use crate::api::{Cause, Object, kinds, names};
 
@@ -30,6 +30,14 @@ impl Strategy for DefinitionStrategy {
         if !stored.contains(&storage) {
             stored.push(storage);
             new.set("/status/storedVersions", stored);
+        }
+    }
+
+    fn prepare_status_update(&self, new: &mut Object, old: &Object) {
+        keep_all_but_status(new, old);
+        // Who has which names is the server's to say, and what it said is believed after a restart.
+        for field in ["acceptedNames", "conditions"] {
+            restore(new, old, &format!("/status/{field}"));
         }
     }
 
@@ -186,8 +194,13 @@ fn conversion(new: &Object, causes: &mut Vec<Cause>) {
     }
 }
 
-/// Versions in which objects may be stored must stay.
+/// Versions in which objects may be stored must stay, and the one that new ones are stored in is one of them.
 fn stored(new: &Object, causes: &mut Vec<Cause>) {
+    let told = new.array_at("/status/storedVersions");
+    if let Some(storage) = storage(new).filter(|storage| !told.iter().any(|version| version == storage)) {
+        let detail = format!("must have the storage version {storage}");
+        causes.push(Cause::invalid("status.storedVersions", told.to_vec(), &detail));
+    }
     for (index, version) in new.array_at("/status/storedVersions").iter().enumerate() {
         let name = version.as_str().unwrap_or("");
         if !new.array_at("/spec/versions").iter().any(|version| text(version, "name") == name) {

@@ -1,6 +1,6 @@
 //! Rules of `metadata`, the same for every kind (apimachinery `api/validation/objectmeta.go`).
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::{Cause, Kind, Object, names};
 
@@ -14,10 +14,7 @@ const IMMUTABLE: &[&str] =
 pub fn validate(kind: &Kind, new: &Object, old: Option<&Object>) -> Vec<Cause> {
     let mut causes = Vec::new();
     name_and_namespace(kind, new, &mut causes);
-    labels("metadata.labels", new.at("/metadata/labels"), &mut causes);
-    annotations("metadata.annotations", new.at("/metadata/annotations"), &mut causes);
-    owners(new, &mut causes);
-    finalizers(new, &mut causes);
+    values(new, &mut causes);
     if let Some(old) = old {
         for field in IMMUTABLE {
             let pointer = format!("/metadata/{field}");
@@ -71,6 +68,51 @@ fn name_and_namespace(kind: &Kind, new: &Object, causes: &mut Vec<Cause>) {
         (false, "") => {}
         (false, _) => causes.push(Cause::forbidden("metadata.namespace", "not allowed on this type")),
     }
+}
+
+/// What is wrong with an object inside another that says what it is (apiextensions `schema/objectmeta`).
+pub fn embedded(resource: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for field in ["apiVersion", "kind"] {
+        match resource.get(field) {
+            None => causes.push(Cause::required(field, "must not be empty")),
+            Some(Value::String(text)) if text.is_empty() => {
+                causes.push(Cause::invalid(field, "", "must not be empty"));
+            }
+            Some(Value::String(text)) if field == "kind" => {
+                if let Err(message) = names::is_dns_1035_label(&text.to_lowercase()) {
+                    let detail = format!("may have mixed case, but should otherwise match: {message}");
+                    causes.push(Cause::invalid(field, text.as_str(), &detail));
+                }
+            }
+            Some(Value::String(text)) if text.matches('/').count() > 1 => {
+                let detail = format!("unexpected GroupVersion string: {text}");
+                causes.push(Cause::invalid(field, text.as_str(), &detail));
+            }
+            Some(Value::String(_)) => {}
+            Some(other) => causes.push(Cause::invalid(field, other.clone(), "must be a string")),
+        }
+    }
+    let Some(metadata) = resource.get("metadata") else { return causes };
+    match Object::from_value(json!({ "metadata": metadata })) {
+        Ok(object) => {
+            if let Err(message) = names::is_dns_subdomain(object.name())
+                && !object.name().is_empty()
+            {
+                causes.push(Cause::invalid("metadata.name", object.name(), &message));
+            }
+            values(&object, &mut causes);
+        }
+        Err(error) => causes.push(Cause::invalid("metadata", metadata.clone(), &error.to_string())),
+    }
+    causes
+}
+
+fn values(new: &Object, causes: &mut Vec<Cause>) {
+    labels("metadata.labels", new.at("/metadata/labels"), causes);
+    annotations("metadata.annotations", new.at("/metadata/annotations"), causes);
+    owners(new, causes);
+    finalizers(new, causes);
 }
 
 /// A map of labels anywhere: keys and values.

@@ -24,6 +24,7 @@ pub struct PodStrategy;
 impl Strategy for PodStrategy {
     fn prepare_create(&self, new: &mut Object) {
         defaults::apply(new);
+        security::from_annotations(new);
         let class = qos_class(new);
         new.set("/status", json!({"phase": "Pending", "qosClass": class}));
     }

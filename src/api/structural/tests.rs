@@ -290,6 +290,37 @@ fn what_makes_a_schema_structural() {
 }
 
 #[test]
+fn embedded_objects_say_what_they_are() {
+    let schema = json!({"type": "object", "x-kubernetes-embedded-resource": true,
+        "x-kubernetes-preserve-unknown-fields": true});
+    for (value, expected) in [
+        (json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {"a": "b"}}, "any": 1}), vec![]),
+        (
+            json!({"kind": ""}),
+            vec![
+                "spec.apiVersion: Required value: must not be empty",
+                "spec.kind: Invalid value: \"\": must not be empty",
+            ],
+        ),
+        (
+            json!({"apiVersion": "a/b/c", "kind": "Pod", "metadata": {"name": "P", "finalizers": ["x"]}}),
+            vec![
+                "spec.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c",
+                "spec.metadata.name: Invalid value: \"P\": ",
+                "spec.metadata.finalizers[0]: Invalid value: \"x\": name is neither",
+            ],
+        ),
+        (json!({"apiVersion": "v1", "kind": "Pod", "metadata": 1}), vec!["spec.metadata: Invalid value: 1"]),
+    ] {
+        let found = problems(&schema, &value);
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{found}");
+        }
+    }
+}
+
+#[test]
 fn paths_lead_to_values() {
     let object = json!({
         "spec": {"replicas": 3, "names": ["a", "b", "c"]},

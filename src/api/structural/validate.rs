@@ -2,15 +2,12 @@
 
 use std::collections::HashSet;
 
-use regex_lite::RegexBuilder;
 use serde_json::{Number, Value};
 
 use super::{ListType, Node, Of, Rules, format, members};
 use crate::api::Cause;
 use crate::api::schema::MAX_PROBLEMS;
-
-/// Bytes that a compiled pattern may take.
-const PATTERN_LIMIT: usize = 256 << 10;
+use crate::api::strategy::embedded;
 
 impl Node {
     /// What is wrong with an object that is pruned and has its defaults. `apiVersion`, `kind` and `metadata` are
@@ -36,6 +33,10 @@ impl Node {
         }
         match value {
             Value::Object(map) => {
+                for mut cause in if self.embedded { embedded(value) } else { Vec::new() } {
+                    cause.field = child(path, &cause.field);
+                    causes.push(cause);
+                }
                 for (name, value) in members(map, root || self.embedded) {
                     if let Some(node) = self.member(name) {
                         node.check(value, &child(path, name), false, causes);
@@ -113,10 +114,8 @@ impl Rules {
                 if let Some(format) = self.format.as_deref().filter(|format| !format::matches(format, text)) {
                     invalid(format!("{path} in body must be of type {format}: {value}"));
                 }
-                if let Some(pattern) = &self.pattern
-                    && !self::pattern(pattern).is_ok_and(|regex| regex.is_match(text))
-                {
-                    invalid(format!("{path} in body should match '{pattern}'"));
+                if let Some(pattern) = self.pattern.as_ref().filter(|pattern| !pattern.matches(text)) {
+                    invalid(format!("{path} in body should match '{}'", pattern.text()));
                 }
             }
             _ => {}
@@ -216,11 +215,6 @@ impl Rules {
             must("not validate the schema (not)");
         }
     }
-}
-
-/// Compiles a pattern; why it can't be.
-pub(super) fn pattern(text: &str) -> Result<regex_lite::Regex, regex_lite::Error> {
-    RegexBuilder::new(text).size_limit(PATTERN_LIMIT).build()
 }
 
 struct Causes(Vec<Cause>);

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::pattern;
 use super::rules::{children, has, list, map, text};
-use super::validate::pattern;
 use super::{AT_LEAST, AT_MOST, Of, TYPES};
 use crate::api::Cause;
 
@@ -66,7 +66,7 @@ pub(super) fn words(schema: &Value, path: &str, root: bool, causes: &mut Vec<Cau
         causes.push(Cause::invalid(format!("{path}.{preserve}"), false, "must be true or undefined"));
     }
     let expression = text(schema, "pattern");
-    if let Err(error) = pattern(expression) {
+    if let Err(error) = pattern::compile(expression) {
         let detail = format!("must be a valid regular expression, but isn't: {error}");
         causes.push(Cause::invalid(format!("{path}.pattern"), expression, &detail));
     }

@@ -193,3 +193,25 @@ fn limits_and_quotas() {
         )
     );
 }
+
+#[test]
+fn who_goes_away_keeps_its_turn() {
+    let cluster = Cluster::new("turn");
+    let hard = json!({"hard": {"count/configmaps": "5"}});
+    let metadata = json!({"name": "few", "namespace": "default"});
+    make(&cluster, json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": hard}));
+    let map = |name: String| {
+        let metadata = json!({"name": name, "namespace": "default"});
+        cluster.create(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}))
+    };
+    block_on(async {
+        for number in 0..20 {
+            // Its write is in the store's queue by then, and the client has gone.
+            drop(futures_lite::future::poll_once(Box::pin(map(format!("gone-{number}")))).await);
+        }
+        for number in 0..20 {
+            drop(map(format!("map-{number}")).await);
+        }
+    });
+    assert_eq!(cluster.registry.objects(crate::api::kinds::CONFIG_MAP, None).unwrap().len(), 5);
+}

@@ -1,9 +1,9 @@
-//! Who has which rules: the bindings as an index, which changes make stale.
+//! Who has which rules: the bindings as an index, which follows their changes.
 //!
 //! The index holds the bindings' subjects and references, and the rules of the roles that were asked for.
 //! It is made when somebody who is not in `system:masters` first asks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::rules::Rule;
@@ -13,8 +13,9 @@ use crate::server::auth::User;
 use crate::server::registry::{Page, Registry, Selectors};
 use crate::store::Watch;
 
-/// What all keys of roles and bindings start with.
-const PREFIXES: [&str; 2] = ["clusterrole", "role"];
+static BINDINGS: [&Kind; 2] = [CLUSTER_ROLE_BINDING, ROLE_BINDING];
+/// What the index is made of.
+static KINDS: [&Kind; 4] = [CLUSTER_ROLE_BINDING, ROLE_BINDING, CLUSTER_ROLE, ROLE];
 
 /// The roles and bindings of a cluster, to be asked.
 pub struct Access {
@@ -23,11 +24,16 @@ pub struct Access {
 }
 
 struct Index {
+    /// In the order of [`KINDS`].
     changes: Vec<Watch>,
-    bindings: Vec<Binding>,
+    /// By storage key: those of the cluster come first.
+    bindings: BTreeMap<Arc<str>, Arc<Binding>>,
     /// By storage key; `None` for one that is not there.
     roles: HashMap<String, Option<Arc<[Rule]>>>,
 }
+
+/// A binding, and the rules of its role, if that is there.
+type Held = (Arc<Binding>, Option<Arc<[Rule]>>);
 
 /// One (Cluster)RoleBinding.
 #[derive(Debug)]
@@ -161,27 +167,9 @@ impl Access {
         namespace: &str,
         mut visit: impl FnMut(&Rule, &dyn Fn() -> String) -> bool,
     ) -> Result<Vec<String>, Status> {
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        if index.as_mut().is_none_or(Index::is_stale) {
-            *index = None;
-            *index = Some(Index::new(&self.registry)?);
-        }
         let mut wrong = Vec::new();
-        let Some(Index { bindings, roles, .. }) = index.as_mut() else { return Ok(wrong) };
-        for binding in
-            bindings.iter().filter(|found| found.namespace.is_empty() || found.namespace == namespace)
-        {
+        for (binding, rules) in self.held(user, namespace)? {
             let Some(subject) = binding.subject(user) else { continue };
-            let role = &binding.role;
-            let key = role.kind.key(&role.namespace, &role.name);
-            let rules = match roles.get(&key) {
-                Some(rules) => rules.clone(),
-                None => {
-                    let rules = role.rules(&self.registry).ok().map(Arc::from);
-                    roles.insert(key, rules.clone());
-                    rules
-                }
-            };
             match rules {
                 Some(rules) => {
                     if rules.iter().any(|rule| visit(rule, &|| binding.describe(subject))) {
@@ -190,11 +178,37 @@ impl Access {
                 }
                 None => wrong.push(format!(
                     "{}.rbac.authorization.k8s.io \"{}\" not found",
-                    role.kind.singular, role.name
+                    binding.role.kind.singular, binding.role.name
                 )),
             }
         }
         Ok(wrong)
+    }
+
+    /// The bindings of a user, with the rules that they give: all that is done under the lock. The index is made
+    /// outside of it.
+    fn held(&self, user: &User, namespace: &str) -> Result<Vec<Held>, Status> {
+        let lock = || self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = lock();
+        if !index.as_mut().is_some_and(Index::follow) {
+            *index = None;
+            drop(index);
+            let made = Index::new(&self.registry)?;
+            index = lock();
+            // Two that made one at the same time have the same.
+            *index = Some(made);
+        }
+        let Some(Index { bindings, roles, .. }) = index.as_mut() else { return Ok(Vec::new()) };
+        let places = |binding: &Binding| binding.namespace.is_empty() || binding.namespace == namespace;
+        let mine = bindings.values().filter(|found| places(found) && found.subject(user).is_some());
+        let rules = |binding: &Arc<Binding>| {
+            let role = &binding.role;
+            let key = role.kind.key(&role.namespace, &role.name);
+            let rules =
+                roles.entry(key).or_insert_with(|| role.rules(&self.registry).ok().map(Arc::from)).clone();
+            (binding.clone(), rules)
+        };
+        Ok(mine.map(rules).collect())
     }
 
     /// Every rule that a user has in a namespace ("" for the whole cluster), and what was wrong meanwhile.
@@ -214,22 +228,44 @@ impl Access {
 impl Index {
     fn new(registry: &Registry) -> Result<Self, Status> {
         let store = registry.store();
-        // From before the lists: what changes meanwhile makes the index stale.
+        // From before the lists: what changes meanwhile is told once more.
         let revision = store.revision();
         let changes: Result<Vec<Watch>, _> =
-            PREFIXES.iter().map(|prefix| store.watch(prefix, revision)).collect();
+            KINDS.iter().map(|kind| store.watch(&kind.prefix(None), revision)).collect();
         let changes = changes.map_err(Status::internal)?;
-        let mut bindings = Vec::new();
-        for kind in [CLUSTER_ROLE_BINDING, ROLE_BINDING] {
+        let mut index = Self { changes, bindings: BTreeMap::new(), roles: HashMap::new() };
+        for kind in BINDINGS {
             for item in registry.list(kind, None, &Selectors::default(), &Page::default())?.items {
-                bindings.extend(Binding::of(&item.object()?));
+                let object = item.object()?;
+                index.bind(kind.key(object.namespace(), object.name()).into(), Some(&object));
             }
         }
-        Ok(Self { changes, bindings, roles: HashMap::new() })
+        Ok(index)
     }
 
-    /// Whether a role or binding changed since, or may have.
-    fn is_stale(&mut self) -> bool {
-        self.changes.iter_mut().any(|changes| !matches!(changes.try_next(), Ok(None)))
+    /// Takes in what changed since. False if that is not known any more, or can't be read.
+    fn follow(&mut self) -> bool {
+        for (at, kind) in KINDS.iter().enumerate() {
+            loop {
+                let Some(Ok(event)) = self.changes.get_mut(at).map(Watch::try_next) else { return false };
+                let Some(event) = event else { break };
+                if !BINDINGS.contains(kind) {
+                    self.roles.remove(&*event.key);
+                    continue;
+                }
+                match event.new.as_deref().map(Object::from_slice).transpose() {
+                    Ok(object) => self.bind(event.key, object.as_ref()),
+                    Err(_) => return false,
+                }
+            }
+        }
+        true
+    }
+
+    fn bind(&mut self, key: Arc<str>, object: Option<&Object>) {
+        match object.and_then(Binding::of) {
+            Some(binding) => drop(self.bindings.insert(key, Arc::new(binding))),
+            None => drop(self.bindings.remove(&key)),
+        }
     }
 }

@@ -38,10 +38,13 @@ impl Work {
             {
                 together.push(next);
             }
-            let tasks: Vec<_> = together.into_iter().map(|action| {
-                let this = this.clone();
-                this.executor.clone().spawn(async move { this.act(action).await })
-            }).collect();
+            let tasks: Vec<_> = together
+                .into_iter()
+                .map(|action| {
+                    let this = this.clone();
+                    this.executor.clone().spawn(async move { this.act(action).await })
+                })
+                .collect();
             let mut failed = false;
             for task in tasks {
                 let result = task.await;

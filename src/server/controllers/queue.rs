@@ -76,7 +76,7 @@ impl Queue {
         let failed = outcome.is_err();
         let pause = if failed {
             state.failures = state.failures.saturating_add(1);
-            SHORTEST.saturating_mul(1 << state.failures.min(12).saturating_sub(1)).min(LONGEST)
+            SHORTEST.saturating_mul(1 << state.failures.min(13).saturating_sub(1)).min(LONGEST)
         } else {
             state.failures = 0;
             cost * (SHARE - 1)

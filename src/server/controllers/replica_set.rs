@@ -23,7 +23,13 @@ impl Controller for ReplicaSets {
         const { &[POD] }
     }
 
-    fn plan(&self, world: &World, set: &Object, failure: Option<&Status>, now: SystemTime) -> Result<Plan, Status> {
+    fn plan(
+        &self,
+        world: &World,
+        set: &Object,
+        failure: Option<&Status>,
+        now: SystemTime,
+    ) -> Result<Plan, Status> {
         Ok(replica_set::plan(set, world.of(POD, set, true), failure, now))
     }
 }

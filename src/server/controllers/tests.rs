@@ -42,15 +42,9 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("not within 10 s: {what}");
 }
 
-async fn account(cluster: &Cluster) {
-    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default"}});
-    cluster.create(account).await.unwrap();
-}
-
 #[test]
 fn pods_are_made_adopted_released_and_ended() {
     with_controllers("controllers-pods", async |cluster| {
-        account(cluster).await;
         let mut orphan = crate::server::registry::testing::pod("orphan");
         orphan["metadata"]["labels"] = json!({"app": "web"});
         cluster.create(orphan).await.unwrap();
@@ -89,12 +83,14 @@ fn pods_are_made_adopted_released_and_ended() {
 #[test]
 fn what_may_not_be_made_holds_up_nothing_else() {
     with_controllers("controllers-quota", async |cluster| {
-        // Without the account no pod may be made.
-        cluster.create(set("web", 100)).await.unwrap();
+        // Without its account no pod may be made.
+        let mut robots = set("web", 100);
+        robots["spec"]["template"]["spec"]["serviceAccountName"] = "robot".into();
+        cluster.create(robots).await.unwrap();
         until("the condition", || {
             let set = cluster.registry.get(REPLICA_SET, "default", "web").unwrap();
             set.str_at("/status/conditions/0/type") == "ReplicaFailure"
-                && set.str_at("/status/conditions/0/message").contains("serviceaccount \"default\" not found")
+                && set.str_at("/status/conditions/0/message").contains("serviceaccount \"robot\" not found")
         })
         .await;
         cluster.create(set("none", 0)).await.unwrap();
@@ -104,7 +100,9 @@ fn what_may_not_be_made_holds_up_nothing_else() {
         })
         .await;
         assert!(pods(cluster).is_empty());
-        account(cluster).await;
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "robot", "namespace": "default"}});
+        cluster.create(account).await.unwrap();
         until("all of them, once they may", || pods(cluster).len() == 100).await;
         until("no condition", || {
             let set = cluster.registry.get(REPLICA_SET, "default", "web").unwrap();
@@ -120,7 +118,6 @@ fn a_loop_that_starts_again_makes_nothing_twice() {
     let cluster = Cluster::new("controllers-again");
     let executor: Executor = Arc::default();
     block_on(executor.run(async {
-        account(&cluster).await;
         cluster.create(set("web", 60)).await.unwrap();
         for round in 0..30 {
             let mut controllers = Controllers::new(CONTROLLERS, cluster.registry.clone(), executor.clone());

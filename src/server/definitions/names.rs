@@ -72,14 +72,16 @@ impl Names {
 /// Gives a definition what others of its group, and midge's own kinds, do not have.
 pub fn judge<'n>(definition: &Object, others: impl Iterator<Item = &'n Names>) -> Verdict {
     let group = definition.str_at("/spec/group");
-    let own = KINDS.iter().chain(kinds::COMPUTED).filter(|kind| kind.group == group).map(|kind| Names {
-        plural: kind.plural.to_owned(),
-        singular: kind.singular.to_owned(),
-        short_names: kind.short_names.iter().map(|name| (*name).to_owned()).collect(),
-        kind: kind.kind.to_owned(),
-        list_kind: kind.list_kind.to_owned(),
-        categories: Vec::new(),
-    });
+    let own = KINDS.iter().chain(kinds::VIEWS).chain(kinds::COMPUTED).filter(|kind| kind.group == group).map(
+        |kind| Names {
+            plural: kind.plural.to_owned(),
+            singular: kind.singular.to_owned(),
+            short_names: kind.short_names.iter().map(|name| (*name).to_owned()).collect(),
+            kind: kind.kind.to_owned(),
+            list_kind: kind.list_kind.to_owned(),
+            categories: Vec::new(),
+        },
+    );
     let others: Vec<Names> = others.cloned().chain(own).collect();
     let resource = |word: &str| !word.is_empty() && others.iter().any(|names| names.has_resource(word));
     let kind = |word: &str| !word.is_empty() && others.iter().any(|names| names.has_kind(word));

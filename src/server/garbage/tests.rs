@@ -143,3 +143,32 @@ fn owners_elsewhere_are_none_and_unknown_ones_are_left_alone() {
     assert!(message.ends_with("] does not exist in namespace \"kube-system\""), "{message}");
     assert!(cluster.registry.get(SECRET, "default", "s").is_ok());
 }
+
+#[test]
+fn an_owner_that_can_be_none_is_told_of_once() {
+    let cluster = Cluster::new("garbage-homeless");
+    let a = cluster.map("a", &[]);
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": a.uid()});
+    let node = |name: &str| {
+        let metadata = json!({"name": name, "ownerReferences": [owner]});
+        block_on(cluster.create(json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata}))).unwrap();
+    };
+    let told = || {
+        let list = cluster.registry.list(EVENT, None, &Selectors::default(), &Page::default()).unwrap();
+        let names = list.items.iter().map(|item| item.object().unwrap());
+        names.map(|event| event.str_at("/involvedObject/name").to_owned()).collect::<Vec<_>>()
+    };
+    // There when the collector starts: told of when it came.
+    node("old");
+    let made = std::cell::Cell::new(false);
+    cluster.collect_until(|| {
+        if !made.replace(true) {
+            return false;
+        }
+        if told().is_empty() && cluster.registry.item(crate::api::kinds::NODE, "", "new").is_err() {
+            node("new");
+        }
+        !told().is_empty()
+    });
+    assert_eq!(told(), ["new"]);
+}

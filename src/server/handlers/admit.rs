@@ -3,6 +3,7 @@
 use hyper::header::USER_AGENT;
 
 use crate::api::apply::{Operation, Writer};
+use crate::api::kinds::SERVICE;
 use crate::api::schema::{self, FieldValidation};
 use crate::api::{Cause, Kind, Object, Status, strategy};
 use crate::server::options::invalid;
@@ -160,8 +161,13 @@ pub fn shape(
 /// A warning for who writes what nothing acts on.
 pub fn inert(kind: &Kind) -> Option<String> {
     let (version, plural) = (crate::VERSION, kind.plural);
-    kind.is_inert
-        .then(|| format!("midge {version} stores {plural}, but has no controller that acts on them yet"))
+    let text = match kind == SERVICE {
+        true => format!(
+            "midge {version} keeps the endpoints of services, but nothing routes to their addresses yet"
+        ),
+        false => format!("midge {version} stores {plural}, but has no controller that acts on them yet"),
+    };
+    kind.is_inert.then_some(text)
 }
 
 /// `dryRun=All`, or nothing.

@@ -28,7 +28,7 @@ pub async fn delete(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
         for item in chunk {
             let (object, options, registry) = (item.object()?, options.clone(), registry.clone());
             let deleted = async move {
-                registry.delete(kind, object.namespace(), object.name(), options).await.map(drop)
+                registry.delete(kind.stored(), object.namespace(), object.name(), options).await.map(drop)
             };
             tasks.push(call.state.executor.spawn(deleted));
         }

@@ -17,7 +17,7 @@ pub async fn delete(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let kind = call.target.kind;
     let rendering = Rendering::negotiate(kind, call.headers, &call.query)?;
     let options = options(call, body).await?;
-    let deleted = call.state.registry.delete(kind, call.namespace(), call.name(), options).await?;
+    let deleted = call.state.registry.delete(call.stored(), call.namespace(), call.name(), options).await?;
     Ok(match deleted {
         // Upstream answers with the object for these, and where it is still there.
         Deleted::Gone(object) if !matches!(kind.kind, "Pod" | "ServiceAccount") => {

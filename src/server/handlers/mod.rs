@@ -23,10 +23,12 @@ use super::auth::User;
 use super::authorize::Attributes;
 use super::path::Target;
 use super::query::Query;
+use super::registry::{Change, WriteOptions};
 use super::reply::{self, Reply};
 use super::{reviews, top};
 use crate::api::kinds::COMPUTED;
-use crate::api::{Object, Status};
+use crate::api::kinds::events;
+use crate::api::{Kind, Object, Status, schema};
 
 /// One request for objects.
 pub struct Call<'a> {
@@ -54,6 +56,42 @@ impl Call<'_> {
     /// Whether who asks may write `new` instead of `old`: roles and bindings that give no more than it has.
     pub fn check_escalation(&self, new: &Object, old: Option<&Object>) -> Result<(), Status> {
         self.state.access.check_escalation(self.user, self.target.kind, new, old)
+    }
+
+    /// The kind that is stored.
+    pub fn stored(&self) -> &'static Kind {
+        self.target.kind.stored()
+    }
+
+    /// Stores a new object.
+    pub async fn create(&self, mut object: Object, options: WriteOptions<'_>) -> Result<Object, Status> {
+        if self.target.kind != self.stored() {
+            let causes = events::check(&object);
+            if !causes.is_empty() {
+                return Err(Status::invalid(self.target.kind, object.name(), causes));
+            }
+            events::store(&mut object);
+        }
+        self.state.registry.create(self.stored(), object, options).await
+    }
+
+    /// Changes the object that the path names, as it is in the path's kind. Returns it as it is stored.
+    pub async fn modify(
+        &self,
+        options: WriteOptions<'_>,
+        change: &mut (dyn FnMut(&mut Object) -> Result<Change, Status> + Send),
+    ) -> Result<Object, Status> {
+        let (kind, stored) = (self.target.kind, self.stored());
+        let change = |object: &mut Object| {
+            if kind == stored {
+                return change(object);
+            }
+            schema::convert(kind, object);
+            let done = change(object)?;
+            events::store(object);
+            Ok(done)
+        };
+        self.state.registry.modify(stored, self.namespace(), self.name(), options, change).await
     }
 
     /// Whether who asks may do this as well to what the path names.

@@ -56,7 +56,7 @@ pub async fn patch(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
         let others: Vec<&str> = TYPES.iter().copied().filter(|name| !name.contains("strategic")).collect();
         return Err(Status::unsupported_media_type(&others));
     }
-    check_options(call, format)?;
+    check_options(call, format == Format::Apply)?;
     let text = body::bytes(body).await?;
     if format == Format::Apply {
         let applied = Application::read(call, text, options, validation)?.carry_out().await?;
@@ -66,7 +66,7 @@ pub async fn patch(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let change: Value = serde_json::from_slice(&text)
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     let mut warnings = Vec::new();
-    let apply = |object: &mut Object| {
+    let mut apply = |object: &mut Object| {
         let current = object.as_value();
         let patched = match format {
             Format::Json => patch::json(current, &change),
@@ -76,18 +76,30 @@ pub async fn patch(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
         let mut patched =
             Object::from_value(patched).map_err(|error| Status::bad_request(error.to_string()))?;
         call.claim(&mut patched)?;
-        warnings = call.shape(&mut patched, Some(&text), validation)?;
+        let shaped = call.shape(&mut patched, Some(&text), validation);
+        warnings = shaped.map_err(|status| misfit(status, &text))?;
         call.check_escalation(&patched, Some(object))?;
         *object = patched;
         Ok(Change::Write)
     };
-    let patched = call.state.registry.modify(kind, call.namespace(), call.name(), options, apply).await?;
+    let patched = call.modify(options, &mut apply).await?;
     Ok(warned(reply::json(rendering.object(&patched, true)), &warnings))
 }
 
+/// A field of another type than the kind's is upstream's decoder to find in an object, and the patch's fault here.
+fn misfit(status: Status, patch: &[u8]) -> Status {
+    match status.message.split_once(": json: ") {
+        Some((_, why)) if status.reason == Reason::BadRequest => {
+            let patch = String::from_utf8_lossy(patch);
+            invalid("", "", vec![Cause::invalid("patch", patch, &format!("json: {why}"))])
+        }
+        _ => status,
+    }
+}
+
 /// The options that only an apply has, or must have.
-fn check_options(call: &Call<'_>, format: Format) -> Result<(), Status> {
-    let cause = if format == Format::Apply {
+pub fn check_options(call: &Call<'_>, is_apply: bool) -> Result<(), Status> {
+    let cause = if is_apply {
         let nobody = call.query.text("fieldManager").is_none();
         nobody.then(|| Cause::required("fieldManager", "is required for apply patch"))
     } else {
@@ -154,14 +166,13 @@ impl<'c> Application<'c> {
 
     async fn carry_out(&self) -> Result<Applied, Status> {
         let (call, kind, options) = (self.call, self.call.target.kind, self.options);
-        let registry = &call.state.registry;
         for _ in 0..ATTEMPTS {
             let mut warnings = Vec::new();
-            let change = |object: &mut Object| {
+            let mut change = |object: &mut Object| {
                 (*object, warnings) = self.over(object)?;
                 Ok(Change::Write)
             };
-            let missing = match registry.modify(kind, call.namespace(), call.name(), options, change).await {
+            let missing = match call.modify(options, &mut change).await {
                 Ok(object) => return Ok(Applied { code: StatusCode::OK, object, warnings }),
                 Err(status) if status.reason == Reason::NotFound => status,
                 Err(status) => return Err(status),
@@ -179,7 +190,7 @@ impl<'c> Application<'c> {
             }
             self.call.authorize("create")?;
             let (object, warnings) = self.over(&Object::new(kind, call.namespace(), call.name()))?;
-            match registry.create(kind, object, options).await {
+            match call.create(object, options).await {
                 Ok(object) => return Ok(Applied { code: StatusCode::CREATED, object, warnings }),
                 Err(status) if status.reason == Reason::AlreadyExists && !options.dry_run => {}
                 Err(status) => return Err(status),

@@ -1,11 +1,15 @@
 //! The subresource `scale`: how many replicas there are and shall be, as an autoscaling/v1 Scale.
 
+use std::time::SystemTime;
+
 use hyper::Method;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::Call;
 use super::admit::{inert, shape, warned};
+use super::patch::check_options;
+use crate::api::apply::{self, Operation};
 use crate::api::kinds::{SCALE, Scale};
 use crate::api::{Cause, Kind, Object, Status, patch, selector};
 use crate::server::body;
@@ -19,7 +23,9 @@ const PATCHES: &[&str] = &[
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    APPLY,
 ];
+const APPLY: &str = "application/apply-patch+yaml";
 
 pub async fn handle(call: &Call<'_>, method: &Method, body: Incoming) -> Result<Reply, Status> {
     let kind = call.target.kind;
@@ -44,35 +50,60 @@ async fn write(
     body: Incoming,
 ) -> Result<Reply, Status> {
     let kind = call.target.kind;
-    let (options, validation) = (call.write_options()?, call.field_validation()?);
+    let (mut options, validation) = (call.write_options()?, call.field_validation()?);
     let media_type = body::media_type(call.headers);
     let is_patch = method == Method::PATCH;
     if is_patch && !PATCHES.contains(&media_type.as_str()) {
         return Err(Status::unsupported_media_type(PATCHES));
     }
+    let is_apply = media_type == APPLY;
+    if is_patch {
+        check_options(call, is_apply)?;
+    }
+    let force = call.query.switch("force");
     let text = body::bytes(body).await?;
     let asked: Object;
-    let change: Value;
-    if is_patch {
+    let patch: Value;
+    if is_apply {
+        // Most clients send JSON, which is YAML, too.
+        asked = body::object("application/yaml", &text)?;
+        patch = Value::Null;
+        options.writer.operation = Operation::Apply;
+    } else if is_patch {
         asked = Object::new(SCALE, "", "");
-        change = serde_json::from_slice(&text)
+        patch = serde_json::from_slice(&text)
             .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     } else {
         asked = body::object(&media_type, &text)?;
-        change = Value::Null;
+        patch = Value::Null;
     }
     let mut warnings = Vec::new();
-    let apply = |object: &mut Object| {
-        let mut scale =
-            if is_patch { patched(&of(object, paths), &media_type, &change)? } else { asked.clone() };
+    let change = |object: &mut Object| {
+        let mut scale = if is_patch && !is_apply {
+            patched(&of(object, paths), &media_type, &patch)?
+        } else {
+            asked.clone()
+        };
         call.claim_as(SCALE, &mut scale)?;
+        let said = scale.clone();
         // Only JSON can have a key twice.
         let written = Some(&*text).filter(|_| media_type.ends_with("json"));
         warnings = shape(SCALE, &mut scale, written, validation)?;
-        set(object, &scale, paths)?;
+        if is_apply {
+            // What is owned are the object's replicas, in the object's account.
+            let mut config = Object::new(kind, object.namespace(), object.name());
+            if said.at("/spec/replicas").is_some() {
+                set(&mut config, &scale, paths)?;
+            }
+            *object = apply::with_root(kind, |node| {
+                apply::apply(kind, node, object, &config, options.writer, force, SystemTime::now())
+            })?;
+        } else {
+            set(object, &scale, paths)?;
+        }
         Ok(Change::Write)
     };
-    let written = call.state.registry.modify(kind, call.namespace(), call.name(), options, apply).await?;
+    let written = call.state.registry.modify(kind, call.namespace(), call.name(), options, change).await?;
     warnings.extend(inert(kind));
     Ok(warned(reply::json(rendering.object(&of(&written, paths), true)), &warnings))
 }

@@ -14,22 +14,19 @@ use crate::server::reply::{self, Reply};
 pub async fn create(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let write = Write::read(call, body).await?;
     call.check_escalation(&write.object, None)?;
-    let created = call.state.registry.create(call.target.kind, write.object, write.options).await?;
+    let created = call.create(write.object, write.options).await?;
     let reply = reply::full(StatusCode::CREATED, reply::JSON, write.rendering.object(&created, true));
     Ok(warned(reply, &write.warnings))
 }
 
 pub async fn update(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let write = Write::read(call, body).await?;
-    let replace = |current: &mut Object| {
+    let mut replace = |current: &mut Object| {
         call.check_escalation(&write.object, Some(current))?;
         *current = write.object.clone();
         Ok(Change::Write)
     };
-    let registry = &call.state.registry;
-    let updated = registry
-        .modify(call.target.kind, write.object.namespace(), write.object.name(), write.options, replace)
-        .await?;
+    let updated = call.modify(write.options, &mut replace).await?;
     Ok(warned(reply::json(write.rendering.object(&updated, true)), &write.warnings))
 }
 

@@ -91,7 +91,10 @@ impl Links {
         if before.as_ref().is_some_and(|before| before.revision == item.revision) {
             return Ok(Vec::new());
         }
-        let version = Version { uid: item.object()?.uid().to_owned(), revision: item.revision };
+        let mut object = item.object()?;
+        // A node has no use for who owns what.
+        object.remove("/metadata/managedFields");
+        let version = Version { uid: object.uid().to_owned(), revision: item.revision };
         let put = Put {
             kind: reference.of.kind().kind.to_owned(),
             namespace: reference.namespace.clone(),
@@ -101,7 +104,7 @@ impl Links {
         };
         // One that was made anew under the same name takes the place of the other.
         told.0.insert(reference.clone(), Some(version));
-        Ok(vec![ToAgent::Put(put, item.json())])
+        Ok(vec![ToAgent::Put(put, object.to_vec())])
     }
 
     fn sent_for(&self, reference: &Reference) -> Result<Item, Status> {

@@ -13,7 +13,7 @@ use crate::api::{Kind, Object, Status, time};
 use crate::plan::volume::STORAGE_PATH;
 use crate::server::config::Cidr;
 use crate::server::events::{self, Type};
-use crate::server::registry::{Change, DeleteOptions, Page, Selectors, WriteOptions};
+use crate::server::registry::{Change, DeleteOptions, Page, Selectors, WatchEvent, WriteOptions};
 use crate::store::Durability;
 
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -57,8 +57,8 @@ impl Links {
             Err(status) => return Err(status),
         };
         // Two nodes that join at once must not get the same range.
-        let _chosen = self.ranges.lock().await;
-        let range = self.free_range()?;
+        let mut taken = self.ranges.lock().await;
+        let range = self.free_range(&mut taken)?;
         if range.is_none() {
             log::error!(
                 "node {name}: no address range is left for its pods: {} is full",
@@ -72,28 +72,48 @@ impl Links {
             }
         };
         let options = write(Durability::Synced);
-        if current.is_some() {
+        let written = if current.is_some() {
             let change = |node: &mut Object| {
                 set(node);
                 Ok(Change::Write)
             };
-            return self.registry.modify(NODE, "", name, options, change).await.map(Some);
+            self.registry.modify(NODE, "", name, options, change).await
+        } else {
+            let mut node = Object::new(NODE, "", name);
+            set(&mut node);
+            self.registry.create(NODE, node, options).await
+        };
+        // The watch says it, too, but the next node may come first.
+        if let (Ok(_), Some(range), Some(taken)) = (&written, range, &mut *taken) {
+            taken.insert(range);
         }
-        let mut node = Object::new(NODE, "", name);
-        set(&mut node);
-        self.registry.create(NODE, node, options).await.map(Some)
+        written.map(Some)
     }
 
     /// The first /24 of the cluster's range (or all of it, if it is smaller) that no node has.
-    fn free_range(&self) -> Result<Option<String>, Status> {
-        let nodes = self.registry.list(NODE, None, &Selectors::default(), &Page::default())?;
-        let mut taken = BTreeSet::new();
-        for item in nodes.items {
-            taken.insert(item.object()?.str_at("/spec/podCIDR").to_owned());
-        }
+    fn free_range(&self, taken: &mut Option<BTreeSet<String>>) -> Result<Option<String>, Status> {
+        let taken = match taken {
+            Some(taken) => taken,
+            None => {
+                let nodes = self.registry.list(NODE, None, &Selectors::default(), &Page::default())?;
+                let objects = nodes.items.iter().map(|item| item.object());
+                let ranges = objects.map(|node| node.map(|node| node.str_at("/spec/podCIDR").to_owned()));
+                taken.insert(ranges.collect::<Result<_, _>>()?)
+            }
+        };
         Ok(ranges(self.options.cluster_cidr)
             .map(|range| range.to_string())
             .find(|range| !taken.contains(range)))
+    }
+
+    /// Keeps what is known of the nodes' ranges true, whoever writes nodes.
+    pub(super) async fn note_range(&self, event: &WatchEvent, node: &Object) {
+        let mut taken = self.ranges.lock().await;
+        match (event, &mut *taken) {
+            (WatchEvent::Deleted(_), taken) => *taken = None,
+            (_, Some(taken)) => drop(taken.insert(node.str_at("/spec/podCIDR").to_owned())),
+            (_, None) => {}
+        }
     }
 
     /// Stores what an agent says of its node. Labels and taints that a user may change count only on joining.

@@ -1,6 +1,7 @@
 //! What a node has been told of its pods, and what it says of them.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use serde_json::Value;
 
@@ -8,11 +9,10 @@ use super::Links;
 use super::configs::{self, Reference};
 use super::node::check_shape;
 use crate::api::kinds::POD;
-use crate::api::selector::FieldSelector;
 use crate::api::{Object, Status, object};
 use crate::link::{HelloPod, PodRef, Put, Remove, ToAgent};
 use crate::server::events;
-use crate::server::registry::{Change, DeleteOptions, Item, Page, Selectors, WriteOptions};
+use crate::server::registry::{Change, DeleteOptions, Item, WriteOptions};
 use crate::store::Durability;
 use crate::token::sha256;
 
@@ -129,10 +129,21 @@ const MAX_STATUS: usize = 256 << 10;
 impl Links {
     /// The node's pods as stored.
     pub(super) fn node_pods(&self, node: &str) -> Result<Vec<(Item, Object)>, Status> {
-        let fields = FieldSelector::parse(POD, &format!("spec.nodeName={node}"))?;
-        let selectors = Selectors { fields, ..Selectors::default() };
-        let list = self.registry.list(POD, None, &selectors, &Page::default())?;
-        list.items.into_iter().map(|item| item.object().map(|pod| (item, pod))).collect()
+        self.take_pod_news()?;
+        let names = self.index.lock().unwrap_or_else(PoisonError::into_inner).of(node);
+        let mut pods = Vec::with_capacity(names.len());
+        for name in names {
+            let item = match self.registry.item(POD, &name.namespace, &name.name) {
+                // It has gone since.
+                Err(status) if status.code == 404 => continue,
+                item => item?,
+            };
+            let pod = item.object()?;
+            if pod.uid() == name.uid && pod.str_at("/spec/nodeName") == node {
+                pods.push((item, pod));
+            }
+        }
+        Ok(pods)
     }
 
     /// What all of a node's pods need for the node to be up to date.

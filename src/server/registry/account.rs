@@ -5,13 +5,14 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use crate::api::apply::{self, Operation, Writer};
-use crate::api::kinds::EVENT;
+use crate::api::kinds::{EVENT, LEASE};
 use crate::api::{Kind, Object};
 
 pub const MANAGED_FIELDS: &str = "/metadata/managedFields";
 
 /// Notes in `new` who owns what of it now. `account` is what came with it. No time changes unless something
-/// else does. Nobody applies events, of which there are many: no account is kept of them.
+/// else does. Nobody applies events, of which there are many, nor leases, which are written all the time: no account
+/// is kept of them.
 pub fn note(
     kind: &Kind,
     new: &mut Object,
@@ -22,7 +23,7 @@ pub fn note(
 ) {
     new.remove(MANAGED_FIELDS);
     let stored = old.and_then(|old| old.at(MANAGED_FIELDS));
-    if kind == EVENT {
+    if kind == EVENT || kind == LEASE {
         return;
     }
     if writer.operation == Operation::Apply {

@@ -44,8 +44,8 @@ pub struct Watch {
 impl Watch {
     /// The next change. Cancel-safe. 410 (Expired) when this watch has fallen behind: list and watch anew.
     pub async fn next(&mut self) -> Result<WatchEvent, Status> {
-        if let Some(item) = self.initial.next() {
-            return Ok(WatchEvent::Added(item));
+        if let Some(event) = self.initial() {
+            return Ok(event);
         }
         loop {
             let event = self.changes.next().await.map_err(|error| self.expired(&error))?;
@@ -57,8 +57,8 @@ impl Watch {
 
     /// The next change if there is one already.
     pub fn try_next(&mut self) -> Result<Option<WatchEvent>, Status> {
-        if let Some(item) = self.initial.next() {
-            return Ok(Some(WatchEvent::Added(item)));
+        if let Some(event) = self.initial() {
+            return Ok(Some(event));
         }
         while let Some(event) = self.changes.try_next().map_err(|error| self.expired(&error))? {
             if let Some(event) = self.selectors.transition(event)? {
@@ -66,6 +66,15 @@ impl Watch {
             }
         }
         Ok(None)
+    }
+
+    fn initial(&mut self) -> Option<WatchEvent> {
+        let item = self.initial.next();
+        if item.is_none() {
+            // A list that is used up keeps its memory.
+            self.initial = Vec::new().into_iter();
+        }
+        item.map(WatchEvent::Added)
     }
 
     /// All changes up to this revision were returned: the resourceVersion for a bookmark.

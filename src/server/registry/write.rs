@@ -9,6 +9,7 @@ use crate::api::kinds::{LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, RESOURCE_QUOTA
 use crate::api::schema::{self, FieldValidation};
 use crate::api::status::Details;
 use crate::api::{Cause, Kind, Object, Status, strategy, time};
+use crate::server::admission::Turn;
 use crate::store::{self, Durability, Entry, Expect};
 
 /// Which part of an object a write is about.
@@ -116,7 +117,7 @@ impl Registry {
             self.admit_to_namespace(kind, &object)?;
             Box::pin(self.give_account(&mut object)).await?;
         }
-        let _turn = self.turn(kind, object.namespace()).await;
+        let mut turn = self.turn(kind, object.namespace()).await;
         for _ in 0..ATTEMPTS {
             let mut object = object.clone();
             if generated {
@@ -133,7 +134,8 @@ impl Registry {
             let revision = if options.dry_run {
                 if self.store.get(&key).is_some() { Err(exists()) } else { Ok(0) }
             } else {
-                match self.store.put(&key, value, Expect::Absent, options.durability).await {
+                let put = self.store.put(&key, value, Expect::Absent, options.durability);
+                match turn.carry_out(put).await {
                     Ok(revision) => Ok(revision),
                     Err(store::Error::Conflict { .. }) => Err(exists()),
                     Err(error) => return Err(failed(&error)),
@@ -178,7 +180,7 @@ impl Registry {
         mut change: impl FnMut(&mut Object) -> Result<Change, Status>,
     ) -> Result<Object, Status> {
         let internal = options.subresource == Subresource::Internal;
-        let _turn = if internal { None } else { self.turn(kind, namespace).await };
+        let mut turn = if internal { Turn::NONE } else { self.turn(kind, namespace).await };
         for _ in 0..ATTEMPTS {
             let (entry, old) = self.read(kind, namespace, name)?;
             let mut new = versioned(old.clone(), entry.revision);
@@ -195,12 +197,10 @@ impl Registry {
             }
             let expect = Expect::Revision(entry.revision);
             let written = if is_finished(kind, &new) {
-                self.store
-                    .delete(&entry.key, expect, options.durability)
-                    .await
-                    .map(|removed| removed.revision)
+                let delete = self.store.delete(&entry.key, expect, options.durability);
+                turn.carry_out(delete).await.map(|removed| removed.revision)
             } else {
-                self.store.put(&entry.key, new.to_vec(), expect, options.durability).await
+                turn.carry_out(self.store.put(&entry.key, new.to_vec(), expect, options.durability)).await
             };
             match written {
                 Ok(revision) => return Ok(versioned(new, revision)),

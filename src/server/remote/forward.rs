@@ -1,5 +1,8 @@
 //! portforward: pairs of SPDY streams, one for data and one for what went wrong, each joined to a connection
-//! in the pod's network.
+//! in the pod's network. Older clients have a pair of a WebSocket's channels for each port ([`channels`]).
+
+mod back;
+mod channels;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +11,21 @@ use bytes::Bytes;
 use futures_lite::future;
 use smol::{Task, Timer};
 
+use self::back::{Back, Way};
 use super::target::Target;
 use super::upgrade::{Wire, agree};
 use crate::api::Status;
 use crate::http::Io;
-use crate::link::{Chunk, PortForwardRequest, Stream, StreamRequest, channel};
+use crate::link::{PortForwardRequest, Stream, StreamRequest, channel};
 use crate::server::State;
 use crate::server::handlers::Call;
 use crate::server::reply::Reply;
 use crate::server::spdy::{self, Event, Reader, Writer};
+use crate::server::websocket::Protocol;
 
-const TUNNEL: &[&str] = &["SPDY/3.1+portforward.k8s.io"];
+/// SPDY inside the WebSocket, and the channels that clients without SPDY speak.
+const WEBSOCKET: &[&str] = &[TUNNEL, "v4.channel.k8s.io", "v4.base64.channel.k8s.io", ""];
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 const PLAIN: &[&str] = &["portforward.k8s.io"];
 const HEARTBEAT: Duration = Duration::from_secs(20);
 /// Connections at once through one client, those that are only begun included.
@@ -27,14 +34,21 @@ const MAX_PAIRS: usize = 128;
 /// Answers `pods/NAME/portforward`.
 ///
 /// # Errors
-/// 400 when the pod does not run, 404, 503 when the node is away.
+/// 400 when the pod does not run, or channels are asked for without ports, 404, 503 when the node is away.
 pub async fn serve(call: &Call<'_>) -> Result<Reply, Status> {
     let target = Target::pod(call)?;
-    let agreed = agree(call, TUNNEL, PLAIN)?;
+    let agreed = agree(call, WEBSOCKET, PLAIN)?;
+    let by_channels = agreed.wire == Wire::WebSocket && agreed.protocol != TUNNEL;
+    let ports = if by_channels { channels::ports(&call.query)? } else { Vec::new() };
     if !call.state.links.connected(&target.node) {
         return Err(Status::service_unavailable(format!("node {} is not connected", target.node)));
     }
-    let (state, wire) = (call.state.clone(), agreed.wire);
+    let (state, wire, protocol) = (call.state.clone(), agreed.wire, agreed.protocol);
+    if by_channels {
+        return Ok(agreed.begin(call, move |io, ahead| {
+            channels::run(state, target, Protocol::of(protocol), ports, (io, ahead))
+        }));
+    }
     Ok(agreed.begin(call, move |io, ahead| run(state, target, wire, io, ahead)))
 }
 
@@ -128,14 +142,9 @@ impl Forward {
         *place = Some(id);
         self.writer.accept(id).await?;
         let (Some(data), Some(error)) = (pair.data, pair.error) else { return Ok(()) };
-        let request = StreamRequest::PortForward(PortForwardRequest {
-            namespace: self.target.namespace.clone(),
-            pod: self.target.pod.clone(),
-            uid: self.target.uid.clone(),
-            port,
-        });
-        let back = Back { writer: self.writer.clone(), data, error, what: self.what(port) };
-        match self.state.links.open(&self.target.node, &request).await {
+        let way = Way::Streams { writer: self.writer.clone(), data, error };
+        let back = Back { way, what: self.target.what(port) };
+        match self.state.links.open(&self.target.node, &self.target.port(port)).await {
             Ok(stream) => {
                 let stream = Arc::new(stream);
                 let task = self.state.executor.spawn(back.run(stream.clone()));
@@ -143,15 +152,12 @@ impl Forward {
             }
             Err(status) => {
                 self.pairs.remove(at);
-                back.end(&format!("{}{}", back.what, status.message), false).await?;
+                if !back.end(&format!("{}{}", back.what, status.message), false).await {
+                    return Err(std::io::ErrorKind::BrokenPipe.into());
+                }
             }
         }
         Ok(())
-    }
-
-    fn what(&self, port: u16) -> String {
-        let Target { pod, uid, .. } = &self.target;
-        format!("error forwarding port {port} to pod {pod}, uid {uid}: ")
     }
 
     /// Bytes for the port. Who does not take them holds up this client's other connections, nobody else's.
@@ -169,51 +175,19 @@ impl Forward {
     }
 }
 
-/// The way back of one connection.
-struct Back {
-    writer: Arc<Writer>,
-    data: u32,
-    error: u32,
-    /// What a message of this end's own begins with.
-    what: String,
-}
-
-impl Back {
-    async fn run(self, stream: Arc<Stream>) {
-        let mut closed = false;
-        let (what, why) = loop {
-            match stream.read().await {
-                Ok(Chunk::Data { channel: channel::STDIN, data }) if !closed => {
-                    if self.writer.data(self.data, &data, false).await.is_err() {
-                        return;
-                    }
-                }
-                Ok(Chunk::Data { channel: channel::CLOSE, .. }) if !closed => {
-                    closed = true;
-                    if self.writer.data(self.data, b"", true).await.is_err() {
-                        return;
-                    }
-                }
-                Ok(Chunk::Data { .. }) => {}
-                Ok(Chunk::End { status }) if status.is_empty() => break ("", String::new()),
-                Ok(Chunk::End { status }) => {
-                    break (
-                        "",
-                        Status::from_slice(&status).map_or_else(String::new, |status| status.message),
-                    );
-                }
-                Err(error) => break (self.what.as_str(), error.to_string()),
-            }
-        };
-        let _ = self.end(&format!("{what}{why}"), closed).await;
+impl Target {
+    fn port(&self, port: u16) -> StreamRequest {
+        StreamRequest::PortForward(PortForwardRequest {
+            namespace: self.namespace.clone(),
+            pod: self.pod.clone(),
+            uid: self.uid.clone(),
+            port,
+        })
     }
 
-    /// `why` is empty when all went well.
-    async fn end(&self, why: &str, closed: bool) -> std::io::Result<()> {
-        self.writer.data(self.error, why.as_bytes(), true).await?;
-        if !closed {
-            self.writer.data(self.data, b"", true).await?;
-        }
-        Ok(())
+    /// What a message of this end's own begins with.
+    fn what(&self, port: u16) -> String {
+        let Target { pod, uid, .. } = self;
+        format!("error forwarding port {port} to pod {pod}, uid {uid}: ")
     }
 }

@@ -1,6 +1,7 @@
 //! What a control group may take, and its share when others want the same.
 
 use super::{Cgroups, Error, Hierarchy, Version, folders_in, group, inherit_cpuset, parts};
+use crate::sys::host;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -61,6 +62,12 @@ impl Cgroups {
         }
     }
 
+    /// Lets `path` have no more processes and threads than these.
+    pub fn set_max_pids(&self, path: &str, most: u64) -> Result<(), Error> {
+        let Some(pids) = self.with("pids") else { return Ok(()) };
+        write(pids, path, "pids.max", most.to_string())
+    }
+
     /// Gives `path` the sum of the shares of the groups in it.
     pub fn sum_shares(&self, path: &str) -> Result<(), Error> {
         let Some(cpu) = self.with("cpu") else { return Ok(()) };
@@ -85,13 +92,7 @@ impl Cgroups {
         if self.with("hugetlb").is_none_or(|hierarchy| hierarchy.unified != is_v2) {
             return Vec::new();
         }
-        let folders = folders_in(Path::new("/sys/kernel/mm/hugepages")).unwrap_or_default();
-        let kib = folders.iter().filter_map(|folder| {
-            folder.file_name()?.to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()
-        });
-        let mut sizes: Vec<u64> = kib.collect();
-        sizes.sort_unstable();
-        sizes.into_iter().map(|kib| page_size(kib.saturating_mul(1024))).collect()
+        host::huge_pages().iter().map(|pages| page_size(pages.size)).collect()
     }
 
     /// Puts a process into `path`, which is made where its parent is; nothing can be put below it.

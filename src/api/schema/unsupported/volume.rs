@@ -38,9 +38,19 @@ pub(in crate::api::schema) const VOLUME: &[Row] = &[
     ("image",                 Refused),
 ];
 
+/// Huge pages of the sizes that containers may ask for.
+const MEDIUMS: &[&str] = &[
+    r#""Memory""#,
+    r#""HugePages""#,
+    r#""HugePages-64Ki""#,
+    r#""HugePages-2Mi""#,
+    r#""HugePages-32Mi""#,
+    r#""HugePages-1Gi""#,
+];
+
 #[rustfmt::skip]
 pub(in crate::api::schema) const EMPTY_DIR: &[Row] = &[
-    ("medium",    Only(&[r#""Memory""#])),
+    ("medium",    Only(MEDIUMS)),
     ("sizeLimit", Acts),
     ("mode",      Refused),
 ];

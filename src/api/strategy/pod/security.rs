@@ -1,6 +1,6 @@
 //! Security contexts of pods and containers.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{has, list, text, volume};
 use crate::api::{Cause, Object};
@@ -25,11 +25,82 @@ pub fn validate(pod: &Object, causes: &mut Vec<Cause>) {
     }
     sysctls(field, context, causes);
     profiles(field, context, causes);
+    annotations(pod, causes);
 
     for kind in ["containers", "initContainers", "ephemeralContainers"] {
         for (index, container) in pod.array_at(&format!("/spec/{kind}")).iter().enumerate() {
             let Some(context) = container.get("securityContext") else { continue };
             of_container(&format!("spec.{kind}[{index}].securityContext"), context, pod, causes);
+        }
+    }
+}
+
+/// Of AppArmor, before it had a field; followed by the container's name.
+const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+
+/// The field that an annotation's text stands for.
+fn profile(text: &str) -> Option<Value> {
+    match (text, text.strip_prefix("localhost/")) {
+        ("runtime/default", _) => Some(json!({"type": "RuntimeDefault"})),
+        ("unconfined", _) => Some(json!({"type": "Unconfined"})),
+        (_, Some(name)) if !name.is_empty() => Some(json!({"type": "Localhost", "localhostProfile": name})),
+        _ => None,
+    }
+}
+
+/// Gives containers the AppArmor profiles that annotations name, where they have none of their own.
+pub fn from_annotations(pod: &mut Object) {
+    let named = pod.map_at("/metadata/annotations").into_iter().flatten();
+    let named = named
+        .filter_map(|(key, text)| Some((key.strip_prefix(APPARMOR)?.to_owned(), profile(text.as_str()?)?)));
+    for (name, profile) in named.collect::<Vec<_>>() {
+        for kind in ["/spec/containers", "/spec/initContainers"] {
+            let Some(Value::Array(containers)) = pod.at_mut(kind) else { continue };
+            let mut of_name = containers.iter_mut().filter(|container| text(container, "name") == name);
+            let Some(Value::Object(container)) = of_name.next() else { continue };
+            let context = container.entry("securityContext").or_insert(Value::Null);
+            if context.is_null() {
+                *context = json!({});
+            }
+            if let Value::Object(context) = context {
+                let own = context.entry("appArmorProfile").or_insert(Value::Null);
+                if own.is_null() {
+                    *own = profile.clone();
+                }
+            }
+        }
+    }
+}
+
+fn annotations(pod: &Object, causes: &mut Vec<Cause>) {
+    for (key, value) in pod.map_at("/metadata/annotations").into_iter().flatten() {
+        let Some(name) = key.strip_prefix(APPARMOR) else { continue };
+        let field = format!("metadata.annotations[{key}]");
+        let value = value.as_str().unwrap_or("");
+        let Some(profile) = profile(value) else {
+            let detail = format!("invalid AppArmor profile name: \"{value}\"");
+            causes.push(Cause::invalid(field, value, &detail));
+            continue;
+        };
+        let mut known = false;
+        for kind in ["containers", "initContainers"] {
+            for (index, container) in pod.array_at(&format!("/spec/{kind}")).iter().enumerate() {
+                if text(container, "name") != name {
+                    continue;
+                }
+                known = true;
+                let own = container.pointer("/securityContext/appArmorProfile").filter(|own| !own.is_null());
+                if let Some(own) = own.filter(|own| **own != profile) {
+                    let part = if own["type"] == profile["type"] { "localhostProfile" } else { "type" };
+                    let field = format!("spec.{kind}[{index}].securityContext.appArmorProfile.{part}");
+                    let what = if part == "type" { "type" } else { "profile" };
+                    let detail = format!("apparmor {what} in annotation and field must match");
+                    causes.push(Cause::forbidden(field, &detail));
+                }
+            }
+        }
+        if !known {
+            causes.push(Cause::invalid(field, name, "container not found"));
         }
     }
 }
@@ -140,7 +211,6 @@ fn profiles(field: &str, context: &Value, causes: &mut Vec<Cause>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn refused(spec: Value) -> Vec<String> {
         let mut causes = Vec::new();
@@ -192,6 +262,33 @@ mod tests {
             assert_eq!(of(json!({"sysctls": [{"name": name}]})).len(), 1, "{name}");
         }
         assert_eq!(refused(json!({"shareProcessNamespace": true, "hostPID": true})).len(), 1);
+    }
+
+    #[test]
+    fn annotations_of_old() {
+        let of = |text: &str, context: Value| {
+            let containers = json!([{"name": "web", "securityContext": context}, {"name": "other"}]);
+            let annotations = json!({format!("{APPARMOR}web"): text});
+            let pod = json!({"metadata": {"annotations": annotations}, "spec": {"containers": containers}});
+            let mut pod = Object::from_value(pod).unwrap();
+            from_annotations(&mut pod);
+            let mut causes = Vec::new();
+            validate(&pod, &mut causes);
+            assert_eq!(pod.at("/spec/containers/1/securityContext"), None);
+            let field = pod.at("/spec/containers/0/securityContext/appArmorProfile").cloned();
+            (field, causes.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let localhost = json!({"type": "Localhost", "localhostProfile": "own"});
+        assert_eq!(of("localhost/own", Value::Null), (Some(localhost.clone()), vec![]));
+        assert_eq!(of("runtime/default", json!({})), (Some(json!({"type": "RuntimeDefault"})), vec![]));
+        let other = of("unconfined", json!({"appArmorProfile": localhost}));
+        assert_eq!(other.0, Some(localhost));
+        let expected = "spec.containers[0].securityContext.appArmorProfile.type: Forbidden: apparmor type in annotation \
+                        and field must match";
+        assert_eq!(other.1, [expected]);
+        let wrong = of("localhost/", json!({}));
+        assert_eq!(wrong.0, None);
+        assert!(wrong.1[0].ends_with("invalid AppArmor profile name: \"localhost/\""), "{wrong:?}");
     }
 
     #[test]
