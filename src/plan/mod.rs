@@ -5,6 +5,7 @@ pub mod disruption;
 pub mod eviction;
 pub mod garbage;
 pub mod limits;
+pub mod node_lifecycle;
 pub mod node_selector;
 pub mod pod;
 pub mod quota;

@@ -23,6 +23,7 @@ use crate::server::registry::{
     Change, From, Page, Registry, Selectors, Subresource, Watch, WatchEvent, WriteOptions,
 };
 use write::Verdict;
+pub(super) use write::set_condition;
 
 /// The name that pods ask for, or leave out.
 const NAME: &str = "default-scheduler";
