@@ -410,7 +410,8 @@ fn pods_are_placed_as_soon_as_there_is_room() {
     assert_eq!(get("first").str_at("/spec/nodeName"), "pi-1");
     assert_eq!(get("first").array_at("/status/conditions")[0]["status"], "True");
     cluster.make(large);
-    let full = "0/1 nodes are available: 1 Insufficient cpu.";
+    let full = "0/1 nodes are available: 1 Insufficient cpu. \
+        preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
     assert!(run_until(&cluster, || reason("second") == full));
     let quiet = cluster.registry.store().revision();
     // A heartbeat is no news.
