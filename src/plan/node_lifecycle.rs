@@ -58,7 +58,11 @@ impl Node {
         taint(&mut right, None, SystemTime::UNIX_EPOCH);
         Self {
             state: state(node),
-            zone: format!("{}/{}", label("topology.kubernetes.io/region"), label("topology.kubernetes.io/zone")),
+            zone: format!(
+                "{}/{}",
+                label("topology.kubernetes.io/region"),
+                label("topology.kubernetes.io/zone")
+            ),
             keeps_pods: node.annotation(KEEP_PODS) == Some("true"),
             evicts: taints.iter().any(|taint| matches!(&*taint.key, NOT_READY | UNREACHABLE)),
             is_true: right.at("/spec/taints") == node.at("/spec/taints"),
@@ -117,7 +121,8 @@ pub fn taint(node: &mut Object, evicts: Option<bool>, now: SystemTime) {
     let has = |taints: &[Value], key: &str, effect: &str| {
         taints.iter().any(|taint| taint["key"] == key && taint["effect"] == effect)
     };
-    let evicts = evicts.unwrap_or_else(|| [NOT_READY, UNREACHABLE].iter().any(|key| has(&taints, key, "NoExecute")));
+    let evicts =
+        evicts.unwrap_or_else(|| [NOT_READY, UNREACHABLE].iter().any(|key| has(&taints, key, "NoExecute")));
     let mut wanted = vec![(UNSCHEDULABLE, "NoSchedule", node.bool_at("/spec/unschedulable"))];
     for (condition, when, key) in TAINTS {
         let holds = status(node, condition) == when;
@@ -153,7 +158,8 @@ pub fn tolerate(pod: &mut Object) {
             (text("key") == key || text("key").is_empty()) && matches!(text("effect"), "NoExecute" | "")
         };
         if !tolerations.iter().any(says) {
-            let stays = json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": STAY});
+            let stays =
+                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": STAY});
             tolerations.push(stays);
         }
     }

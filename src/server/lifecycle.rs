@@ -97,7 +97,8 @@ impl Lifecycle {
                 Wake::Due
             };
             // All three are cancel-safe.
-            let changed = or(async { Wake::Node(nodes.next().await) }, async { Wake::Pod(pods.next().await) });
+            let changed =
+                or(async { Wake::Node(nodes.next().await) }, async { Wake::Pod(pods.next().await) });
             match or(changed, timer).await {
                 Wake::Node(event) => self.node(&event?)?,
                 Wake::Pod(event) => self.pod(&event.map_err(behind)?),
@@ -152,8 +153,10 @@ impl Lifecycle {
 
     /// Brings the nodes' taints up to date. True if one was written.
     async fn taint(&mut self) -> Result<bool, Status> {
-        let changes: Vec<(String, Option<bool>)> =
-            node_lifecycle::changes(&self.nodes).into_iter().map(|(name, evicts)| (name.to_owned(), evicts)).collect();
+        let changes: Vec<(String, Option<bool>)> = node_lifecycle::changes(&self.nodes)
+            .into_iter()
+            .map(|(name, evicts)| (name.to_owned(), evicts))
+            .collect();
         let mut written = false;
         for (name, evicts) in changes {
             let mut changed = false;

@@ -20,7 +20,8 @@ fn keys(node: &Object) -> Vec<String> {
 #[test]
 fn conditions_become_taints() {
     let own = json!([{"key": "gpu", "effect": "NoSchedule"}]);
-    let mut away = json!([{"key": UNREACHABLE, "effect": "NoSchedule"}, {"key": UNREACHABLE, "effect": "NoExecute"}]);
+    let mut away =
+        json!([{"key": UNREACHABLE, "effect": "NoSchedule"}, {"key": UNREACHABLE, "effect": "NoExecute"}]);
     for (mut node, evicts, expected) in [
         (node("True", "", own.clone()), None, &["gpu:NoSchedule"][..]),
         (node("False", "", own.clone()), None, &["gpu:NoSchedule", "not-ready:NoSchedule"]),
@@ -87,9 +88,7 @@ fn pods_stay_for_as_long_as_they_tolerate() {
     let start = Instant::now();
     let taint = |key: &str| Taint::of(&json!({"key": key, "effect": "NoExecute"})).unwrap();
     let pod = |tolerations: Value| object(json!({"spec": {"tolerations": tolerations}}));
-    let tolerating = |key: &str, seconds: Value| {
-        json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds})
-    };
+    let tolerating = |key: &str, seconds: Value| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds});
     let mut usual = pod(json!([]));
     tolerate(&mut usual);
     let said = pod(json!([{"operator": "Exists"}]));
@@ -102,7 +101,11 @@ fn pods_stay_for_as_long_as_they_tolerate() {
         (&usual, vec![("lab", 7)], Some(7)),
         (&usual, vec![], None),
         (&said, vec![("lab", 7), (UNREACHABLE, 9)], None),
-        (&pod(json!([tolerating("lab", json!(60)), tolerating("x", json!(5))])), vec![("lab", 1), ("x", 90)], Some(61)),
+        (
+            &pod(json!([tolerating("lab", json!(60)), tolerating("x", json!(5))])),
+            vec![("lab", 1), ("x", 90)],
+            Some(61),
+        ),
         (&pod(json!([tolerating("lab", json!(-5))])), vec![("lab", 2)], Some(2)),
         (&pod(json!([tolerating("lab", Value::Null)])), vec![("lab", 2)], None),
         (&pod(json!([tolerating("lab", json!(i64::MAX))])), vec![("lab", 2)], None),
@@ -117,9 +120,14 @@ fn pods_stay_for_as_long_as_they_tolerate() {
 #[test]
 fn pods_of_a_lost_node() {
     let now = SystemTime::UNIX_EPOCH;
-    let pod = object(json!({"metadata": {"name": "p"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
+    let pod = object(
+        json!({"metadata": {"name": "p"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+    );
     let marked = lost(&pod, "n", now).unwrap();
-    assert_eq!((marked.str_at("/status/conditions/0/status"), marked.str_at("/status/reason")), ("False", ""));
+    assert_eq!(
+        (marked.str_at("/status/conditions/0/status"), marked.str_at("/status/reason")),
+        ("False", "")
+    );
     assert_eq!(lost(&marked, "n", now), None);
     let mut ends = marked.clone();
     ends.set("/metadata/deletionTimestamp", "2026-01-01T00:00:00Z");

@@ -26,7 +26,7 @@ impl Labels {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        self.0.split('\n').find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
     }
 }
 

@@ -13,7 +13,8 @@ fn with_loops(name: &str, test: impl AsyncFnOnce(&Cluster)) {
     let cluster = Cluster::new(name);
     let executor: Executor = Arc::default();
     block_on(executor.run(async {
-        let loops = [run(cluster.registry.clone(), &executor), scheduler::run(cluster.registry.clone(), &executor)];
+        let loops =
+            [run(cluster.registry.clone(), &executor), scheduler::run(cluster.registry.clone(), &executor)];
         test(&cluster).await;
         for one in loops {
             one.cancel().await;
@@ -75,19 +76,27 @@ fn pods_go_from_nodes_that_repel_them() {
         until("it is bound", || !on(cluster, "usual").is_empty()).await;
         let place = on(cluster, "usual");
         assert_eq!(find(cluster, "usual").array_at("/spec/tolerations").len(), 2);
-        change(cluster, &place, |node| node.set("/spec/taints", json!([{"key": "lab", "effect": "NoExecute"}]))).await;
+        change(cluster, &place, |node| {
+            node.set("/spec/taints", json!([{"key": "lab", "effect": "NoExecute"}]))
+        })
+        .await;
         until("it goes", || find(cluster, "usual").deletion_timestamp().is_some()).await;
         let reason = condition(&find(cluster, "usual"), "DisruptionTarget");
         assert_eq!(reason["reason"], "DeletionByTaintManager");
-        until("it is told", || told(cluster, "TaintManagerEviction") == ["Marking for deletion Pod default/usual"]).await;
+        until("it is told", || {
+            told(cluster, "TaintManagerEviction") == ["Marking for deletion Pod default/usual"]
+        })
+        .await;
         assert_eq!(find(cluster, "patient").deletion_timestamp(), None);
 
         // Cordoned: the taint comes and goes with it.
         let taints = || cluster.registry.get(NODE, "", "b").unwrap().array_at("/spec/taints").to_vec();
         change(cluster, "b", |node| node.set("/spec/unschedulable", true)).await;
-        until("a taint", || taints().iter().any(|taint| taint["key"] == "node.kubernetes.io/unschedulable")).await;
+        until("a taint", || taints().iter().any(|taint| taint["key"] == "node.kubernetes.io/unschedulable"))
+            .await;
         change(cluster, "b", |node| drop(node.remove("/spec/unschedulable"))).await;
-        until("none", || !taints().iter().any(|taint| taint["key"] == "node.kubernetes.io/unschedulable")).await;
+        until("none", || !taints().iter().any(|taint| taint["key"] == "node.kubernetes.io/unschedulable"))
+            .await;
     });
 }
 
@@ -128,7 +137,10 @@ fn pods_of_a_node_that_is_away() {
         // With the last node away nobody is evicted.
         change(cluster, "b", keep("false")).await;
         until("no more evictions", || taints().len() == 1).await;
-        change(cluster, "a", |node| node.set("/status/conditions", json!([{"type": "Ready", "status": "True"}]))).await;
+        change(cluster, "a", |node| {
+            node.set("/status/conditions", json!([{"type": "Ready", "status": "True"}]))
+        })
+        .await;
         until("no taints", || taints().is_empty()).await;
     });
 }
@@ -137,9 +149,7 @@ fn pods_of_a_node_that_is_away() {
 fn gates_and_preemption() {
     with_loops("lifecycle-preemption", async |cluster| {
         cluster.create(node("a")).await.unwrap();
-        let class = |name: &str, value: i64| {
-            json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value})
-        };
+        let class = |name: &str, value: i64| json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value});
         cluster.create(class("high", 100)).await.unwrap();
         let of = |name: &str, class: &str| {
             let mut pod = pod(name);
@@ -157,7 +167,10 @@ fn gates_and_preemption() {
         let refused = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
         until("it is told", || message("next") == refused).await;
         let scheduled = condition(&find(cluster, "gated"), "PodScheduled");
-        assert_eq!((&scheduled["status"], &scheduled["reason"]), (&json!("False"), &json!("SchedulingGated")));
+        assert_eq!(
+            (&scheduled["status"], &scheduled["reason"]),
+            (&json!("False"), &json!("SchedulingGated"))
+        );
         let open = |pod: &mut Object| {
             pod.set("/spec/schedulingGates", json!([]));
             Ok(Change::Write)
@@ -169,7 +182,8 @@ fn gates_and_preemption() {
         assert_eq!(target["reason"], "PreemptionByScheduler");
         assert_eq!(target["message"], "default-scheduler: preempting to accommodate a higher priority pod");
         until("it is told", || {
-            told(cluster, "Preempted") == [format!("Preempted by pod {} on node a", find(cluster, "gated").uid())]
+            told(cluster, "Preempted")
+                == [format!("Preempted by pod {} on node a", find(cluster, "gated").uid())]
         })
         .await;
         let gone = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };

@@ -15,8 +15,10 @@ pub fn validate(pod: &Object, causes: &mut Vec<Cause>) {
         ("podAntiAffinity", pod_term, "podAffinityTerm"),
     ] {
         let side_of = affinity.get(side).unwrap_or(none);
-        let (required, soft) =
-            ("requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution");
+        let (required, soft) = (
+            "requiredDuringSchedulingIgnoredDuringExecution",
+            "preferredDuringSchedulingIgnoredDuringExecution",
+        );
         let mut field = format!("spec.affinity.{side}.{required}");
         let mut terms = list(side_of, required);
         if let Some(selector) = side_of.get(required).filter(|selector| selector.is_object()) {
@@ -53,7 +55,8 @@ fn node_term(field: &str, term: &Value, causes: &mut Vec<Cause>) {
             let (count, values) = (list(requirement, "values").len(), format!("{field}.values"));
             match operator {
                 "In" | "NotIn" if of_fields && count != 1 => {
-                    let detail = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
+                    let detail =
+                        "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
                     causes.push(Cause::required(values, detail));
                 }
                 "In" | "NotIn" if count == 0 => {

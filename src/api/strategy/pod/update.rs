@@ -82,7 +82,8 @@ fn gates(new: &Object, old: &Object, causes: &mut Vec<Cause>) {
     let pointer = "/spec/schedulingGates";
     let is_new = |gate: &&Value| !old.array_at(pointer).iter().any(|was| was["name"] == gate["name"]);
     for gate in new.array_at(pointer).iter().filter(is_new) {
-        let detail = format!("only deletion is allowed, but found new scheduling gate '{}'", text(gate, "name"));
+        let detail =
+            format!("only deletion is allowed, but found new scheduling gate '{}'", text(gate, "name"));
         causes.push(Cause::forbidden("spec.schedulingGates", &detail));
     }
 }
