@@ -1,4 +1,10 @@
+use std::time::Instant as Clock; // one to count from: plans read none
+
 use super::*;
+
+fn later() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(9)
+}
 
 fn object(value: Value) -> Object {
     Object::from_value(value).unwrap()
@@ -34,17 +40,17 @@ fn conditions_become_taints() {
         taint(&mut node, evicts, SystemTime::UNIX_EPOCH);
         assert_eq!(keys(&node), expected);
         let before = node.clone();
-        taint(&mut node, None, SystemTime::now());
+        taint(&mut node, None, later());
         assert_eq!(node, before, "it stays as it is");
     }
     let mut cordoned = node("True", "", json!([]));
     cordoned.set("/spec/unschedulable", true);
     assert_eq!(changes(&BTreeMap::from([("n".to_owned(), Node::of(&cordoned))])), [("n", Some(false))]);
-    taint(&mut cordoned, None, SystemTime::now());
+    taint(&mut cordoned, None, later());
     assert_eq!(keys(&cordoned), ["unschedulable:NoSchedule"]);
     assert!(changes(&BTreeMap::from([("n".to_owned(), Node::of(&cordoned))])).is_empty());
     cordoned.remove("/spec/unschedulable");
-    taint(&mut cordoned, None, SystemTime::now());
+    taint(&mut cordoned, None, later());
     assert_eq!(keys(&cordoned), [""; 0]);
 }
 
@@ -65,7 +71,7 @@ fn nobody_is_evicted_when_most_nodes_seem_away() {
         for (zone, all, away) in zones {
             for index in 0..*all {
                 let mut node = node(if index < *away { "Unknown" } else { "True" }, zone, json!([]));
-                taint(&mut node, None, SystemTime::now());
+                taint(&mut node, None, later());
                 nodes.insert(format!("{zone}{index}"), Node::of(&node));
             }
         }
@@ -73,10 +79,10 @@ fn nobody_is_evicted_when_most_nodes_seem_away() {
     }
     // All of them away: those that evict stop it.
     let mut gone = node("Unknown", "", json!([]));
-    taint(&mut gone, Some(true), SystemTime::now());
+    taint(&mut gone, Some(true), later());
     assert_eq!(changes(&BTreeMap::from([("n".to_owned(), Node::of(&gone))])), [("n", Some(false))]);
     let mut keeps = node("Unknown", "", json!([]));
-    taint(&mut keeps, None, SystemTime::now());
+    taint(&mut keeps, None, later());
     keeps.set("/metadata/annotations/edge.midge.dev~1keep-pods", "true");
     let ready = Node::of(&node("True", "", Value::Null));
     let nodes = BTreeMap::from([("a".to_owned(), Node::of(&keeps)), ("b".to_owned(), ready)]);
@@ -85,7 +91,7 @@ fn nobody_is_evicted_when_most_nodes_seem_away() {
 
 #[test]
 fn pods_stay_for_as_long_as_they_tolerate() {
-    let start = Instant::now();
+    let start = Clock::now();
     let taint = |key: &str| Taint::of(&json!({"key": key, "effect": "NoExecute"})).unwrap();
     let pod = |tolerations: Value| object(json!({"spec": {"tolerations": tolerations}}));
     let tolerating = |key: &str, seconds: Value| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds});

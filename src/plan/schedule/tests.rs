@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Instant as Clock; // a measurement needs one
 
 use serde_json::{Value, json};
 
@@ -505,7 +506,7 @@ fn a_placement_takes_less_than_a_millisecond() {
     let apart = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
         {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "app1"}}}]}}});
     for (what, more) in [("plain", json!({})), ("spread", spread), ("apart", apart)] {
-        let began = std::time::Instant::now();
+        let began = Clock::now();
         for index in 0..100 {
             let text = of(1, more.clone()).to_string();
             let mut waiting = Object::from_slice(text.as_bytes()).unwrap();
