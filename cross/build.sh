@@ -52,8 +52,9 @@ done
 source_date
 # shellcheck disable=SC2086
 [ -z "$linked" ] || build $linked
-# build-std is not stable, but for this one version it is what it is.
+# build-std is not stable, but for this one version it is what it is. Without std's default feature, which is to
+# name functions in backtraces: there are no names in a stripped file.
 # shellcheck disable=SC2086
-[ -z "$built" ] || RUSTC_BOOTSTRAP=1 RUSTC="$std/rustc" build -Z build-std=std,panic_abort $built
+[ -z "$built" ] || RUSTC_BOOTSTRAP=1 RUSTC="$std/rustc" build -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size $built
 # shellcheck disable=SC2086
 printf '%s\n' $binaries

@@ -31,11 +31,35 @@ pub mod sys;
 pub mod tls;
 pub mod token;
 
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// The one executor of a process. It is passed on, never global: dropping a [`smol::Task`] that was
 /// spawned on it cancels the task.
-pub type Executor = Arc<smol::Executor<'static>>;
+#[derive(Clone, Debug, Default)]
+pub struct Executor(Arc<smol::Executor<'static>>);
+
+impl Executor {
+    /// Runs a future as a task. Boxed, so that the machinery of tasks is there once for each result, not for each
+    /// future: it would be a twentieth of the program.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> smol::Task<T> {
+        let future: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(future);
+        self.0.spawn(future)
+    }
+}
+
+impl Deref for Executor {
+    type Target = smol::Executor<'static>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
 
 /// The version of midge, as `midge version` prints it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

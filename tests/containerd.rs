@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::containerd::Containerd;
@@ -285,7 +284,7 @@ fn names_the_socket_that_is_not_there() {
 
 /// Runs the test on an executor of its own; a test that hangs fails.
 fn run<F: Future<Output = ()>>(test: impl FnOnce(Executor) -> F) {
-    let executor: Executor = Arc::new(smol::Executor::new());
+    let executor = Executor::default();
     let limit = async {
         smol::Timer::after(Duration::from_secs(120)).await;
         panic!("the test takes too long");

@@ -48,7 +48,7 @@ fn run_alone<F: Future<Output = ()>>(test: impl FnOnce(Executor) -> F) {
 }
 
 fn run_within<F: Future<Output = ()>>(test: impl FnOnce(Executor) -> F) {
-    let executor: Executor = Arc::default();
+    let executor = Executor::default();
     let patience = async {
         Timer::after(Duration::from_secs(60)).await;
         panic!("the test hangs");

@@ -24,7 +24,6 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Read when neither `--config` nor `MIDGE_CONFIG` names another; it may be missing.
 pub const DEFAULT_CONFIG: &str = "/etc/midge/config.yaml";
@@ -109,7 +108,7 @@ fn node_keys() -> Vec<String> {
 
 /// Runs `future` and the tasks that it spawns on this thread until it ends.
 fn block_on<T>(run: impl AsyncFnOnce(Executor) -> T) -> T {
-    let executor: Executor = Arc::new(smol::Executor::new());
+    let executor = Executor::default();
     let main = run(executor.clone());
     smol::block_on(executor.run(main))
 }

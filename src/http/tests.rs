@@ -100,7 +100,7 @@ fn request(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
 }
 
 fn run<F: Future<Output = ()>>(test: impl FnOnce(Executor) -> F) {
-    let executor: Executor = Arc::default();
+    let executor = Executor::default();
     let patience = async {
         Timer::after(Duration::from_secs(20)).await;
         panic!("the test hangs");

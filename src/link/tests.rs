@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,7 +20,7 @@ fn linked<F: Future<Output = ()>>(
     server: Patience,
     test: impl FnOnce(Connection, Connection) -> F,
 ) {
-    let executor: Executor = Arc::default();
+    let executor = Executor::default();
     let (one, other) = UnixStream::pair().unwrap();
     let patience = async {
         Timer::after(Duration::from_secs(20)).await;
@@ -195,7 +194,7 @@ fn silence_is_death_and_pings_are_life() {
         }
     });
     // A peer that takes and says nothing.
-    let executor: Executor = Arc::default();
+    let executor = Executor::default();
     let (one, _mute) = UnixStream::pair().unwrap();
     smol::block_on(executor.run(async {
         let agent =
@@ -258,7 +257,7 @@ fn frame(payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn bad_peers_lose_their_link_and_nothing_else() {
-    let executor: Executor = Arc::default();
+    let executor = Executor::default();
     smol::block_on(executor.run(async {
         // Not WebSocket; unmasked; a frame that says it has 2^62 bytes; one of 65 KiB and more; text; no message.
         let huge = [&[0x82, 0xff][..], &(1_u64 << 62).to_be_bytes(), &[0; 4]].concat();
@@ -288,7 +287,7 @@ fn bad_peers_lose_their_link_and_nothing_else() {
 
 #[test]
 fn more_stream_data_than_credit_ends_the_link() {
-    let executor: Executor = Arc::default();
+    let executor = Executor::default();
     smol::block_on(executor.run(async {
         let (mut peer, io) = UnixStream::pair().unwrap();
         let server = Connection::start(Box::new(io), Bytes::new(), End::Server, CALM, &executor).await;

@@ -121,7 +121,7 @@ pub fn from_template(kind: &Kind, template: &Value, owner: &Object) -> Object {
     object
 }
 
-/// The prefix of generated names, short enough that what is generated fits a label.
+/// The prefix of generated names; the registry cuts it so that they fit a label.
 pub fn generate_name(owner: &Object) -> String {
     format!("{}-", owner.name())
 }

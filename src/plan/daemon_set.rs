@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::control::revision::{self, HASH, History};
 use super::control::{self, Action, Plan, Told, pods};
 use super::disruption::scaled;
-use super::schedule::{Node, Place, Pod};
+use super::schedule::{Node, Pod, Standing};
 use crate::api::Object;
 use crate::api::selector::LabelSelector;
 
@@ -42,7 +42,7 @@ pub fn plan(
     let hash = history.newest().and_then(|newest| newest.label(HASH)).unwrap_or_default();
     let template = template::pod(set, hash);
     let (wanted, node_name) = (Pod::of(&template), template.str_at("/spec/nodeName").to_owned());
-    let places = nodes.iter().map(|node| (node.name(), node.place(&wanted, &node_name))).collect();
+    let places = nodes.iter().map(|node| (node.name(), node.standing(&wanted, &node_name))).collect();
     let mut daemons = Daemons {
         set,
         hash,
@@ -111,7 +111,7 @@ struct Daemons<'a> {
     min_ready: i64,
     now: SystemTime,
     /// By node.
-    places: BTreeMap<&'a str, Place>,
+    places: BTreeMap<&'a str, Standing>,
     /// By the node that they are for, the oldest first; without those that have ended and are about to go.
     pods: BTreeMap<&'a str, Vec<&'a Object>>,
 }
@@ -135,9 +135,9 @@ impl<'a> Daemons<'a> {
         for (&node, place) in &self.places {
             let pods = self.on(node);
             match place {
-                Place::Goes => changes.ends.extend(staying(pods)),
-                Place::Runs if pods.is_empty() => changes.makes.push((node, 0)),
-                Place::Runs | Place::Stays => self.keep_on(node, *place, plan, &mut changes),
+                Standing::Goes => changes.ends.extend(staying(pods)),
+                Standing::Runs if pods.is_empty() => changes.makes.push((node, 0)),
+                Standing::Runs | Standing::Stays => self.keep_on(node, *place, plan, &mut changes),
             }
         }
         // Those that wait for a node that is gone. What ran there is not the set's to end.
@@ -147,7 +147,7 @@ impl<'a> Daemons<'a> {
         changes
     }
 
-    fn keep_on(&'a self, node: &'a str, place: Place, plan: &mut Plan, changes: &mut Changes<'a>) {
+    fn keep_on(&'a self, node: &'a str, place: Standing, plan: &mut Plan, changes: &mut Changes<'a>) {
         let mut running = Vec::new();
         for pod in staying(self.on(node)) {
             let (warning, reason, word, end) = match pod.str_at("/status/phase") {
@@ -172,7 +172,7 @@ impl<'a> Daemons<'a> {
                 format!("Found {word} daemon pod {namespace}/{name} on node {node}, will try to {end} it");
             plan.actions.push(Action::Event { warning, reason, message });
             changes.ends.push(pod);
-            if self.on(node).len() == 1 && place == Place::Runs {
+            if self.on(node).len() == 1 && place == Standing::Runs {
                 changes.makes.push((node, failures));
             }
         }
@@ -188,7 +188,7 @@ impl<'a> Daemons<'a> {
     }
 
     fn wanted(&self) -> i64 {
-        let runs = self.places.values().filter(|place| **place == Place::Runs);
+        let runs = self.places.values().filter(|place| **place == Standing::Runs);
         i64::try_from(runs.count()).unwrap_or(i64::MAX)
     }
 
@@ -237,7 +237,7 @@ impl<'a> Daemons<'a> {
         let mut changes = Changes::default();
         let mut room = surge;
         let mut available = Vec::new();
-        for (&node, _) in self.places.iter().filter(|(_, place)| **place == Place::Runs) {
+        for (&node, _) in self.places.iter().filter(|(_, place)| **place == Standing::Runs) {
             let (new, old) = self.split(node);
             match (&new[..], &old[..]) {
                 ([], [old]) if self.is_available(old) => available.push((node, 0)),
@@ -258,7 +258,7 @@ impl<'a> Daemons<'a> {
         let [mut current, mut misplaced, mut ready, mut available, mut updated] = [0_i64; 5];
         for (&node, place) in &self.places {
             let Some(pod) = self.on(node).first() else { continue };
-            if *place != Place::Runs {
+            if *place != Standing::Runs {
                 misplaced += 1;
                 continue;
             }

@@ -325,7 +325,7 @@ mod tests {
                         made.set("/metadata/name", format!("web-{}", self.made));
                         self.slices.push(made);
                     }
-                    Action::Update(made) => {
+                    Action::Update(made) | Action::UpdateTold(made, _) => {
                         let slice = self.slices.iter_mut().find(|slice| slice.name() == made.name()).unwrap();
                         *slice = made;
                     }

@@ -1,15 +1,16 @@
 //! Floor 1: pure decisions. No I/O, no clock, no async: `now` is an argument.
 
 pub mod control;
-pub mod deployment;
-pub mod daemon_set;
 pub mod cron_job;
+pub mod daemon_set;
+pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod eviction;
 pub mod garbage;
 pub mod job;
 pub mod limits;
+pub mod node_lifecycle;
 pub mod node_selector;
 pub mod pod;
 pub mod quota;

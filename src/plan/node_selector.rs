@@ -9,19 +9,41 @@ pub fn selects(selector: &Value, name: &str, labels: &BTreeMap<String, String>) 
     if selector.is_null() {
         return true;
     }
-    let list = |of: &'_ Value, key: &str| of[key].as_array().cloned().unwrap_or_default();
-    list(selector, "nodeSelectorTerms").iter().any(|term| {
-        let (expressions, fields) = (list(term, "matchExpressions"), list(term, "matchFields"));
-        // A term that says nothing matches nothing.
-        !(expressions.is_empty() && fields.is_empty())
-            && expressions.iter().all(|requirement| {
-                let key = requirement["key"].as_str().unwrap_or_default();
-                holds(requirement, labels.get(key).map(String::as_str))
-            })
-            && fields
-                .iter()
-                .all(|requirement| requirement["key"] == "metadata.name" && holds(requirement, Some(name)))
-    })
+    terms(selector).iter().any(|term| matches(term, name, labels))
+}
+
+/// The terms of a selector.
+pub fn terms(selector: &Value) -> &[Value] {
+    list(selector, "nodeSelectorTerms")
+}
+
+fn list<'v>(of: &'v Value, key: &str) -> &'v [Value] {
+    of.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// Whether one term selects a node. A term that says nothing matches nothing.
+pub fn matches(term: &Value, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    let (expressions, fields) = (list(term, "matchExpressions"), list(term, "matchFields"));
+    !(expressions.is_empty() && fields.is_empty())
+        && expressions.iter().all(|requirement| {
+            let key = requirement["key"].as_str().unwrap_or_default();
+            holds(requirement, labels.get(key).map(String::as_str))
+        })
+        && fields
+            .iter()
+            .all(|requirement| requirement["key"] == "metadata.name" && holds(requirement, Some(name)))
+}
+
+/// The names of the only nodes that can be selected, where every term names some.
+pub fn names(selector: &Value) -> Option<Vec<&str>> {
+    let terms = terms(selector);
+    let mut names = Vec::new();
+    for term in terms {
+        let mut fields = list(term, "matchFields").iter();
+        let field = fields.find(|field| field["key"] == "metadata.name" && field["operator"] == "In")?;
+        names.extend(list(field, "values").iter().filter_map(Value::as_str));
+    }
+    (!terms.is_empty()).then_some(names)
 }
 
 fn holds(requirement: &Value, value: Option<&str>) -> bool {

@@ -11,6 +11,7 @@ use smol::lock::MutexGuard;
 use crate::api::kinds::{INGRESS, POD, PRIORITY_CLASS, RESOURCE_QUOTA, SERVICE};
 use crate::api::status::Details;
 use crate::api::{Kind, Object, Status};
+use crate::plan::node_lifecycle;
 use crate::server::config::Cidr;
 use crate::server::registry::Registry;
 use crate::store::{self, Answer, Durability, Expect};
@@ -94,6 +95,7 @@ impl Registry {
         match old {
             None if kind == POD => {
                 classes::set_priority(self, new)?;
+                node_lifecycle::tolerate(new);
                 limits::default(self, new)
             }
             Some(old) if kind == POD => {

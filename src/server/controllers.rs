@@ -332,7 +332,8 @@ fn owners(one: &dyn Controller, world: &World, seen: &Seen<'_>) -> Vec<String> {
             None if seen.is_other() => {
                 let adopters = world.list(one.kind(), Some(object.namespace())).unwrap_or_default();
                 let adopts = |adopter: &&Object| {
-                    control::selector(adopter).is_some_and(|selector| !selector.is_empty() && selector.matches(object))
+                    control::selector(adopter)
+                        .is_some_and(|selector| !selector.is_empty() && selector.matches(object))
                 };
                 let adopters = adopters.iter().filter(adopts);
                 keys.extend(adopters.map(|adopter| one.kind().key(adopter.namespace(), adopter.name())));

@@ -29,6 +29,7 @@ pub mod events;
 mod garbage;
 mod handlers;
 pub mod kubeconfig;
+mod lifecycle;
 pub mod links;
 mod logs;
 mod manifests;

@@ -16,7 +16,7 @@ use super::registry::Registry;
 use super::tokens::Tokens;
 use super::{
     Config, Error, State, admission, auth, claims, controllers, definitions, disruptions, events, garbage,
-    kubeconfig, manifests, namespaces, orphans, router, scheduler, services, watch,
+    kubeconfig, lifecycle, manifests, namespaces, orphans, router, scheduler, services, watch,
 };
 use crate::Executor;
 use crate::http::server::{Limits, Peer, serve};
@@ -109,6 +109,7 @@ pub async fn run(
     let loops = [
         executor.spawn(links.clone().run()),
         scheduler::run(registry.clone(), &executor),
+        lifecycle::run(registry.clone(), &executor),
         namespaces::run(registry.clone(), &executor),
         garbage::run(registry.clone(), &executor),
         controllers::run(registry.clone(), &executor),

@@ -1,28 +1,36 @@
 //! The scheduler loop: gives pods without a node one. Woken by changes only: a new pod, a node that
-//! changed in what matters, a pod that freed room. The decision itself is `plan::schedule`.
+//! changed in what matters, a pod that freed room. The decision itself is `plan::schedule`, on few facts of each pod
+//! that the watches keep true.
 
+mod write;
+
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use smol::future::or;
 
 use crate::Executor;
-use crate::api::kinds::{NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, STORAGE_CLASS};
-use crate::api::{Kind, Object, Reason, Status, time};
-use crate::plan::schedule::{self, Claim, Decision, schedule};
+use crate::api::kinds::{
+    NAMESPACE, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, POD_DISRUPTION_BUDGET, STORAGE_CLASS,
+};
+use crate::api::{Kind, Object, Reason, Status};
+use crate::plan::schedule::{self, Budget, Claim, Cluster, Decision, Facts, Refused, preempt, schedule};
 use crate::plan::volume;
-use crate::server::events::{self, Type};
 use crate::server::registry::{
     Change, From, Page, Registry, Selectors, Subresource, Watch, WatchEvent, WriteOptions,
 };
-use crate::store::Durability;
+use write::Verdict;
+pub(super) use write::set_condition;
 
 /// The name that pods ask for, or leave out.
 const NAME: &str = "default-scheduler";
 /// How long the loop waits after a write that failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// So many pods are decided on before others get their turn.
+const TURN: usize = 16;
 
 /// Runs the loop until the task is dropped.
 pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
@@ -44,8 +52,9 @@ pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
 
 /// A pod that waits for a node.
 struct Pending {
-    /// The revision at which it came: the order.
+    /// The revision at which it came: the order of those that are equally important.
     since: u64,
+    priority: i64,
     /// The newest revision that was looked at; our own writes are not news.
     seen: u64,
     /// What its condition and event say.
@@ -55,8 +64,7 @@ struct Pending {
 struct Scheduler {
     registry: Arc<Registry>,
     executor: Executor,
-    /// Empty nodes, by name.
-    nodes: BTreeMap<String, schedule::Node>,
+    cluster: Cluster,
     /// By namespace and name.
     pending: BTreeMap<(String, String), Pending>,
     /// Something changed that could give a waiting pod a node.
@@ -68,24 +76,26 @@ struct Scheduler {
 enum Wake {
     Pod(Result<WatchEvent, Status>),
     Node(Result<WatchEvent, Status>),
+    Namespace(Result<WatchEvent, Status>),
     Storage(Result<WatchEvent, Status>),
     Retry,
 }
 
 impl Scheduler {
     fn new(registry: Arc<Registry>, executor: Executor) -> Self {
-        let (nodes, pending) = (BTreeMap::new(), BTreeMap::new());
-        Self { registry, executor, nodes, pending, news: false, failed: false }
+        let (cluster, pending) = (Cluster::default(), BTreeMap::new());
+        Self { registry, executor, cluster, pending, news: false, failed: false }
     }
 
     async fn run(&mut self) -> Result<(), Status> {
         let mut pods = self.registry.watch(POD, None, Selectors::default(), From::Now)?;
         let mut nodes = self.registry.watch(NODE, None, Selectors::default(), From::Now)?;
+        let mut namespaces = self.registry.watch(NAMESPACE, None, Selectors::default(), From::Now)?;
         let mut claims =
             self.registry.watch(PERSISTENT_VOLUME_CLAIM, None, Selectors::default(), From::Now)?;
         let mut volumes = self.registry.watch(PERSISTENT_VOLUME, None, Selectors::default(), From::Now)?;
         loop {
-            self.drain(&mut pods, &mut nodes)?;
+            self.drain(&mut pods, &mut nodes, &mut namespaces)?;
             if self.news && !self.pending.is_empty() {
                 (self.news, self.failed) = (false, false);
                 self.round().await?;
@@ -96,7 +106,10 @@ impl Scheduler {
             let changed =
                 or(async { Wake::Pod(pods.next().await) }, async { Wake::Node(nodes.next().await) });
             let storage = or(claims.next(), volumes.next());
-            let changed = or(changed, async { Wake::Storage(storage.await) });
+            let others = or(async { Wake::Storage(storage.await) }, async {
+                Wake::Namespace(namespaces.next().await)
+            });
+            let changed = or(changed, others);
             let wake = if self.failed {
                 let retry = async {
                     smol::Timer::after(PAUSE).await;
@@ -109,6 +122,7 @@ impl Scheduler {
             match wake {
                 Wake::Pod(event) => self.pod(&event?)?,
                 Wake::Node(event) => self.node(&event?)?,
+                Wake::Namespace(event) => self.namespace(&event?)?,
                 // A claim or a volume may be what a pod waits for.
                 Wake::Storage(event) => {
                     event?;
@@ -120,7 +134,10 @@ impl Scheduler {
     }
 
     /// Takes in everything that has happened so far, so that one round answers all of it.
-    fn drain(&mut self, pods: &mut Watch, nodes: &mut Watch) -> Result<(), Status> {
+    fn drain(&mut self, pods: &mut Watch, nodes: &mut Watch, namespaces: &mut Watch) -> Result<(), Status> {
+        while let Some(event) = namespaces.try_next()? {
+            self.namespace(&event)?;
+        }
         while let Some(event) = nodes.try_next()? {
             self.node(&event)?;
         }
@@ -132,15 +149,23 @@ impl Scheduler {
 
     fn node(&mut self, event: &WatchEvent) -> Result<(), Status> {
         let object = event.item().object()?;
-        let name = object.name().to_owned();
         self.news |= match event {
-            WatchEvent::Deleted(_) => self.nodes.remove(&name).is_some(),
-            _ => {
-                // A heartbeat changes nothing that counts here.
-                let node = schedule::Node::of(&object);
-                self.nodes.insert(name, node.clone()).is_none_or(|before| before != node)
+            WatchEvent::Deleted(_) => {
+                self.cluster.remove_node(object.name());
+                true
             }
+            // A heartbeat changes nothing that counts here.
+            _ => self.cluster.set_node(&object),
         };
+        Ok(())
+    }
+
+    fn namespace(&mut self, event: &WatchEvent) -> Result<(), Status> {
+        let object = event.item().object()?;
+        match event {
+            WatchEvent::Deleted(_) => self.cluster.remove_namespace(object.name()),
+            _ => self.cluster.set_namespace(&object),
+        }
         Ok(())
     }
 
@@ -149,16 +174,32 @@ impl Scheduler {
         let pod = item.object()?;
         let key = (pod.namespace().to_owned(), pod.name().to_owned());
         let gone = matches!(event, WatchEvent::Deleted(_));
+        // What was bound meanwhile is known as it is now.
+        if !gone && self.pending.get(&key).is_some_and(|pending| item.revision < pending.seen) {
+            return Ok(());
+        }
+        let node = pod.str_at("/spec/nodeName");
         if gone || !waits(&pod) {
             self.pending.remove(&key);
-            // A pod that has a node and is gone or has ended made room.
-            self.news |= !pod.str_at("/spec/nodeName").is_empty() && (gone || ended(&pod));
+            let facts = Facts::of(&pod);
+            self.cluster.forget(facts.key());
+            // A pod that is gone or has ended made room; one that came may be what others are to be near.
+            self.news |= match gone || ended(&pod) {
+                true => self.cluster.remove(facts.key()),
+                false => !node.is_empty() && self.cluster.place(node, Arc::new(facts)),
+            };
             return Ok(());
         }
         let pending = self.pending.entry(key).or_insert_with(|| {
-            let reported = condition(&pod).map(|condition| condition["message"].clone());
+            let reported = write::condition(&pod).map(|condition| condition["message"].clone());
             let reported = reported.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
-            Pending { since: item.revision, seen: 0, reported }
+            let priority = pod.i64_at("/spec/priority").unwrap_or(0);
+            if let node @ Some(_) =
+                Some(pod.str_at("/status/nominatedNodeName")).filter(|node| !node.is_empty())
+            {
+                self.cluster.nominate(&schedule::Pod::of(&pod), node);
+            }
+            Pending { since: item.revision, priority, seen: 0, reported }
         });
         if item.revision > pending.seen {
             pending.seen = item.revision;
@@ -167,15 +208,19 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Decides on all waiting pods, those that came first before others, and then writes.
+    /// Decides on all waiting pods, the more important and then those that came first before others, and then writes.
     async fn round(&mut self) -> Result<(), Status> {
-        let mut nodes: Vec<_> = self.nodes.values().cloned().collect();
-        self.take_room(&mut nodes)?;
+        let order = |pending: &Pending| (Reverse(pending.priority), pending.since);
         let mut waiting: Vec<_> =
-            self.pending.iter().map(|(key, pending)| (pending.since, key.clone())).collect();
+            self.pending.iter().map(|(key, pending)| (order(pending), key.clone())).collect();
         waiting.sort_unstable();
         let mut tasks = Vec::new();
-        for (_, key) in waiting {
+        let mut budgets: Option<Vec<Budget>> = None;
+        let mut refused_before: Option<(schedule::Pod, String)> = None;
+        for (index, (_, key)) in waiting.into_iter().enumerate() {
+            if index % TURN == TURN - 1 {
+                smol::future::yield_now().await;
+            }
             let Ok(pod) = self.registry.get(POD, &key.0, &key.1) else {
                 continue; // its deletion is on its way here
             };
@@ -183,30 +228,50 @@ impl Scheduler {
                 continue;
             }
             let needs = schedule::Pod::of(&pod).with_claims(self.claims(&pod)?);
-            let decision = schedule(&needs, &nodes);
-            if let (Decision::Bind(chosen), true) = (&decision, needs.waits_for_volumes()) {
-                // The pod follows once they are bound.
-                nodes.iter_mut().filter(|node| node.name() == chosen).for_each(|node| node.take(&needs));
-                self.select_node(&pod, chosen).await?;
-                continue;
-            }
-            match &decision {
-                Decision::Bind(name) => {
-                    nodes.iter_mut().filter(|node| node.name() == name).for_each(|node| node.take(&needs));
-                }
-                Decision::Unschedulable(message) => {
-                    if self.pending.get(&key).is_some_and(|pending| pending.reported == *message) {
+            let known = refused_before.as_ref().filter(|(other, _)| needs.resembles(other));
+            let verdict = match known {
+                Some((_, message)) => Verdict::waits(message.clone()),
+                None => match schedule(&needs, &self.cluster) {
+                    Decision::Bind(chosen) if needs.waits_for_volumes() => {
+                        // The pod follows once they are bound.
+                        self.select_node(&pod, &chosen).await?;
                         continue;
+                    }
+                    Decision::Bind(node) => Verdict::Bind(node),
+                    Decision::Unschedulable(refused) => self.make_room(&needs, refused, &mut budgets)?,
+                },
+            };
+            match &verdict {
+                Verdict::Bind(node) => drop(self.cluster.place(node, needs.facts().clone())),
+                Verdict::Waits { nominated, victims, message } => {
+                    if let Some(nominated) = nominated {
+                        self.cluster
+                            .nominate(&needs, Some(nominated.as_str()).filter(|node| !node.is_empty()));
+                    }
+                    victims.iter().for_each(|victim| self.cluster.end(victim));
+                    let told = self.pending.get(&key).is_some_and(|pending| pending.reported == *message);
+                    if victims.is_empty() {
+                        refused_before = Some((needs.clone(), message.clone()));
+                        if told {
+                            continue;
+                        }
                     }
                 }
             }
             // Together, so that they share an fsync.
             let registry = self.registry.clone();
-            let task = self.executor.spawn(async move { carry_out(&registry, &pod, &decision).await });
-            tasks.push((key, task));
+            let task = self.executor.spawn(async move {
+                let written = write::carry_out(&registry, &pod, &verdict).await;
+                (written, matches!(verdict, Verdict::Bind(_)))
+            });
+            tasks.push((key, needs, task));
         }
-        for (key, task) in tasks {
-            match task.await {
+        for (key, needs, task) in tasks {
+            let (written, binds) = task.await;
+            if binds && written.is_err() {
+                self.cluster.remove(needs.facts().key());
+            }
+            match written {
                 Ok((revision, reported)) => {
                     if let Some(pending) = self.pending.get_mut(&key) {
                         (pending.seen, pending.reported) = (revision, reported);
@@ -223,17 +288,47 @@ impl Scheduler {
         Ok(())
     }
 
+    /// What becomes of a pod that fits nowhere: others may go for it.
+    fn make_room(
+        &self,
+        needs: &schedule::Pod,
+        refused: Refused,
+        budgets: &mut Option<Vec<Budget>>,
+    ) -> Result<Verdict, Status> {
+        if !refused.has_nodes {
+            return Ok(Verdict::waits(refused.message));
+        }
+        let budgets = match budgets {
+            Some(budgets) => budgets,
+            None => budgets.insert(self.all(POD_DISRUPTION_BUDGET)?.iter().map(Budget::of).collect()),
+        };
+        Ok(match preempt(needs, &self.cluster, &refused, budgets) {
+            Ok(preemption) => Verdict::Waits {
+                message: refused.message,
+                nominated: Some(preemption.node),
+                victims: preemption.victims,
+            },
+            Err(why) => {
+                // One that waits for those who go keeps its place.
+                let nominated = (!why.starts_with("not eligible")).then(String::new);
+                let message = format!("{} preemption: {why}", refused.message);
+                Verdict::Waits { message, nominated, victims: Vec::new() }
+            }
+        })
+    }
+
+    fn all(&self, kind: &'static Kind) -> Result<Vec<Object>, Status> {
+        let list = self.registry.list(kind, None, &Selectors::default(), &Page::default())?;
+        list.items.iter().map(|item| item.object()).collect()
+    }
+
     /// What is known of the claims that a pod mounts.
     fn claims(&self, pod: &Object) -> Result<Vec<Claim>, Status> {
         let mut names = claim_names(pod).peekable();
         if names.peek().is_none() {
             return Ok(Vec::new());
         }
-        let all = |kind: &'static Kind| -> Result<Vec<Object>, Status> {
-            let list = self.registry.list(kind, None, &Selectors::default(), &Page::default())?;
-            list.items.iter().map(|item| item.object()).collect()
-        };
-        let (classes, volumes) = (all(STORAGE_CLASS)?, all(PERSISTENT_VOLUME)?);
+        let (classes, volumes) = (self.all(STORAGE_CLASS)?, self.all(PERSISTENT_VOLUME)?);
         let cluster = volume::Cluster { classes: &classes, volumes: &volumes, nodes: &[] };
         let claim = |name: &str| self.registry.get(PERSISTENT_VOLUME_CLAIM, pod.namespace(), name).ok();
         Ok(names.map(|name| Claim::of(name, claim(name).as_ref(), &cluster)).collect())
@@ -260,18 +355,6 @@ impl Scheduler {
         }
         Ok(())
     }
-
-    /// Takes from the nodes what the pods on them need.
-    fn take_room(&self, nodes: &mut [schedule::Node]) -> Result<(), Status> {
-        for item in self.registry.list(POD, None, &Selectors::default(), &Page::default())?.items {
-            let pod = item.object()?;
-            let place = nodes.iter_mut().find(|node| node.name() == pod.str_at("/spec/nodeName"));
-            if let Some(node) = place.filter(|_| !ended(&pod)) {
-                node.take(&schedule::Pod::of(&pod));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Whether a pod is this scheduler's to place.
@@ -279,6 +362,7 @@ fn waits(pod: &Object) -> bool {
     pod.str_at("/spec/nodeName").is_empty()
         && pod.deletion_timestamp().is_none()
         && matches!(pod.str_at("/spec/schedulerName"), "" | NAME)
+        && pod.array_at("/spec/schedulingGates").is_empty()
         && !ended(pod)
 }
 
@@ -290,70 +374,4 @@ fn claim_names(pod: &Object) -> impl Iterator<Item = &str> {
 
 fn ended(pod: &Object) -> bool {
     matches!(pod.str_at("/status/phase"), "Succeeded" | "Failed")
-}
-
-fn condition(pod: &Object) -> Option<&Value> {
-    pod.array_at("/status/conditions").iter().find(|condition| condition["type"] == "PodScheduled")
-}
-
-/// Writes a decision down: the pod's node or its condition, and the event. Returns the pod's revision and what
-/// was reported.
-async fn carry_out(registry: &Registry, pod: &Object, decision: &Decision) -> Result<(u64, String), Status> {
-    let options = WriteOptions {
-        subresource: Subresource::Internal,
-        // A condition can be said again.
-        durability: match decision {
-            Decision::Bind(_) => Durability::Synced,
-            Decision::Unschedulable(_) => Durability::Lazy,
-        },
-        ..WriteOptions::DEFAULT
-    };
-    let (namespace, name) = (pod.namespace(), pod.name());
-    let written = registry
-        .modify(POD, namespace, name, options, |current| {
-            if current.uid() != pod.uid() || !waits(current) {
-                return Err(Status::conflict(POD, name, "the pod is no longer waiting for a node"));
-            }
-            match decision {
-                Decision::Bind(node) => {
-                    current.set("/spec/nodeName", node.as_str());
-                    set_condition(current, json!({"type": "PodScheduled", "status": "True"}));
-                }
-                Decision::Unschedulable(message) => set_condition(
-                    current,
-                    json!({
-                        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message
-                    }),
-                ),
-            }
-            Ok(Change::Write)
-        })
-        .await?;
-    let (kind, reason, message) = match decision {
-        Decision::Bind(node) => {
-            let message = format!("Successfully assigned {namespace}/{name} to {node}");
-            (Type::Normal, "Scheduled", message)
-        }
-        Decision::Unschedulable(message) => (Type::Warning, "FailedScheduling", message.clone()),
-    };
-    if let Err(status) = events::record(registry, &written, kind, reason, &message, NAME).await {
-        log::debug!("failed to record the event {reason} of {namespace}/{name}: {status}");
-    }
-    Ok((written.resource_version().unwrap_or(0), message))
-}
-
-/// Puts the condition in the place of the one of its type. The time of its transition is kept while its
-/// status stays.
-fn set_condition(pod: &mut Object, mut condition: Value) {
-    let mut conditions = pod.array_at("/status/conditions").to_vec();
-    let before = conditions.iter().position(|other| other["type"] == condition["type"]);
-    let kept = before.map(|index| &conditions[index]).filter(|old| old["status"] == condition["status"]);
-    condition["lastTransitionTime"] = kept
-        .map(|old| old["lastTransitionTime"].clone())
-        .unwrap_or_else(|| time::format(SystemTime::now()).into());
-    match before {
-        Some(index) => conditions[index] = condition,
-        None => conditions.push(condition),
-    }
-    pod.set("/status/conditions", conditions);
 }

@@ -3,7 +3,6 @@
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -68,7 +67,7 @@ impl Server {
         let (stop, stopped) = smol::channel::bounded::<()>(1);
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let executor: Executor = Arc::new(smol::Executor::new());
+            let executor = Executor::default();
             let shutdown = async move {
                 let _ = stopped.recv().await;
             };
@@ -130,7 +129,7 @@ impl Server {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::copy_from_slice(body.as_ref()))).unwrap();
-        let executor: Executor = Arc::new(smol::Executor::new());
+        let executor = Executor::default();
         let asked = async {
             let mut client = Client::connect(&url, trust, Duration::from_secs(10), &executor).await.unwrap();
             let response = client.send(request).await.unwrap();

@@ -1,14 +1,12 @@
 //! Servers that can't start say why, and leave the one that runs alone.
 
-use std::sync::Arc;
-
 use midge::Executor;
 use midge::server::{Config, run};
 
 use crate::server::Server;
 
 fn refusal(config: Config) -> String {
-    let executor: Executor = Arc::new(smol::Executor::new());
+    let executor = Executor::default();
     let server = run(config, executor.clone(), std::future::pending(), |_| panic!("it started"));
     let error = smol::block_on(executor.run(server)).unwrap_err();
     let mut chain = error.to_string();

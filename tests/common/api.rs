@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The admin's view of a cluster, from its server's host.
@@ -56,7 +55,7 @@ impl Api {
             .header("content-type", "application/json")
             .body(Full::new(body.into()))
             .unwrap();
-        let executor: Executor = Arc::new(smol::Executor::new());
+        let executor = Executor::default();
         smol::block_on(executor.run(async {
             let mut client = Client::connect(&self.url, tls, Duration::from_secs(2), &executor).await.ok()?;
             let answer = client.send(request).await.ok()?;

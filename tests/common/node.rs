@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -98,7 +97,7 @@ impl Node {
             let shutdown = async move {
                 let _ = stopped.recv().await;
             };
-            let agent = agent::run_with(config, Arc::clone(&executor), link, shutdown);
+            let agent = agent::run_with(config, executor.clone(), link, shutdown);
             block_on(executor.run(agent)).unwrap();
         });
         let outbox: Outbox = outbox.recv_timeout(Duration::from_secs(10)).unwrap();

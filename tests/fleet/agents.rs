@@ -61,7 +61,7 @@ struct Pod {
 impl Fleet {
     /// `folder` keeps the nodes' keys. No node yet.
     pub fn new(url: Url, token: JoinToken, folder: &Path) -> Fleet {
-        let executor: Executor = Arc::new(smol::Executor::new());
+        let executor = Executor::default();
         let (stop, stopped) = smol::channel::bounded::<()>(1);
         let running = executor.clone();
         let thread = std::thread::spawn(move || {

@@ -1,6 +1,6 @@
 //! Probes of servers that say all kinds of things.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use futures_lite::future;
@@ -349,7 +349,7 @@ fn health_services() {
             }
             found
         };
-        let executor = Arc::new(smol::Executor::new());
+        let executor = crate::Executor::default();
         let serving = async {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();

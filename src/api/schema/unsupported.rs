@@ -63,7 +63,7 @@ pub(super) const POD_SPEC: &[Row] = &[
     ("imagePullSecrets",              Acts),
     ("hostname",                      Acts),
     ("subdomain",                     Acts),
-    ("affinity",                      In(AFFINITY)),
+    ("affinity",                      Acts),
     ("schedulerName",                 Only(&[r#""default-scheduler""#])),
     ("tolerations",                   Acts),
     ("hostAliases",                   Acts),
@@ -73,13 +73,13 @@ pub(super) const POD_SPEC: &[Row] = &[
     ("readinessGates",                Acts),
     ("runtimeClassName",              Refused),
     ("enableServiceLinks",            Acts), // there are no services to link to
-    ("preemptionPolicy",              Acts), // nothing is preempted
+    ("preemptionPolicy",              Acts),
     ("overhead",                      Refused),
-    ("topologySpreadConstraints",     Refused),
+    ("topologySpreadConstraints",     Acts),
     ("setHostnameAsFQDN",             Acts),
     ("os",                            Only(&[r#"{"name":"linux"}"#])),
     ("hostUsers",                     Only(&["true"])),
-    ("schedulingGates",               Refused),
+    ("schedulingGates",               Acts),
     ("resourceClaims",                Refused),
     ("resources",                     Refused),
     ("hostnameOverride",              Refused),
@@ -88,18 +88,7 @@ pub(super) const POD_SPEC: &[Row] = &[
 ];
 
 #[rustfmt::skip]
-pub(super) const AFFINITY: &[Row] = &[
-    ("nodeAffinity",    In(NODE_AFFINITY)),
-    ("podAffinity",     Refused),
-    ("podAntiAffinity", Refused),
-];
-
 #[rustfmt::skip]
-pub(super) const NODE_AFFINITY: &[Row] = &[
-    ("requiredDuringSchedulingIgnoredDuringExecution",  Acts),
-    ("preferredDuringSchedulingIgnoredDuringExecution", Refused),
-];
-
 #[rustfmt::skip]
 pub(super) const CONTAINER: &[Row] = &[
     ("name",                     Acts),

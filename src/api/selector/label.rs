@@ -86,8 +86,13 @@ impl LabelSelector {
 
     /// The same on a bare map of labels (None: no labels).
     pub fn matches_labels(&self, labels: Option<&Map<String, Value>>) -> bool {
+        self.matches_with(&|key| label_in(labels, key))
+    }
+
+    /// The same on labels that are kept in some other way.
+    pub fn matches_with<'a>(&self, label: &dyn Fn(&str) -> Option<&'a str>) -> bool {
         self.requirements.iter().all(|requirement| {
-            let value = label_in(labels, &requirement.key);
+            let value = label(&requirement.key);
             let number = || value.and_then(|value| value.parse::<i64>().ok());
             match &requirement.test {
                 Test::In(values) => value.is_some_and(|value| values.iter().any(|v| v == value)),

@@ -8,6 +8,7 @@ use crate::api::{Cause, Object, names};
 mod container;
 mod defaults;
 mod ephemeral;
+mod placement;
 mod probe;
 mod security;
 pub mod template;
@@ -27,6 +28,13 @@ impl Strategy for PodStrategy {
         security::from_annotations(new);
         let class = qos_class(new);
         new.set("/status", json!({"phase": "Pending", "qosClass": class}));
+        if !new.array_at("/spec/schedulingGates").is_empty() {
+            let gated = json!([{
+                "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }]);
+            new.set("/status/conditions", gated);
+        }
     }
 
     fn prepare_update(&self, new: &mut Object, old: &Object) {
@@ -61,6 +69,7 @@ fn rules(pod: &Object, causes: &mut Vec<Cause>) {
     container::validate(pod, causes);
     security::validate(pod, causes);
     tolerations(pod, causes);
+    placement::validate(pod, causes);
 }
 
 fn spec(pod: &Object, causes: &mut Vec<Cause>) {

@@ -144,7 +144,7 @@ mod tests {
         for action in &plan.actions {
             match action {
                 Action::Create(one, _) => revisions.push(one.clone()),
-                Action::Update(one) => {
+                Action::Update(one) | Action::UpdateTold(one, _) => {
                     revisions.retain(|old| old.name() != one.name());
                     revisions.push(one.clone());
                 }

@@ -367,7 +367,7 @@ impl Random {
 #[test]
 fn ten_thousand_rollouts_keep_their_bounds() {
     let four = [1, 2, 3, 4].map(|seed| std::thread::spawn(move || roll_out(seed, 2_500)));
-    four.map(|one| one.join().unwrap());
+    four.into_iter().for_each(|one| one.join().unwrap());
 }
 
 fn roll_out(seed: u64, sequences: u64) {

@@ -5,7 +5,7 @@ use super::{Node, Pod};
 
 /// What becomes of a DaemonSet's pods on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Standing {
     Runs,
     /// One that is there stays; none is made.
     Stays,
@@ -14,15 +14,15 @@ pub enum Place {
 
 impl Node {
     /// Whether a daemon's pod (with the tolerations of its kind) belongs here.
-    pub fn place(&self, pod: &Pod, node_name: &str) -> Place {
+    pub fn standing(&self, pod: &Pod, node_name: &str) -> Standing {
         let repels = |effect| self.taints.iter().any(|taint| taint.effect == effect && !pod.tolerates(taint));
         let named = node_name.is_empty() || node_name == self.name;
-        if !named || !self.is_selected_by(pod) || repels(Effect::NoExecute) {
-            Place::Goes
+        if !named || !pod.selects(&self.name, &self.labels) || repels(Effect::NoExecute) {
+            Standing::Goes
         } else if repels(Effect::NoSchedule) {
-            Place::Stays
+            Standing::Stays
         } else {
-            Place::Runs
+            Standing::Runs
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub enum Effect {
     NoSchedule,
     PreferNoSchedule,
     NoExecute,
@@ -21,14 +21,14 @@ impl Effect {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Taint {
+pub struct Taint {
     pub key: String,
     pub value: String,
     pub effect: Effect,
 }
 
 impl Taint {
-    pub(super) fn of(taint: &Value) -> Option<Self> {
+    pub fn of(taint: &Value) -> Option<Self> {
         let text = |key: &str| taint[key].as_str().unwrap_or_default().to_owned();
         Some(Self { key: text("key"), value: text("value"), effect: Effect::parse(&text("effect"))? })
     }
@@ -51,7 +51,7 @@ impl Taint {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Toleration {
+pub struct Toleration {
     /// Empty, with `exists`: every key.
     key: String,
     exists: bool,
@@ -61,7 +61,7 @@ pub(super) struct Toleration {
 }
 
 impl Toleration {
-    pub(super) fn of(toleration: &Value) -> Self {
+    pub fn of(toleration: &Value) -> Self {
         let text = |key: &str| toleration[key].as_str().unwrap_or_default();
         let effect = text("effect");
         Self {
@@ -72,7 +72,7 @@ impl Toleration {
         }
     }
 
-    pub(super) fn covers(&self, taint: &Taint) -> bool {
+    pub fn covers(&self, taint: &Taint) -> bool {
         let effect = self.effect.is_none_or(|effect| effect == Some(taint.effect));
         let key = if self.key.is_empty() { self.exists } else { self.key == taint.key };
         effect && key && (self.exists || self.value == taint.value)

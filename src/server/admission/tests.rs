@@ -78,7 +78,7 @@ fn an_update_keeps_the_address() {
 #[test]
 fn twenty_at_once_get_twenty_addresses() {
     let cluster = Cluster::new("services-race");
-    let executor = std::sync::Arc::new(smol::Executor::new());
+    let executor = crate::Executor::default();
     let tasks: Vec<_> = (0..20)
         .map(|number| {
             let registry = cluster.registry.clone();

@@ -177,6 +177,7 @@ fn volumes_that_are_there_are_bound_and_kept() {
     harness.until("it is told why", |registry| {
         let pod = registry.get(POD, "default", "web").unwrap();
         pod.str_at("/status/conditions/0/message")
-            == "0/1 nodes are available: persistentvolumeclaim \"none\" not found."
+            == "0/1 nodes are available: persistentvolumeclaim \"none\" not found. \
+                preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
     });
 }

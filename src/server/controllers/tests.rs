@@ -11,7 +11,7 @@ use crate::server::registry::{Change, DeleteOptions, Page, Selectors, Subresourc
 /// A cluster whose controllers run until the end of `test`.
 fn with_controllers(name: &str, test: impl AsyncFnOnce(&Cluster)) {
     let cluster = Cluster::new(name);
-    let executor: Executor = Arc::default();
+    let executor = Executor::default();
     block_on(executor.run(async {
         let loops = run(cluster.registry.clone(), &executor);
         test(&cluster).await;
@@ -116,7 +116,7 @@ fn what_may_not_be_made_holds_up_nothing_else() {
 #[test]
 fn a_loop_that_starts_again_makes_nothing_twice() {
     let cluster = Cluster::new("controllers-again");
-    let executor: Executor = Arc::default();
+    let executor = Executor::default();
     block_on(executor.run(async {
         cluster.create(set("web", 60)).await.unwrap();
         for round in 0..30 {

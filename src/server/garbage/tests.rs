@@ -42,7 +42,7 @@ impl Cluster {
 
     /// Lets the collector work until `done`.
     fn collect_until(&self, done: impl Fn() -> bool) {
-        let executor: Executor = Arc::new(smol::Executor::new());
+        let executor = Executor::default();
         let task = run(self.registry.clone(), &executor);
         let deadline = Instant::now() + Duration::from_secs(20);
         let waiting = async {

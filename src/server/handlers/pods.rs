@@ -84,6 +84,9 @@ async fn bind(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
         if pod.deletion_timestamp().is_some() {
             return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
         }
+        if !pod.array_at("/spec/schedulingGates").is_empty() {
+            return refuse(format!("pod {name} has non-empty .spec.schedulingGates"));
+        }
         match pod.str_at("/spec/nodeName") {
             "" => {}
             other => return refuse(format!("pod {name} is already assigned to node {other:?}")),

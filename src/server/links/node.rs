@@ -10,19 +10,13 @@ use super::Links;
 use crate::api::kinds::{LEASE, NODE};
 use crate::api::schema::{self, FieldValidation};
 use crate::api::{Kind, Object, Status, time};
+use crate::plan::node_lifecycle;
 use crate::plan::volume::STORAGE_PATH;
 use crate::server::config::Cidr;
 use crate::server::events::{self, Type};
 use crate::server::registry::{Change, DeleteOptions, Page, Selectors, WatchEvent, WriteOptions};
 use crate::store::Durability;
 
-const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
-/// Conditions that keep new pods away while they are true, and the taints that do.
-const PRESSURES: [(&str, &str); 3] = [
-    ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
-    ("DiskPressure", "node.kubernetes.io/disk-pressure"),
-    ("PIDPressure", "node.kubernetes.io/pid-pressure"),
-];
 const LEASES: &str = "kube-node-lease";
 /// Labels that are the machine's, whatever a user writes into them.
 const OWN_LABELS: [&str; 3] = ["kubernetes.io/arch", "kubernetes.io/os", "kubernetes.io/hostname"];
@@ -245,7 +239,6 @@ fn merge(node: &mut Object, said: &Object, now: SystemTime) {
         node.set("/metadata/annotations", annotations);
     }
     let mut taints: Vec<Value> = node.array_at("/spec/taints").to_vec();
-    taints.retain(|taint| taint["key"] != UNREACHABLE);
     if joins {
         for taint in said.array_at("/spec/taints").iter().take(MAX_LIST) {
             if !taints.iter().any(|own| own["key"] == taint["key"] && own["effect"] == taint["effect"]) {
@@ -253,17 +246,7 @@ fn merge(node: &mut Object, said: &Object, now: SystemTime) {
             }
         }
     }
-    for (condition, key) in PRESSURES {
-        let mut conditions = said.array_at("/status/conditions").iter();
-        let is_short = conditions.any(|said| said["type"] == condition && said["status"] == "True");
-        let is_tainted = |taint: &Value| taint["key"] == key && taint["effect"] == "NoSchedule";
-        if !is_short {
-            taints.retain(|taint| !is_tainted(taint));
-        } else if !taints.iter().any(is_tainted) {
-            taints.push(json!({"key": key, "effect": "NoSchedule", "timeAdded": time::format(now)}));
-        }
-    }
-    set_taints(node, taints);
+    node_lifecycle::set_taints(node, taints);
     for field in ["capacity", "allocatable", "nodeInfo", "addresses", "images"] {
         let pointer = format!("/status/{field}");
         match said.at(&pointer) {
@@ -282,6 +265,7 @@ fn merge(node: &mut Object, said: &Object, now: SystemTime) {
     }
     stamp(&mut conditions, node.array_at("/status/conditions"), now);
     node.set("/status/conditions", conditions);
+    node_lifecycle::taint(node, None, now);
 }
 
 fn mark(node: &mut Object, why: &str, now: SystemTime) {
@@ -306,18 +290,7 @@ fn mark(node: &mut Object, why: &str, now: SystemTime) {
         }
     }
     node.set("/status/conditions", conditions);
-    let mut taints: Vec<Value> = node.array_at("/spec/taints").to_vec();
-    taints.retain(|taint| taint["key"] != UNREACHABLE);
-    taints.push(json!({"key": UNREACHABLE, "effect": "NoSchedule", "timeAdded": time::format(now)}));
-    set_taints(node, taints);
-}
-
-fn set_taints(node: &mut Object, taints: Vec<Value>) {
-    if taints.is_empty() {
-        node.remove("/spec/taints");
-    } else {
-        node.set("/spec/taints", taints);
-    }
+    node_lifecycle::taint(node, None, now);
 }
 
 /// Times of conditions are the server's: a board may have no clock. A condition that says the same keeps
@@ -434,7 +407,7 @@ mod tests {
         assert_eq!(ready["reason"], "NodeStatusUnknown");
         assert_eq!(ready["lastHeartbeatTime"], time::format(now).as_str());
         assert_eq!(ready["lastTransitionTime"], time::format(later).as_str());
-        assert_eq!(node.array_at("/spec/taints")[0]["key"], UNREACHABLE);
+        assert_eq!(node.array_at("/spec/taints")[0]["key"], node_lifecycle::UNREACHABLE);
         merge(&mut node, &said, later);
         assert!(!is_marked(&node));
         assert_eq!(node.at("/spec/taints"), None);

@@ -328,7 +328,7 @@ fn a_full_disk_is_a_503_and_a_race_for_a_name_one_409() {
 
 /// Runs the loops until `done` says so, for a few seconds at most.
 fn run_until(cluster: &Cluster, mut done: impl FnMut() -> bool) -> bool {
-    let executor: crate::Executor = Arc::default();
+    let executor = crate::Executor::default();
     let _loops = [
         crate::server::namespaces::run(cluster.registry.clone(), &executor),
         crate::server::scheduler::run(cluster.registry.clone(), &executor),
@@ -410,7 +410,8 @@ fn pods_are_placed_as_soon_as_there_is_room() {
     assert_eq!(get("first").str_at("/spec/nodeName"), "pi-1");
     assert_eq!(get("first").array_at("/status/conditions")[0]["status"], "True");
     cluster.make(large);
-    let full = "0/1 nodes are available: 1 Insufficient cpu.";
+    let full = "0/1 nodes are available: 1 Insufficient cpu. \
+        preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
     assert!(run_until(&cluster, || reason("second") == full));
     let quiet = cluster.registry.store().revision();
     // A heartbeat is no news.

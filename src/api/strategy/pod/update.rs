@@ -21,6 +21,7 @@ pub fn validate(new: &Object, old: &Object, causes: &mut Vec<Cause>) {
     }
     deadline(new, old, causes);
     tolerations(new, old, causes);
+    gates(new, old, causes);
 
     let nothing = Value::Null;
     let mut expected = old.clone();
@@ -29,7 +30,7 @@ pub fn validate(new: &Object, old: &Object, causes: &mut Vec<Cause>) {
             expected.set(&format!("/spec/{kind}/{index}/image"), text(container, "image"));
         }
     }
-    for field in ["activeDeadlineSeconds", "tolerations"] {
+    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
         let pointer = format!("/spec/{field}");
         expected.set(&pointer, new.at(&pointer).unwrap_or(&nothing).clone());
     }
@@ -74,6 +75,16 @@ fn tolerations(new: &Object, old: &Object, causes: &mut Vec<Cause>) {
     {
         let detail = "existing toleration can not be modified except its tolerationSeconds";
         causes.push(Cause::forbidden("spec.tolerations", detail));
+    }
+}
+
+fn gates(new: &Object, old: &Object, causes: &mut Vec<Cause>) {
+    let pointer = "/spec/schedulingGates";
+    let is_new = |gate: &&Value| !old.array_at(pointer).iter().any(|was| was["name"] == gate["name"]);
+    for gate in new.array_at(pointer).iter().filter(is_new) {
+        let detail =
+            format!("only deletion is allowed, but found new scheduling gate '{}'", text(gate, "name"));
+        causes.push(Cause::forbidden("spec.schedulingGates", &detail));
     }
 }
 

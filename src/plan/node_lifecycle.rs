@@ -1,0 +1,201 @@
+//! What becomes of nodes that are not well, and of their pods: taints by condition, and evictions by taint, as upstream's
+//! node lifecycle and taint eviction controllers decide.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::api::{Object, time};
+use crate::plan::schedule::{Effect, Taint, Toleration};
+
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// A node's annotation: `true` keeps its pods bound while it is away.
+const KEEP_PODS: &str = "edge.midge.dev/keep-pods";
+/// How long pods that do not say stay on a node that is away, in seconds.
+const STAY: i64 = 300;
+/// Conditions, and the taint while they have that status.
+const TAINTS: [(&str, &str, &str); 6] = [
+    ("Ready", "False", NOT_READY),
+    ("Ready", "Unknown", UNREACHABLE),
+    ("MemoryPressure", "True", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "True", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
+    ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
+];
+
+/// Whether a node works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Ready,
+    NotReady,
+    /// Nothing is heard of it.
+    Unreachable,
+}
+
+/// What counts of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub state: State,
+    zone: String,
+    keeps_pods: bool,
+    /// It has the taint that evicts pods since it is away.
+    pub evicts: bool,
+    /// Its taints are those that its conditions call for.
+    is_true: bool,
+    /// What evicts pods that do not tolerate it.
+    pub taints: Vec<Taint>,
+}
+
+impl Node {
+    pub fn of(node: &Object) -> Self {
+        let label = |key: &str| node.label(key).unwrap_or_default();
+        let all = node.array_at("/spec/taints").iter().filter_map(Taint::of);
+        let taints: Vec<Taint> = all.filter(|taint| taint.effect == Effect::NoExecute).collect();
+        let mut right = node.clone();
+        taint(&mut right, None, SystemTime::UNIX_EPOCH);
+        Self {
+            state: state(node),
+            zone: format!(
+                "{}/{}",
+                label("topology.kubernetes.io/region"),
+                label("topology.kubernetes.io/zone")
+            ),
+            keeps_pods: node.annotation(KEEP_PODS) == Some("true"),
+            evicts: taints.iter().any(|taint| matches!(&*taint.key, NOT_READY | UNREACHABLE)),
+            is_true: right.at("/spec/taints") == node.at("/spec/taints"),
+            taints,
+        }
+    }
+}
+
+fn status<'a>(node: &'a Object, condition: &str) -> &'a str {
+    let mut conditions = node.array_at("/status/conditions").iter();
+    let found = conditions.find(|found| found["type"] == condition);
+    found.and_then(|found| found["status"].as_str()).unwrap_or_default()
+}
+
+fn state(node: &Object) -> State {
+    match status(node, "Ready") {
+        "True" => State::Ready,
+        "Unknown" => State::Unreachable,
+        _ => State::NotReady,
+    }
+}
+
+/// The nodes whose taints are to be set, each with whether it is to evict its pods; None: as it does.
+///
+/// Where most nodes of a zone seem to be away, as where all of them everywhere do, it is likely the server that lost
+/// its network: nobody is evicted then (upstream's zone states).
+pub fn changes(nodes: &BTreeMap<String, Node>) -> Vec<(&str, Option<bool>)> {
+    let mut zones: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for node in nodes.values() {
+        let (all, away) = zones.entry(&node.zone).or_default();
+        *all += 1;
+        *away += usize::from(node.state != State::Ready);
+    }
+    let nobody_left = zones.values().all(|(all, away)| all == away);
+    let mut changes = Vec::new();
+    for (name, node) in nodes {
+        let (all, away) = zones.get(node.zone.as_str()).copied().unwrap_or_default();
+        // Upstream's unhealthyZoneThreshold, 55 %. A zone that is away as a whole is evicted.
+        let most = away < all && away > 2 && away * 100 >= all * 55;
+        let evicts = match (node.state == State::Ready, node.keeps_pods || nobody_left) {
+            (true, _) | (_, true) => Some(false),
+            _ if most => None,
+            _ => Some(true),
+        };
+        if !node.is_true || evicts.is_some_and(|evicts| evicts != node.evicts) {
+            changes.push((name.as_str(), evicts));
+        }
+    }
+    changes
+}
+
+/// Sets a node's taints by its conditions; others stay. `evicts`: whether its pods are to go while it is away, None: as
+/// it is.
+pub fn taint(node: &mut Object, evicts: Option<bool>, now: SystemTime) {
+    let mut taints = node.array_at("/spec/taints").to_vec();
+    let has = |taints: &[Value], key: &str, effect: &str| {
+        taints.iter().any(|taint| taint["key"] == key && taint["effect"] == effect)
+    };
+    let evicts =
+        evicts.unwrap_or_else(|| [NOT_READY, UNREACHABLE].iter().any(|key| has(&taints, key, "NoExecute")));
+    let mut wanted = vec![(UNSCHEDULABLE, "NoSchedule", node.bool_at("/spec/unschedulable"))];
+    for (condition, when, key) in TAINTS {
+        let holds = status(node, condition) == when;
+        wanted.push((key, "NoSchedule", holds));
+        if condition == "Ready" {
+            wanted.push((key, "NoExecute", holds && evicts));
+        }
+    }
+    for (key, effect, is_wanted) in wanted {
+        if !is_wanted {
+            taints.retain(|taint| !(taint["key"] == key && taint["effect"] == effect));
+        } else if !has(&taints, key, effect) {
+            taints.push(json!({"key": key, "effect": effect, "timeAdded": time::format(now)}));
+        }
+    }
+    set_taints(node, taints);
+}
+
+pub fn set_taints(node: &mut Object, taints: Vec<Value>) {
+    if taints.is_empty() {
+        node.remove("/spec/taints");
+    } else {
+        node.set("/spec/taints", taints);
+    }
+}
+
+/// Gives a new pod the time to stay on a node that is away, unless it says itself (upstream's DefaultTolerationSeconds).
+pub fn tolerate(pod: &mut Object) {
+    let mut tolerations = pod.array_at("/spec/tolerations").to_vec();
+    for key in [NOT_READY, UNREACHABLE] {
+        let says = |toleration: &Value| {
+            let text = |name: &str| toleration.get(name).and_then(Value::as_str).unwrap_or_default();
+            (text("key") == key || text("key").is_empty()) && matches!(text("effect"), "NoExecute" | "")
+        };
+        if !tolerations.iter().any(says) {
+            let stays =
+                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": STAY});
+            tolerations.push(stays);
+        }
+    }
+    pod.set("/spec/tolerations", tolerations);
+}
+
+/// When a pod must go from a node with these taints, each with when it was first seen; `since` is when the pod was. None:
+/// it may stay. The time that it tolerates runs by a clock that nobody sets, and anew after a restart.
+pub fn eviction(pod: &Object, taints: &[(Taint, Instant)], since: Instant) -> Option<Instant> {
+    let tolerations = pod.array_at("/spec/tolerations");
+    let due = |(taint, seen): &(Taint, Instant)| {
+        let from = since.max(*seen);
+        let Some(toleration) = tolerations.iter().find(|one| Toleration::of(one).covers(taint)) else {
+            return Some(from);
+        };
+        let seconds = toleration["tolerationSeconds"].as_i64()?;
+        from.checked_add(Duration::from_secs(seconds.max(0).unsigned_abs()))
+    };
+    taints.iter().filter_map(due).min()
+}
+
+/// What an unreachable node's pod has to say; None: it does already.
+pub fn lost(pod: &Object, node: &str, now: SystemTime) -> Option<Object> {
+    let mut lost = pod.clone();
+    let conditions = pod.array_at("/status/conditions");
+    if let Some(at) = conditions.iter().position(|c| c["type"] == "Ready" && c["status"] == "True") {
+        lost.set(&format!("/status/conditions/{at}/status"), "False");
+        lost.set(&format!("/status/conditions/{at}/lastTransitionTime"), time::format(now));
+    }
+    if pod.deletion_timestamp().is_some() && pod.str_at("/status/reason") != "NodeLost" {
+        lost.set("/status/reason", "NodeLost");
+        let message = format!("Node {node} which was running pod {} is unresponsive", pod.name());
+        lost.set("/status/message", message);
+    }
+    (lost != *pod).then_some(lost)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! The node lifecycle loop: taints nodes by their conditions, ends pods that do not tolerate a node's taints, and marks
+//! those of nodes that nothing is heard of. Woken by changes only; pods are read only while a node has taints that evict
+//! or is unreachable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::json;
+use smol::future::or;
+
+use super::scheduler::set_condition;
+use crate::Executor;
+use crate::api::kinds::{NODE, POD};
+use crate::api::{Object, Reason, Status};
+use crate::plan::node_lifecycle::{self, Node, State};
+use crate::plan::schedule::Taint;
+use crate::server::events::{self, Type};
+use crate::server::registry::{
+    Change, DeleteOptions, From, Page, Registry, Selectors, WatchEvent, WriteOptions,
+};
+use crate::store::{self, Durability};
+
+/// How long the loop waits after a failure.
+const PAUSE: Duration = Duration::from_secs(2);
+/// So many pods are looked at before others get their turn.
+const TURN: usize = 64;
+const LAZY: WriteOptions = WriteOptions { durability: Durability::Lazy, ..WriteOptions::STATUS };
+
+/// Runs the loop until the task is dropped.
+pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
+    executor.spawn(async move {
+        let mut told = false;
+        let (nodes, seen, pods) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut lifecycle = Lifecycle { registry, nodes, seen, pods, news: true };
+        loop {
+            // Ends when its watches have fallen behind, or with a failure: everything is looked at anew.
+            lifecycle.nodes.clear();
+            lifecycle.news = true;
+            match lifecycle.follow(&mut told).await {
+                Err(status) if status.reason != Reason::Expired => {
+                    if !std::mem::replace(&mut told, true) {
+                        log::warn!("failed to look after the nodes: {status}");
+                    }
+                    smol::Timer::after(PAUSE).await;
+                }
+                _ => {}
+            }
+        }
+    })
+}
+
+struct Lifecycle {
+    registry: Arc<Registry>,
+    nodes: BTreeMap<String, Node>,
+    /// When the taints that evict were first seen, by node.
+    seen: BTreeMap<String, Vec<(Taint, Instant)>>,
+    /// When pods of such nodes were first seen, by uid.
+    pods: BTreeMap<String, Instant>,
+    /// Pods are to be looked at.
+    news: bool,
+}
+
+enum Wake {
+    Node(Result<WatchEvent, Status>),
+    Pod(Result<store::Event, store::Error>),
+    Due,
+}
+
+impl Lifecycle {
+    async fn follow(&mut self, told: &mut bool) -> Result<(), Status> {
+        let behind = |_| Status::expired("the node lifecycle loop has fallen behind");
+        let store = self.registry.store().clone();
+        let mut pods = store.watch(&POD.prefix(None), store.revision()).map_err(behind)?;
+        let mut nodes = self.registry.watch(NODE, None, Selectors::default(), From::Now)?;
+        let mut due: Option<Instant> = None;
+        loop {
+            while let Some(event) = nodes.try_next()? {
+                self.node(&event)?;
+            }
+            while let Some(event) = pods.try_next().map_err(behind)? {
+                self.pod(&event);
+            }
+            if self.taint().await? {
+                continue; // what was written is about to be seen
+            }
+            if std::mem::take(&mut self.news) {
+                due = self.look(Instant::now()).await?;
+                continue;
+            }
+            *told = false;
+            let timer = async {
+                match due {
+                    Some(due) => _ = smol::Timer::at(due).await,
+                    None => smol::future::pending().await,
+                }
+                Wake::Due
+            };
+            // All three are cancel-safe.
+            let changed =
+                or(async { Wake::Node(nodes.next().await) }, async { Wake::Pod(pods.next().await) });
+            match or(changed, timer).await {
+                Wake::Node(event) => self.node(&event?)?,
+                Wake::Pod(event) => self.pod(&event.map_err(behind)?),
+                Wake::Due => self.news = true,
+            }
+        }
+    }
+
+    fn node(&mut self, event: &WatchEvent) -> Result<(), Status> {
+        let object = event.item().object()?;
+        let name = object.name().to_owned();
+        if matches!(event, WatchEvent::Deleted(_)) {
+            self.nodes.remove(&name);
+            self.seen.remove(&name);
+            return Ok(());
+        }
+        let node = Node::of(&object);
+        if self.nodes.get(&name) == Some(&node) {
+            return Ok(());
+        }
+        let before = self.seen.remove(&name).unwrap_or_default();
+        let since = |taint: &Taint| {
+            let known = before.iter().find(|(known, _)| known == taint);
+            known.map_or_else(Instant::now, |(_, since)| *since)
+        };
+        let seen: Vec<_> = node.taints.iter().map(|taint| (taint.clone(), since(taint))).collect();
+        self.news |= !seen.is_empty() || !before.is_empty() || node.state == State::Unreachable;
+        if !seen.is_empty() {
+            self.seen.insert(name.clone(), seen);
+        }
+        self.nodes.insert(name, node);
+        Ok(())
+    }
+
+    /// Whether the pods of a node matter.
+    fn concerns(&self, node: &str) -> bool {
+        self.seen.contains_key(node)
+            || self.nodes.get(node).is_some_and(|node| node.state == State::Unreachable)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.seen.is_empty() && self.nodes.values().all(|node| node.state != State::Unreachable)
+    }
+
+    fn pod(&mut self, event: &store::Event) {
+        if self.news || self.is_quiet() {
+            return;
+        }
+        let pod = event.new.as_deref().and_then(|text| Object::from_slice(text).ok());
+        self.news |= pod.is_some_and(|pod| self.concerns(pod.str_at("/spec/nodeName")));
+    }
+
+    /// Brings the nodes' taints up to date. True if one was written.
+    async fn taint(&mut self) -> Result<bool, Status> {
+        let changes: Vec<(String, Option<bool>)> = node_lifecycle::changes(&self.nodes)
+            .into_iter()
+            .map(|(name, evicts)| (name.to_owned(), evicts))
+            .collect();
+        let mut written = false;
+        for (name, evicts) in changes {
+            let mut changed = false;
+            let change = |node: &mut Object| {
+                let before = node.at("/spec/taints").cloned();
+                node_lifecycle::taint(node, evicts, SystemTime::now());
+                changed = node.at("/spec/taints") != before.as_ref();
+                Ok(if changed { Change::Write } else { Change::Keep })
+            };
+            match self.registry.modify(NODE, "", &name, LAZY, change).await {
+                Err(status) if status.reason != Reason::NotFound => return Err(status),
+                _ => written |= changed,
+            }
+        }
+        Ok(written)
+    }
+
+    /// Looks at the pods of the nodes that are not well; returns when the next one must go.
+    async fn look(&mut self, now: Instant) -> Result<Option<Instant>, Status> {
+        // Nodes may have gone while nobody looked.
+        self.seen.retain(|name, _| self.nodes.contains_key(name));
+        if self.is_quiet() {
+            self.pods.clear();
+            return Ok(None);
+        }
+        let mut next: Option<Instant> = None;
+        let before = std::mem::take(&mut self.pods);
+        let all = self.registry.list(POD, None, &Selectors::default(), &Page::default())?;
+        for (index, item) in all.items.iter().enumerate() {
+            if index % TURN == TURN - 1 {
+                smol::future::yield_now().await;
+            }
+            let pod = item.object()?;
+            let name = pod.str_at("/spec/nodeName");
+            if !self.concerns(name) {
+                continue;
+            }
+            let since = before.get(pod.uid()).copied().unwrap_or(now);
+            self.pods.insert(pod.uid().to_owned(), since);
+            if self.nodes.get(name).is_some_and(|node| node.state == State::Unreachable) {
+                self.lose(&pod).await?;
+            }
+            let taints = self.seen.get(name).filter(|_| pod.deletion_timestamp().is_none());
+            match taints.and_then(|taints| node_lifecycle::eviction(&pod, taints, since)) {
+                Some(due) if due <= now => self.evict(&pod).await?,
+                Some(due) => next = Some(next.map_or(due, |next| next.min(due))),
+                None => {}
+            }
+        }
+        Ok(next)
+    }
+
+    /// Says that nothing is known of a pod: it is not ready for those who would use it.
+    async fn lose(&self, pod: &Object) -> Result<(), Status> {
+        let node = pod.str_at("/spec/nodeName");
+        if node_lifecycle::lost(pod, node, SystemTime::now()).is_none() {
+            return Ok(());
+        }
+        let mut changed = false;
+        let change = |current: &mut Object| {
+            let there = current.uid() == pod.uid() && current.str_at("/spec/nodeName") == node;
+            let lost = node_lifecycle::lost(current, node, SystemTime::now()).filter(|_| there);
+            changed = lost.is_some();
+            Ok(lost.map_or(Change::Keep, |lost| {
+                *current = lost;
+                Change::Write
+            }))
+        };
+        match self.registry.modify(POD, pod.namespace(), pod.name(), LAZY, change).await {
+            Err(status) if status.reason != Reason::NotFound => return Err(status),
+            _ => {}
+        }
+        if changed {
+            self.tell(pod, Type::Warning, "NodeNotReady", "Node is not ready", "node-controller").await;
+        }
+        Ok(())
+    }
+
+    /// Says why, for those who watch, and deletes.
+    async fn evict(&self, pod: &Object) -> Result<(), Status> {
+        let (namespace, name) = (pod.namespace(), pod.name());
+        let mark = |current: &mut Object| {
+            if current.uid() != pod.uid() {
+                return Ok(Change::Keep);
+            }
+            set_condition(
+                current,
+                json!({
+                    "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+                    "message": "Taint manager: deleting due to NoExecute taint",
+                }),
+            );
+            Ok(Change::Write)
+        };
+        let options = DeleteOptions { uid: Some(pod.uid().to_owned()), ..DeleteOptions::default() };
+        let ended = async {
+            self.registry.modify(POD, namespace, name, LAZY, mark).await?;
+            self.registry.delete(POD, namespace, name, options).await
+        };
+        match ended.await {
+            Ok(_) => {
+                let message = format!("Marking for deletion Pod {namespace}/{name}");
+                let source = "taint-eviction-controller";
+                self.tell(pod, Type::Normal, "TaintManagerEviction", &message, source).await;
+                Ok(())
+            }
+            // It is gone, or another by its name.
+            Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict) => Ok(()),
+            Err(status) => Err(status),
+        }
+    }
+
+    async fn tell(&self, pod: &Object, kind: Type, reason: &str, message: &str, source: &str) {
+        if let Err(status) = events::record(&self.registry, pod, kind, reason, message, source).await {
+            log::debug!("failed to record an event: {}", status.message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
