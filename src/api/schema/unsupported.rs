@@ -88,8 +88,6 @@ pub(super) const POD_SPEC: &[Row] = &[
 ];
 
 #[rustfmt::skip]
-#[rustfmt::skip]
-#[rustfmt::skip]
 pub(super) const CONTAINER: &[Row] = &[
     ("name",                     Acts),
     ("image",                    Acts),
