@@ -121,6 +121,12 @@ pub fn from_template(kind: &Kind, template: &Value, owner: &Object) -> Object {
     object
 }
 
+/// How many copies of an object's template are made at once: at most `most`, and a few megabytes of them. The next plan
+/// makes the rest.
+pub fn burst(object: &Object, most: usize) -> usize {
+    (4usize << 20).checked_div(object.to_vec().len()).unwrap_or(most).clamp(1, most)
+}
+
 /// The prefix of generated names; the registry cuts it so that they fit a label.
 pub fn generate_name(owner: &Object) -> String {
     format!("{}-", owner.name())

@@ -88,7 +88,7 @@ impl Changes<'_> {
 
     fn carry_out(self, template: &Object, plan: &mut Plan) {
         let told = |verb| Told::usual(verb, "pod");
-        for (node, failures) in self.makes.into_iter().take(BURST) {
+        for (node, failures) in self.makes.into_iter().take(control::burst(template, BURST)) {
             let mut pod = template.clone();
             template::bind(&mut pod, node);
             if failures > 0 {
@@ -165,7 +165,7 @@ impl<'a> Daemons<'a> {
                     plan.look_at(at);
                     continue;
                 }
-                failures = before + 1;
+                failures = before.saturating_add(1);
             }
             let (namespace, name) = (pod.namespace(), pod.name());
             let message =

@@ -30,7 +30,7 @@ pub fn plan(set: &Object, found: Vec<Object>, failure: Option<&Status>, now: Sys
     if active.len() < wanted {
         let mut pod = control::from_template(POD, set.at("/spec/template").unwrap_or(&Value::Null), set);
         pod.set("/metadata/generateName", control::generate_name(set));
-        let missing = (wanted - active.len()).min(BURST);
+        let missing = (wanted - active.len()).min(control::burst(set, BURST));
         plan.actions.extend(std::iter::repeat_n(Action::Create(pod, told("Created")), missing));
     } else if active.len() > wanted {
         let surplus = (active.len() - wanted).min(BURST);

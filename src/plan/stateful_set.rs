@@ -108,11 +108,11 @@ impl Replicas<'_> {
     /// Makes what is missing, then ends what is too much, then what is of an older revision.
     fn keep(&self, plan: &mut Plan) {
         let ordinals = self.start..self.start.saturating_add(self.wanted);
-        let mut made = 0;
+        let (mut made, most) = (0, control::burst(self.set, BURST));
         for ordinal in ordinals.clone() {
             let go = match self.pods.get(&ordinal) {
                 Some(pod) => self.replica(ordinal, pod, plan),
-                None if made >= BURST => break,
+                None if made >= most => break,
                 None => {
                     made += 1;
                     self.make(ordinal, plan)

@@ -25,6 +25,8 @@ use crate::store::{self, Durability};
 const PAUSE: Duration = Duration::from_secs(2);
 /// So many pods are looked at before others get their turn.
 const TURN: usize = 64;
+/// A pod that could not be evicted is tried again after this long.
+const RETRY: Duration = Duration::from_secs(30);
 const LAZY: WriteOptions = WriteOptions { durability: Durability::Lazy, ..WriteOptions::STATUS };
 
 /// Runs the loop until the task is dropped.
@@ -197,11 +199,14 @@ impl Lifecycle {
             let since = before.get(pod.uid()).copied().unwrap_or(now);
             self.pods.insert(pod.uid().to_owned(), since);
             if self.nodes.get(name).is_some_and(|node| node.state == State::Unreachable) {
-                self.lose(&pod).await?;
+                told(&pod, self.lose(&pod).await);
             }
             let taints = self.seen.get(name).filter(|_| pod.deletion_timestamp().is_none());
             match taints.and_then(|taints| node_lifecycle::eviction(&pod, taints, since)) {
-                Some(due) if due <= now => self.evict(&pod).await?,
+                Some(due) if due <= now => {
+                    let again = (!told(&pod, self.evict(&pod).await)).then_some(now + RETRY);
+                    next = next.into_iter().chain(again).min();
+                }
                 Some(due) => next = Some(next.map_or(due, |next| next.min(due))),
                 None => {}
             }
@@ -274,6 +279,14 @@ impl Lifecycle {
             log::debug!("failed to record an event: {}", status.message);
         }
     }
+}
+
+/// One pod's failure holds up no other.
+fn told(pod: &Object, outcome: Result<(), Status>) -> bool {
+    if let Err(status) = &outcome {
+        log::warn!("failed to look after {}/{}: {status}", pod.namespace(), pod.name());
+    }
+    outcome.is_ok()
 }
 
 #[cfg(test)]

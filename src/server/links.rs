@@ -346,6 +346,8 @@ impl Links {
         let started = Instant::now();
         loop {
             let mut watch = self.watch(NODE).await;
+            // Deletions may have been missed.
+            *self.ranges.lock().await = None;
             for node in self.saved_keys() {
                 if self.registry.item(NODE, "", &node).is_err() {
                     self.revoke(&node).await;

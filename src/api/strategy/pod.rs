@@ -50,7 +50,13 @@ impl Strategy for PodStrategy {
 
     fn validate(&self, new: &Object, old: Option<&Object>) -> Vec<Cause> {
         let mut causes = Vec::new();
-        rules(new, &mut causes);
+        // What was stored under other rules can still be told of, changed and let go.
+        let is_same = |old: &Object| {
+            ["/spec", "/metadata/annotations"].iter().all(|pointer| old.at(pointer) == new.at(pointer))
+        };
+        if old.is_none_or(|old| !is_same(old)) {
+            rules(new, &mut causes);
+        }
         match old {
             Some(old) => update::validate(new, old, &mut causes),
             None if !new.array_at("/spec/ephemeralContainers").is_empty() => {

@@ -50,14 +50,17 @@ impl History {
                 revisions.push(again);
             }
             None if !ends => {
-                let name = |collisions| format!("{}-{}", set.name(), hash(&data, collisions));
+                let name = |collisions| format!("{}-{}", set.name(), hash(set, &data, collisions));
                 while revisions.iter().any(|one| one.name() == name(collisions)) {
                     collisions += 1;
                 }
                 let mut made = Object::new(CONTROLLER_REVISION, set.namespace(), &name(collisions));
                 let labels = set.map_at("/spec/template/metadata/labels").cloned().unwrap_or_default();
                 made.set("/metadata/labels", labels);
-                made.set(&format!("/metadata/labels/{}", label.replace('/', "~1")), hash(&data, collisions));
+                made.set(
+                    &format!("/metadata/labels/{}", label.replace('/', "~1")),
+                    hash(set, &data, collisions),
+                );
                 if let Some(annotations) = set.annotations() {
                     made.set("/metadata/annotations", annotations.clone());
                 }
@@ -109,8 +112,9 @@ pub fn template(revision: &Object) -> Value {
 }
 
 /// FNV-1a of the text, in letters that suit a name.
-fn hash(data: &Value, collisions: i64) -> String {
-    let text = if collisions == 0 { data.to_string() } else { format!("{data}{collisions}") };
+fn hash(set: &Object, data: &Value, collisions: i64) -> String {
+    // Two sets of a name may have the same template.
+    let text = format!("{}{data}{collisions}", set.uid());
     let hash =
         text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash.to_string().bytes().map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()])).collect()

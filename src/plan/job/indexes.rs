@@ -48,9 +48,16 @@ impl Indexes {
     }
 
     pub fn extend(&mut self, other: &Self, below: i64) {
-        for (first, last) in &other.0 {
-            (*first..=(*last).min(below - 1)).for_each(|index| self.insert(index));
-        }
+        let others = other.0.iter().map(|(first, last)| (*first, (*last).min(below - 1)));
+        self.0.extend(others.filter(|(first, last)| first <= last));
+        self.0.sort_unstable();
+        self.0.dedup_by(|next, before| {
+            let joins = next.0 <= before.1.saturating_add(1);
+            if joins {
+                before.1 = before.1.max(next.1);
+            }
+            joins
+        });
     }
 
     pub fn total(&self) -> i64 {

@@ -50,7 +50,7 @@ impl<'a> Look<'a> {
             None => self.pods.iter().filter(|pod| pods::is_terminating(pod) && self.may_count(pod)).count(),
             Some(_) => 0,
         };
-        let missing = wanted.saturating_sub(leaving + active.len()).min(BURST);
+        let missing = wanted.saturating_sub(leaving + active.len()).min(control::burst(self.job, BURST));
         if missing == 0 {
             return (Vec::new(), 0);
         }
