@@ -34,7 +34,12 @@ fn at(seconds: i64) -> SystemTime {
 pub fn plan(cron: &Object, jobs: &[Object], zone: Result<Zone, String>, now: SystemTime) -> Plan {
     let mut plan = Plan::default();
     let mut next = cron.clone();
-    let mut active = observe(cron, jobs, &mut next, &mut plan);
+    // A clock that was ahead once left times that are of no use.
+    let limit = now + Duration::from_secs(86_400);
+    if next.time_at("/status/lastScheduleTime").is_some_and(|at| at > limit) {
+        next.set("/status/lastScheduleTime", time::format(now));
+    }
+    let mut active = observe(cron, jobs, limit, &mut next, &mut plan);
     if cron.deletion_timestamp().is_none() {
         match zone {
             Err(why) => event(&mut plan, true, "UnknownTimeZone", why),
@@ -56,7 +61,13 @@ pub fn plan(cron: &Object, jobs: &[Object], zone: Result<Zone, String>, now: Sys
 }
 
 /// Takes in what has become of the Jobs; the list of those that run.
-fn observe(cron: &Object, jobs: &[Object], next: &mut Object, plan: &mut Plan) -> Vec<Value> {
+fn observe(
+    cron: &Object,
+    jobs: &[Object],
+    limit: SystemTime,
+    next: &mut Object,
+    plan: &mut Plan,
+) -> Vec<Value> {
     let known = cron.array_at("/status/active");
     let mut active = Vec::new();
     for reference in known {
@@ -77,7 +88,7 @@ fn observe(cron: &Object, jobs: &[Object], next: &mut Object, plan: &mut Plan) -
     }
     for job in jobs {
         let scheduled = job.annotation(SCHEDULED).and_then(time::parse);
-        later(next, "/status/lastScheduleTime", scheduled);
+        later(next, "/status/lastScheduleTime", scheduled.filter(|at| *at <= limit));
         match job::finished(job) {
             Some(end) if end["type"] == "Complete" => {
                 later(next, "/status/lastSuccessfulTime", job.time_at("/status/completionTime"));

@@ -85,7 +85,9 @@ impl Rollout<'_> {
         }
         let all = self.old.iter().chain(&self.new);
         let mut desired = all.filter(|set| set.replicas > 0).filter_map(Set::desired);
-        let is_scaled = desired.any(|desired| desired != self.bounds.replicas);
+        // Recreate ends the old ones first, whatever their size.
+        let ends = self.bounds.is_recreate && self.old.iter().any(|set| set.replicas > 0);
+        let is_scaled = !ends && desired.any(|desired| desired != self.bounds.replicas);
         if is_paused || is_scaled {
             self.number(plan);
             let replicas = self.deployment.i64_at("/status/replicas").unwrap_or(0);

@@ -130,6 +130,17 @@ fn expire(job: &Object, end: &Value, now: SystemTime, plan: &mut Plan) {
     let ttl = job.i64_at("/spec/ttlSecondsAfterFinished").and_then(|ttl| u64::try_from(ttl).ok());
     let at = end["lastTransitionTime"].as_str().and_then(time::parse);
     let (Some(ttl), Some(at), None) = (ttl, at, job.deletion_timestamp()) else { return };
+    let clock = SystemTime::UNIX_EPOCH + CLOCK_IS_SET;
+    if at < clock && now >= clock {
+        // It ended before the clock was set: nobody knows when.
+        let mut status = job.at("/status").cloned().unwrap_or_default();
+        for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+            if condition["type"] == end["type"] {
+                condition["lastTransitionTime"] = time::format(now).into();
+            }
+        }
+        return plan.set_status(job, status);
+    }
     match at.checked_add(Duration::from_secs(ttl)) {
         Some(at) if at <= now => plan.actions.push(Action::Delete(job.clone(), Told::Nothing)),
         Some(at) => plan.look_at(at),

@@ -174,8 +174,9 @@ impl Controllers {
         loop {
             let found = store.list("", after.as_deref(), CHUNK);
             for entry in &found.entries {
-                self.see(&entry.key, None, Some((&entry.value, entry.revision)));
+                self.see(&entry.key, None, Some((&entry.value, entry.revision)), true);
             }
+            smol::future::yield_now().await;
             match found.entries.last() {
                 Some(last) if found.more > 0 => after = Some(last.key.clone()),
                 _ => break,
@@ -228,11 +229,11 @@ impl Controllers {
 
     fn note(&mut self, event: &store::Event) {
         let old = event.old.as_deref().map(|old| (old, event.before));
-        self.see(&event.key, old, event.new.as_deref().map(|new| (new, event.revision)));
+        self.see(&event.key, old, event.new.as_deref().map(|new| (new, event.revision)), false);
     }
 
-    /// Has the objects looked at that a change concerns.
-    fn see(&mut self, key: &Arc<str>, old: Option<(&[u8], u64)>, new: Option<(&[u8], u64)>) {
+    /// Has the objects looked at that a change concerns; at the `start` all are.
+    fn see(&mut self, key: &Arc<str>, old: Option<(&[u8], u64)>, new: Option<(&[u8], u64)>, start: bool) {
         let resource = key.split('/').next().unwrap_or_default();
         let is = |kind: &&Kind| kind.resource() == resource;
         let kinds = |one: &&dyn Controller| [&[one.kind()], one.owns(), one.watches()].concat();
@@ -250,6 +251,9 @@ impl Controllers {
         for (index, one) in self.table.iter().enumerate() {
             if one.kind() == kind && seen.object().is_some_and(|object| one.tends(object)) {
                 self.queue.push(&(index, key.clone()), now);
+            }
+            if start {
+                continue;
             }
             let mut keys = Vec::new();
             if one.owns().contains(&kind) {

@@ -203,15 +203,26 @@ impl Lifecycle {
             }
             let taints = self.seen.get(name).filter(|_| pod.deletion_timestamp().is_none());
             match taints.and_then(|taints| node_lifecycle::eviction(&pod, taints, since)) {
-                Some(due) if due <= now => {
+                Some(due) if due <= now && self.still_evicts(name) => {
                     let again = (!told(&pod, self.evict(&pod).await)).then_some(now + RETRY);
                     next = next.into_iter().chain(again).min();
                 }
-                Some(due) => next = Some(next.map_or(due, |next| next.min(due))),
-                None => {}
+                Some(due) if due > now => next = Some(next.map_or(due, |next| next.min(due))),
+                _ => {}
             }
         }
         Ok(next)
+    }
+
+    /// Whether a node, as it is now, has all the taints that were seen: one that has come back meanwhile, or lost one of
+    /// them, is looked at anew.
+    fn still_evicts(&self, name: &str) -> bool {
+        let (Some(node), Some(seen)) = (self.as_it_is(name), self.seen.get(name)) else { return false };
+        seen.iter().all(|(taint, _)| node.taints.contains(taint))
+    }
+
+    fn as_it_is(&self, name: &str) -> Option<Node> {
+        self.registry.get(NODE, "", name).ok().map(|node| Node::of(&node))
     }
 
     /// Says that nothing is known of a pod: it is not ready for those who would use it.
@@ -222,7 +233,9 @@ impl Lifecycle {
         }
         let mut changed = false;
         let change = |current: &mut Object| {
-            let there = current.uid() == pod.uid() && current.str_at("/spec/nodeName") == node;
+            let there = current.uid() == pod.uid()
+                && current.str_at("/spec/nodeName") == node
+                && self.as_it_is(node).is_some_and(|node| node.state == State::Unreachable);
             let lost = node_lifecycle::lost(current, node, SystemTime::now()).filter(|_| there);
             changed = lost.is_some();
             Ok(lost.map_or(Change::Keep, |lost| {

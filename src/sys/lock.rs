@@ -12,7 +12,14 @@ use std::path::{Path, PathBuf};
 /// let two processes lock two files of one name.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Not by closing alone: a child that was forked a moment ago has the file open until it becomes its program.
+    fn drop(&mut self) {
+        drop(rustix::fs::flock(&self.file, FlockOperation::Unlock));
+    }
 }
 
 #[derive(Debug)]
@@ -49,7 +56,7 @@ pub fn exclusive(path: &Path) -> Result<Lock, Error> {
     // The id is for people to read; the lock holds without it, also on a full disk.
     let _ =
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }
 
 impl fmt::Display for Error {

@@ -35,10 +35,14 @@ fn ready(pod: &Object) -> Option<&Value> {
     conditions.find(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
-/// When a pod that is ready counts as available: `minReadySeconds` after it became ready.
+/// When a pod that is ready counts as available: `minReadySeconds` after it became ready, by its node's clock. Without
+/// such a wait no clock is asked.
 pub fn available_at(pod: &Object, min_ready_seconds: i64) -> Option<SystemTime> {
-    let wait = Duration::from_secs(u64::try_from(min_ready_seconds).unwrap_or(0));
-    ready_since(pod)?.checked_add(wait)
+    let since = ready_since(pod)?;
+    match u64::try_from(min_ready_seconds).unwrap_or(0) {
+        0 => Some(SystemTime::UNIX_EPOCH),
+        wait => since.checked_add(Duration::from_secs(wait)),
+    }
 }
 
 /// The restarts of all its containers.

@@ -38,13 +38,14 @@ impl Indexes {
         }
         let place = self.place(index);
         self.0.insert(place, (index, index));
-        self.0.dedup_by(|next, before| {
-            let joins = before.1 + 1 == next.0;
-            if joins {
+        for at in [place, place.wrapping_sub(1)] {
+            if let Some([before, next]) = self.0.get_mut(at..).and_then(|rest| rest.first_chunk_mut())
+                && before.1 + 1 == next.0
+            {
                 before.1 = next.1;
+                self.0.remove(at + 1);
             }
-            joins
-        });
+        }
     }
 
     pub fn extend(&mut self, other: &Self, below: i64) {

@@ -12,6 +12,8 @@ pub type Key = (usize, Arc<str>);
 /// The pause after a first failure; it doubles, up to [`LONGEST`].
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(300);
+/// What a change waits for at most while failures pause.
+const SOON: Duration = Duration::from_secs(2);
 /// Planning for one object takes at most one part in so many of the time: a thousand pods that become ready one
 /// after the other are not counted a thousand times.
 const SHARE: u32 = 10;
@@ -27,13 +29,14 @@ pub struct Queue {
 struct State {
     due: Option<Instant>,
     works: bool,
+    /// Changes are looked at from then on.
     not_before: Option<Instant>,
     failures: u32,
     last: Option<Status>,
 }
 
 impl Queue {
-    /// Has the object looked at, at `at` or sooner; after a failure no sooner than its pause ends.
+    /// Has the object looked at, at `at` or sooner; after a failure a change waits for a moment, not for the whole pause.
     pub fn push(&mut self, key: &Key, at: Instant) {
         let state = self.states.entry(key.clone()).or_default();
         let at = state.not_before.map_or(at, |not_before| at.max(not_before));
@@ -82,9 +85,10 @@ impl Queue {
             cost * (SHARE - 1)
         };
         state.last = outcome.err();
-        state.not_before = (pause > Duration::from_millis(5)).then(|| now + pause);
-        let due = state.due.map(|due| state.not_before.map_or(due, |not_before| due.max(not_before)));
-        state.due = due.or(state.not_before.filter(|_| failed));
+        state.not_before = (pause > Duration::from_millis(5)).then(|| now + pause.min(SOON));
+        let changed = state.due.map(|due| state.not_before.map_or(due, |not_before| due.max(not_before)));
+        let retry = failed.then(|| now + pause);
+        state.due = changed.into_iter().chain(retry).min();
         match state.due {
             Some(at) => drop(self.due.insert((at, key.clone()))),
             None if state.not_before.is_none() => drop(self.states.remove(key)),
@@ -130,7 +134,9 @@ mod tests {
         let mut pauses = Vec::new();
         let mut at = now;
         for attempt in 0..14 {
-            queue.push(&key, at);
+            if attempt == 0 {
+                queue.push(&key, at);
+            }
             let due = queue.next().unwrap();
             pauses.push((due - at).as_millis());
             at = due;
@@ -140,6 +146,9 @@ mod tests {
         }
         assert_eq!(pauses[..4], [0, 100, 200, 400]);
         assert_eq!(pauses[13], 300_000);
+        // A change does not wait that long.
+        queue.push(&key, at);
+        assert_eq!(queue.next(), Some(at + SOON));
         queue.pop(queue.next().unwrap()).unwrap();
         queue.done(&key, Ok(()), Duration::from_millis(20), at);
         queue.push(&key, at);

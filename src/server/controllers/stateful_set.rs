@@ -27,9 +27,11 @@ impl Controller for StatefulSets {
         const { &[PERSISTENT_VOLUME_CLAIM] }
     }
 
-    /// The sets that a claim which went is a claim of by its name: their pods may have waited for that.
+    /// The sets that a claim which went, or has other owners, is a claim of by its name: their pods may have waited for that.
     fn concerned(&self, world: &World, change: &Seen<'_>) -> Vec<String> {
-        let Some(claim) = change.old.filter(|_| change.new.is_none()) else { return Vec::new() };
+        let owners = |claim: &Object| claim.at("/metadata/ownerReferences").cloned();
+        let is_free = |old: &&Object| change.new.is_none_or(|new| owners(new) != owners(old));
+        let Some(claim) = change.old.filter(is_free) else { return Vec::new() };
         let sets = world.list(STATEFUL_SET, Some(claim.namespace())).unwrap_or_default();
         let names = sets.iter().filter(|set| stateful_set::is_claim(set, claim.name()));
         names.map(|set| STATEFUL_SET.key(set.namespace(), set.name())).collect()
