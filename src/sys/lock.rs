@@ -18,7 +18,7 @@ pub struct Lock {
 impl Drop for Lock {
     /// Not by closing alone: a child that was forked a moment ago has the file open until it becomes its program.
     fn drop(&mut self) {
-        drop(rustix::fs::flock(&self.file, FlockOperation::Unlock));
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 }
 
