@@ -11,7 +11,7 @@ coverage='-sanitizer-coverage-level=4 -sanitizer-coverage-inline-8bit-counters -
 flags=-Cpasses=sancov-module
 for flag in $coverage; do flags="$flags -Cllvm-args=$flag"; done
 targets=${1:-$(sed -n 's|^path = "fuzz_targets/\(.*\).rs"|\1|p' tests/fuzz/Cargo.toml)}
-# shellcheck disable=SC2086
+# shellcheck disable=SC2046,SC2086
 RUSTFLAGS=$flags cargo build -q --locked --release --manifest-path tests/fuzz/Cargo.toml --target "$host" \
     --target-dir "$folder" $(printf -- '--bin %s ' $targets)
 for target in $targets; do
