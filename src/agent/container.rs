@@ -142,7 +142,13 @@ impl Runtime {
                 self.clear_failed(&attempt.id).await;
                 return Err(Failure::NoNetwork);
             }
-            Ok(_) => self.client.start_task(&attempt.id).await,
+            Ok(_) => {
+                // Without the note, a run that begins and ends while midge is away is not counted.
+                if let Err(error) = self.stdio.note_start(&attempt.id) {
+                    log::warn!("failed to note the start of container {}: {error}", attempt.id);
+                }
+                self.client.start_task(&attempt.id).await
+            }
             Err(error) => Err(error),
         };
         match started {

@@ -337,7 +337,7 @@ impl Pods {
         let now = SystemTime::now();
         let busy: Vec<String> =
             self.pods.iter().filter(|(_, pod)| pod.work.is_some()).map(|(uid, _)| uid.clone()).collect();
-        let mut seen = container::observe(&self.context.runtime.client).await?;
+        let mut seen = self.context.runtime.observe().await?;
         if now >= self.resync_at || self.resync_at > now + 2 * RESYNC {
             self.resync_at = now + RESYNC;
             match self.context.sandboxes.list() {

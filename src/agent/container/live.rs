@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::{SIGTERM, label};
+use super::{Runtime, SIGTERM, label};
 use crate::agent::record::Attempt;
 use crate::containerd::{self, Client, Task, TaskStatus};
 
@@ -21,6 +21,8 @@ pub struct Live {
     pub asked: String,
     pub stop_signal: u32,
     pub created_at: Option<SystemTime>,
+    /// Its program has been started, whether it still runs or not.
+    pub was_started: bool,
     pub task: Option<Task>,
 }
 
@@ -36,6 +38,7 @@ impl Live {
             asked: String::new(),
             stop_signal: SIGTERM,
             created_at: None,
+            was_started: true,
             task: Some(Task {
                 id: attempt.id.clone(),
                 pid: 0,
@@ -50,10 +53,19 @@ impl Live {
         let status = self.task.as_ref().map(|task| task.status);
         status.is_some_and(|status| !matches!(status, TaskStatus::Stopped | TaskStatus::Created))
     }
+}
 
-    /// Its program has been started, whether it still runs or not.
-    pub fn was_started(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| task.status != TaskStatus::Created)
+impl Runtime {
+    /// [`observe`], and tells tasks that ended from those whose program was never started: one whose network
+    /// namespace was taken away before that is stopped, too.
+    pub async fn observe(&self) -> Result<BTreeMap<String, Vec<Live>>, containerd::Error> {
+        let mut pods = observe(&self.client).await?;
+        let stopped =
+            |live: &&mut Live| live.task.as_ref().is_some_and(|task| task.status == TaskStatus::Stopped);
+        for live in pods.values_mut().flatten().filter(stopped) {
+            live.was_started = self.stdio.was_started(&live.id);
+        }
+        Ok(pods)
     }
 }
 
@@ -70,6 +82,7 @@ pub async fn observe(client: &Client) -> Result<BTreeMap<String, Vec<Live>>, con
         let mut labels = container.labels;
         let mut text = |key: &str| labels.remove(key).unwrap_or_default();
         let uid = text(label::UID);
+        let task = tasks.remove(&container.id);
         let live = Live {
             name: text(label::NAME),
             attempt: text(label::ATTEMPT).parse().unwrap_or(0),
@@ -78,7 +91,8 @@ pub async fn observe(client: &Client) -> Result<BTreeMap<String, Vec<Live>>, con
             asked: text(label::IMAGE_ASKED),
             image: container.image,
             created_at: container.created_at,
-            task: tasks.remove(&container.id),
+            was_started: task.as_ref().is_some_and(|task| task.status != TaskStatus::Created),
+            task,
             id: container.id,
         };
         pods.entry(uid).or_default().push(live);

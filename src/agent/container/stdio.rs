@@ -1,5 +1,5 @@
 //! Where a container's standard streams lead, `<run>/stdio/<beginning of its id>/`: `in` is the FIFO of its input, `out`
-//! the socket at which its log program serves those who attach.
+//! the socket at which its log program serves those who attach, `started` says that its program has been started.
 //!
 //! The shim starts the log program itself, except for a container with an input and no terminal: for that it knows
 //! FIFOs alone (`out.1`, `out.2`), whose reader is started here, and is no child of ours for long.
@@ -28,6 +28,7 @@ pub struct Options {
 
 /// A socket's path has 107 bytes at most.
 const ID_PART: usize = 20;
+const STARTED: &str = "started";
 
 pub fn folder(run_dir: &Path, id: &str) -> PathBuf {
     run_dir.join("stdio").join(id.get(..ID_PART).unwrap_or(id))
@@ -90,6 +91,16 @@ impl Options {
         // It starts itself anew, and ends: what goes on is no child of ours, and no signal to our group reaches it.
         program.process_group(0).status()?;
         Ok(Stdio::Streams { stdin: text(&input), stdout: text(&stdout), stderr: text(&stderr) })
+    }
+
+    /// Notes that the container's program is being started: containerd does not tell one that ended from one
+    /// that was ended before that. Blocks.
+    pub fn note_start(&self, id: &str) -> io::Result<()> {
+        std::fs::write(folder(&self.run_dir, id).join(STARTED), "")
+    }
+
+    pub fn was_started(&self, id: &str) -> bool {
+        folder(&self.run_dir, id).join(STARTED).exists()
     }
 
     /// Removes it. Fine when there is nothing. Blocks.

@@ -28,7 +28,7 @@ impl Pod {
             let record = self.record.containers.entry(name.clone()).or_default();
             let newest = self.live.iter().filter(|live| live.name == *name).max_by_key(|live| live.attempt);
             // A started container of a later attempt than recorded: the agent died after its start.
-            if let Some(live) = newest.filter(|live| live.was_started()) {
+            if let Some(live) = newest.filter(|live| live.was_started) {
                 if record.current.as_ref().is_none_or(|current| current.number < live.attempt) {
                     let back_off = match record.current.as_ref().and_then(Attempt::planned_exit) {
                         Some(exit) => plan::next_back_off(&exit, Duration::from_secs(record.back_off)),

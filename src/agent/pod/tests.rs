@@ -26,6 +26,7 @@ fn live(attempt: u32, task: Option<(TaskStatus, u32)>) -> Live {
         asked: "web".into(),
         stop_signal: 15,
         created_at: Some(at(50)),
+        was_started: task.as_ref().is_some_and(|task| task.status != TaskStatus::Created),
         task,
     }
 }
@@ -54,6 +55,14 @@ fn what_runs_is_adopted_with_its_count() {
     let current = pod.record.containers["web"].current.clone().unwrap();
     assert_eq!((current.number, current.id.as_str(), current.exit), (3, "c3", None));
     assert_eq!(pod.record.containers["web"].asked, "web");
+}
+
+#[test]
+fn one_that_was_ended_before_its_start_counts_for_nothing() {
+    let stopped = Live { was_started: false, ..live(0, Some((TaskStatus::Stopped, 137))) };
+    let mut pod = pod(vec![stopped]);
+    assert_eq!(planned(&mut pod), [Action::Clear { id: "c0".into() }, start(0, 0)]);
+    assert_eq!(pod.record.containers["web"].current, None);
 }
 
 #[test]
