@@ -22,9 +22,7 @@ mod workloads;
 pub use access::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};
 pub use catalogue::Catalogue;
 pub use core::{CONFIG_MAP, EVENT, LEASE, NAMESPACE, NODE, POD, SECRET, SERVICE_ACCOUNT};
-pub use definitions::{
-    CUSTOM_RESOURCE_DEFINITION, Defined, Definition, Definitions, condition, version_order,
-};
+pub use definitions::{CUSTOM_RESOURCE_DEFINITION, Defined, Definition, Definitions, version_order};
 pub use events::EVENT_VIEW;
 pub use metrics::{NODE_METRICS, POD_METRICS};
 pub use network::{ENDPOINT_SLICE, ENDPOINTS, INGRESS, INGRESS_CLASS, NETWORK_POLICY, SERVICE};

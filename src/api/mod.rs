@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod cron;
 pub mod discovery;
+pub mod hash;
 pub mod kinds;
 pub mod names;
 pub mod object;

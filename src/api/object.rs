@@ -245,6 +245,33 @@ impl Object {
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations()?.get(key)?.as_str()
     }
+    pub fn set_label(&mut self, key: &str, value: &str) {
+        self.set(&format!("/metadata/labels/{}", escape(key)), value);
+    }
+    pub fn set_annotation(&mut self, key: &str, value: &str) {
+        self.set(&format!("/metadata/annotations/{}", escape(key)), value);
+    }
+    /// The condition of this type in `status`.
+    pub fn condition(&self, kind: &str) -> Option<&Value> {
+        self.array_at("/status/conditions").iter().find(|condition| condition["type"] == kind)
+    }
+    /// The status of the condition of this type: `True`, `False`, `Unknown`; "" when it is absent.
+    pub fn condition_status(&self, kind: &str) -> &str {
+        self.condition(kind).and_then(|condition| condition["status"].as_str()).unwrap_or("")
+    }
+    /// Puts a condition in the place of the one of its type. The time of its transition is kept while its status stays.
+    pub fn set_condition(&mut self, mut condition: Value, now: SystemTime) {
+        let mut conditions = self.array_at("/status/conditions").to_vec();
+        let before = conditions.iter().position(|other| other["type"] == condition["type"]);
+        let kept = before.map(|index| &conditions[index]).filter(|old| old["status"] == condition["status"]);
+        condition["lastTransitionTime"] =
+            kept.map(|old| old["lastTransitionTime"].clone()).unwrap_or_else(|| time::format(now).into());
+        match before {
+            Some(index) => conditions[index] = condition,
+            None => conditions.push(condition),
+        }
+        self.set("/status/conditions", conditions);
+    }
     pub fn finalizers(&self) -> impl Iterator<Item = &str> {
         self.array_at("/metadata/finalizers").iter().filter_map(Value::as_str)
     }
@@ -269,6 +296,11 @@ pub fn with_resource_version(stored: &[u8], revision: u64) -> Vec<u8> {
     }
     text.extend_from_slice(rest);
     text
+}
+
+/// A key as a pointer's token (RFC 6901 section 3).
+pub fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// A pointer's token, unescaped (RFC 6901 section 4).
@@ -320,7 +352,25 @@ mod tests {
         assert_eq!(pod.array_at("/spec/containers").len(), 1);
         assert_eq!(pod.str_at("/status/conditions/0/type"), "Ready");
         assert_eq!(pod.remove("/metadata/labels/example.org~1x"), Some(json!("y")));
+        pod.set_annotation("example.org/a~b", "z");
+        assert_eq!(pod.annotation("example.org/a~b"), Some("z"));
         assert_eq!(pod.remove("/spec/containers/3"), None);
+    }
+
+    #[test]
+    fn conditions_change_their_time_with_their_status() {
+        let mut pod = object(json!({}));
+        assert_eq!((pod.condition("Ready"), pod.condition_status("Ready")), (None, ""));
+        let mut set = |status: &str, reason: &str, at: u64| {
+            let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(at);
+            pod.set_condition(json!({"type": "Ready", "status": status, "reason": reason}), now);
+            let ready = pod.condition("Ready").unwrap();
+            (ready["reason"].clone(), ready["lastTransitionTime"].clone())
+        };
+        assert_eq!(set("True", "A", 1), (json!("A"), json!("1970-01-01T00:00:01Z")));
+        assert_eq!(set("True", "B", 2), (json!("B"), json!("1970-01-01T00:00:01Z")));
+        assert_eq!(set("False", "C", 3), (json!("C"), json!("1970-01-01T00:00:03Z")));
+        assert_eq!((pod.array_at("/status/conditions").len(), pod.condition_status("Ready")), (1, "False"));
     }
 
     #[test]

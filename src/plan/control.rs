@@ -29,9 +29,7 @@ pub enum Action {
     /// Deletes this object, by name and uid.
     Delete(Object, Told),
     /// Stores it, if nobody has changed it since it was read.
-    Update(Object),
-    /// The same, told of when it was done or has failed.
-    UpdateTold(Object, Told),
+    Update(Object, Told),
     /// Tells of the object that is planned for.
     Event { warning: bool, reason: &'static str, message: String },
 }
@@ -147,7 +145,7 @@ pub fn claim(owner: &Object, selector: &LabelSelector, found: Vec<Object>, plan:
                 let mut owners = object.array_at("/metadata/ownerReferences").to_vec();
                 owners.retain(|reference| reference["uid"] != owner.uid());
                 object.set("/metadata/ownerReferences", owners);
-                plan.actions.push(Action::Update(object));
+                plan.actions.push(Action::Update(object, Told::Nothing));
             }
             (false, true)
                 if !ends && controller(&object).is_none() && object.deletion_timestamp().is_none() =>
@@ -155,7 +153,7 @@ pub fn claim(owner: &Object, selector: &LabelSelector, found: Vec<Object>, plan:
                 let mut owners = object.array_at("/metadata/ownerReferences").to_vec();
                 owners.push(owner_reference(owner));
                 object.set("/metadata/ownerReferences", owners);
-                plan.actions.push(Action::Update(object.clone()));
+                plan.actions.push(Action::Update(object.clone(), Told::Nothing));
                 mine.push(object);
             }
             _ => {}
@@ -195,7 +193,7 @@ mod tests {
         let mut plan = Plan::default();
         let mine = claim(&owner, &selector, found(), &mut plan);
         assert_eq!(mine.iter().map(Object::name).collect::<Vec<_>>(), ["mine", "orphan"]);
-        let [Action::Update(released), Action::Update(adopted)] = &plan.actions[..] else {
+        let [Action::Update(released, _), Action::Update(adopted, _)] = &plan.actions[..] else {
             panic!("{plan:?}")
         };
         assert_eq!(

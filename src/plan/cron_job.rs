@@ -177,7 +177,7 @@ fn start(
     }
     let mut job = control::from_template(JOB, cron.at("/spec/jobTemplate").unwrap_or(&Value::Null), cron);
     job.set("/metadata/name", name);
-    job.set(&format!("/metadata/annotations/{}", SCHEDULED.replace('/', "~1")), time::format(at(due)));
+    job.set_annotation(SCHEDULED, &time::format(at(due)));
     let told =
         Told::Events { done: "Created job {}".to_owned(), failed: "Error creating job: {}".to_owned() };
     plan.actions.push(Action::Create(job, told));

@@ -92,10 +92,7 @@ impl Changes<'_> {
             let mut pod = template.clone();
             template::bind(&mut pod, node);
             if failures > 0 {
-                pod.set(
-                    &format!("/metadata/annotations/{}", FAILURES.replace('/', "~1")),
-                    failures.to_string(),
-                );
+                pod.set_annotation(FAILURES, &failures.to_string());
             }
             plan.actions.push(Action::Create(pod, told("Created")));
         }

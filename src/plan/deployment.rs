@@ -212,7 +212,7 @@ impl Rollout<'_> {
             let sized = format!("Scaled {verb} replica set {name} from {was} to {}", set.replicas);
             let done = (set.replicas != was).then_some(("ScalingReplicaSet", sized));
             plan.actions.push(match set.was {
-                Some(_) => Action::UpdateTold(set.object, Told::Reasons { done, failed: None }),
+                Some(_) => Action::Update(set.object, Told::Reasons { done, failed: None }),
                 None => {
                     let failed = format!("Failed to create new replica set \"{name}\": {{}}");
                     let failed = Some(("ReplicaSetCreateError", failed));

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
+use super::control::pods::is_ready;
+use crate::api::object::escape;
 use crate::api::selector::LabelSelector;
 use crate::api::status::Details;
 use crate::api::{Cause, CauseReason, Object, Reason, Status, time};
@@ -19,10 +21,6 @@ const DENIED: &str = "Cannot evict pod as it would violate the pod's disruption 
 pub fn selects(budget: &Object, pod: &Object) -> bool {
     let selector = budget.at("/spec/selector").and_then(|selector| LabelSelector::from_json(selector).ok());
     selector.is_some_and(|selector| selector.matches(pod))
-}
-
-pub fn is_ready(pod: &Object) -> bool {
-    pod.array_at("/status/conditions").iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
 /// A budget's status as it should be, and when it must be looked at again. `pods` are those that it is about,
@@ -164,9 +162,7 @@ pub fn evict(budget: &Object, pod: &Object, now: SystemTime) -> Result<Option<Ob
         return forbidden("DisruptedPods map too big - too many evictions not confirmed by PDB controller");
     }
     if allowed == 0 {
-        let failed = budget.array_at("/status/conditions").iter().find(|condition| {
-            condition["type"] == "DisruptionAllowed" && condition["reason"] == "SyncFailed"
-        });
+        let failed = budget.condition("DisruptionAllowed").filter(|found| found["reason"] == "SyncFailed");
         let why = match failed {
             Some(failed) => format!(
                 "The disruption budget {name} does not allow evicting pods currently because it failed sync: {}",
@@ -183,8 +179,7 @@ pub fn evict(budget: &Object, pod: &Object, now: SystemTime) -> Result<Option<Ob
     if allowed == 1 {
         after.set("/status/conditions", conditions(budget, false, "InsufficientPods", "", now));
     }
-    let escaped = pod.name().replace('~', "~0").replace('/', "~1");
-    after.set(&format!("/status/disruptedPods/{escaped}"), time::format(now));
+    after.set(&format!("/status/disruptedPods/{}", escape(pod.name())), time::format(now));
     Ok(Some(after))
 }
 

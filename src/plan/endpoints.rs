@@ -32,13 +32,12 @@ pub fn selects(service: &Object, pod: &Object) -> bool {
 
 /// What counts of a pod here: a change of anything else is none.
 pub fn facts(pod: &Object) -> [Option<&Value>; 5] {
-    let ready = pod.array_at("/status/conditions").iter().find(|condition| condition["type"] == "Ready");
     [
         pod.at("/metadata/labels"),
         pod.at("/metadata/deletionTimestamp"),
         pod.at("/status/phase"),
         pod.at("/status/podIPs"),
-        ready.map(|condition| &condition["status"]),
+        pod.condition("Ready").map(|condition| &condition["status"]),
     ]
 }
 
@@ -211,7 +210,7 @@ fn plan_slices(
         {
             slice.set("/endpoints", kept);
             slice.set("/metadata/labels", labels.clone());
-            plan.actions.push(Action::Update(slice));
+            plan.actions.push(Action::Update(slice, Told::Nothing));
         }
     }
 }
@@ -275,7 +274,7 @@ fn plan_endpoints(
     if is_new {
         plan.actions.push(Action::Create(made, Told::Nothing));
     } else if made != before {
-        plan.actions.push(Action::Update(made));
+        plan.actions.push(Action::Update(made, Told::Nothing));
     }
 }
 
@@ -319,13 +318,13 @@ mod tests {
             for action in plan.actions {
                 match action {
                     Action::Create(made, _) if made.kind() == "Endpoints" => self.endpoints = Some(made),
-                    Action::Update(made) if made.kind() == "Endpoints" => self.endpoints = Some(made),
+                    Action::Update(made, _) if made.kind() == "Endpoints" => self.endpoints = Some(made),
                     Action::Create(mut made, _) => {
                         self.made += 1;
                         made.set("/metadata/name", format!("web-{}", self.made));
                         self.slices.push(made);
                     }
-                    Action::Update(made) | Action::UpdateTold(made, _) => {
+                    Action::Update(made, _) => {
                         let slice = self.slices.iter_mut().find(|slice| slice.name() == made.name()).unwrap();
                         *slice = made;
                     }

@@ -64,8 +64,7 @@ struct Look<'a> {
 }
 
 fn condition<'a>(job: &'a Object, kind: &str) -> Option<&'a Value> {
-    let mut conditions = job.array_at("/status/conditions").iter();
-    conditions.find(|condition| condition["type"] == kind && condition["status"] == "True")
+    job.condition(kind).filter(|condition| condition["status"] == "True")
 }
 
 /// The final condition of a Job that has ended.
@@ -110,7 +109,7 @@ pub fn plan(job: &Object, found: Vec<Object>, now: SystemTime) -> Plan {
     if !plan.actions.is_empty() {
         // What is taken or let go of is counted from the next plan on.
         for action in &mut plan.actions {
-            let Action::Update(pod) = action else { continue };
+            let Action::Update(pod, _) = action else { continue };
             if !control::is_controlled_by(pod, job) {
                 *pod = release(pod).unwrap_or_else(|| pod.clone());
             } else if !is_tracked(pod) {

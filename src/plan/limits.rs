@@ -39,7 +39,7 @@ pub fn default(pod: &mut Object, range: &Object) -> bool {
         return false;
     }
     let text = format!("LimitRanger plugin set: {}", said.join("; "));
-    pod.set(&format!("/metadata/annotations/{}", ANNOTATION.replace('/', "~1")), text);
+    pod.set_annotation(ANNOTATION, &text);
     true
 }
 

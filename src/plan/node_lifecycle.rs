@@ -71,14 +71,8 @@ impl Node {
     }
 }
 
-fn status<'a>(node: &'a Object, condition: &str) -> &'a str {
-    let mut conditions = node.array_at("/status/conditions").iter();
-    let found = conditions.find(|found| found["type"] == condition);
-    found.and_then(|found| found["status"].as_str()).unwrap_or_default()
-}
-
 fn state(node: &Object) -> State {
-    match status(node, "Ready") {
+    match node.condition_status("Ready") {
         "True" => State::Ready,
         "Unknown" => State::Unreachable,
         _ => State::NotReady,
@@ -125,7 +119,7 @@ pub fn taint(node: &mut Object, evicts: Option<bool>, now: SystemTime) {
         evicts.unwrap_or_else(|| [NOT_READY, UNREACHABLE].iter().any(|key| has(&taints, key, "NoExecute")));
     let mut wanted = vec![(UNSCHEDULABLE, "NoSchedule", node.bool_at("/spec/unschedulable"))];
     for (condition, when, key) in TAINTS {
-        let holds = status(node, condition) == when;
+        let holds = node.condition_status(condition) == when;
         wanted.push((key, "NoSchedule", holds));
         if condition == "Ready" {
             wanted.push((key, "NoExecute", holds && evicts));

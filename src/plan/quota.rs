@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use super::control::pods;
 use super::resources::{self, add, amounts};
 use crate::api::kinds::{
     CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, POD, REPLICATION_CONTROLLER, RESOURCE_QUOTA, SECRET, SERVICE,
@@ -103,8 +104,7 @@ fn of_pod(requests: &Amounts, limits: &Amounts, used: &mut Amounts) {
 fn has_ended(pod: &Object, now: SystemTime) -> bool {
     let grace = pod.i64_at("/metadata/deletionGracePeriodSeconds");
     let grace = Duration::from_secs(grace.unwrap_or(0).clamp(0, 1 << 32).unsigned_abs());
-    matches!(pod.str_at("/status/phase"), "Succeeded" | "Failed")
-        || pod.deletion_timestamp().is_some_and(|gone| now > gone + grace)
+    pods::has_ended(pod) || pod.deletion_timestamp().is_some_and(|gone| now > gone + grace)
 }
 
 /// Whether a quota is about this object: its scopes speak of pods only.

@@ -166,7 +166,7 @@ impl Replicas<'_> {
         let mut named = pod.clone();
         self.name(ordinal, &mut named);
         if named != *pod {
-            plan.actions.push(Action::Update(named));
+            plan.actions.push(Action::Update(named, Told::Nothing));
         }
         Go::On
     }
@@ -202,7 +202,7 @@ impl Replicas<'_> {
         let name = pod.name().to_owned();
         for (label, value) in [(POD_NAME, name), (POD_INDEX, ordinal.to_string())] {
             if pod.label(label) != Some(&value) {
-                pod.set(&format!("/metadata/labels/{}", label.replace('/', "~1")), value);
+                pod.set_label(label, &value);
             }
         }
     }

@@ -14,9 +14,10 @@ use crate::api::kinds::{NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, S
 use crate::api::strategy::{CLAIM_PROTECTION, VOLUME_PROTECTION};
 use crate::api::{Kind, Object, Reason, Status};
 use crate::link::{Chunk, ReclaimRequest, StreamRequest};
+use crate::plan::control::pods;
 use crate::plan::volume::{self, Cluster, Step};
 use crate::server::events::{self, Type};
-use crate::server::registry::{Change, DeleteOptions, Page, Registry, Selectors, Subresource, WriteOptions};
+use crate::server::registry::{Change, DeleteOptions, Registry, Subresource, WriteOptions};
 
 /// The class that every cluster has.
 const LOCAL_PATH: &str = "local-path";
@@ -103,7 +104,7 @@ impl Claims {
     }
 
     fn all(&self, kind: &'static Kind) -> Result<Vec<Object>, Status> {
-        let list = self.registry.list(kind, None, &Selectors::default(), &Page::default())?;
+        let list = self.registry.all(kind, None)?;
         list.items.iter().map(|item| item.object()).collect()
     }
 
@@ -230,16 +231,14 @@ impl Claims {
 
     /// Takes the protection off a claim that is being deleted once no pod uses it. True if it is off.
     async fn let_go(&self, claim: &Object) -> Result<bool, Status> {
-        let pods =
-            self.registry.list(POD, Some(claim.namespace()), &Selectors::default(), &Page::default())?;
+        let pods = self.registry.all(POD, Some(claim.namespace()))?;
         for item in pods.items {
             let pod = item.object()?;
-            let ended = matches!(pod.str_at("/status/phase"), "Succeeded" | "Failed");
             let mounts = |volume: &Value| {
                 volume.pointer("/persistentVolumeClaim/claimName").and_then(Value::as_str)
                     == Some(claim.name())
             };
-            if !ended
+            if !pods::has_ended(&pod)
                 && !pod.str_at("/spec/nodeName").is_empty()
                 && pod.array_at("/spec/volumes").iter().any(mounts)
             {

@@ -174,7 +174,8 @@ impl Controllers {
         loop {
             let found = store.list("", after.as_deref(), CHUNK);
             for entry in &found.entries {
-                self.see(&entry.key, None, Some((&entry.value, entry.revision)), true);
+                let item = Item { revision: entry.revision, value: entry.value.clone() };
+                self.see(&entry.key, None, Some(item), true);
             }
             smol::future::yield_now().await;
             match found.entries.last() {
@@ -228,19 +229,20 @@ impl Controllers {
     }
 
     fn note(&mut self, event: &store::Event) {
-        let old = event.old.as_deref().map(|old| (old, event.before));
-        self.see(&event.key, old, event.new.as_deref().map(|new| (new, event.revision)), false);
+        let item = |value: &Option<Arc<[u8]>>, revision| Some(Item { revision, value: value.clone()? });
+        self.see(&event.key, item(&event.old, event.before), item(&event.new, event.revision), false);
     }
 
     /// Has the objects looked at that a change concerns; at the `start` all are.
-    fn see(&mut self, key: &Arc<str>, old: Option<(&[u8], u64)>, new: Option<(&[u8], u64)>, start: bool) {
+    fn see(&mut self, key: &Arc<str>, old: Option<Item>, new: Option<Item>, start: bool) {
         let resource = key.split('/').next().unwrap_or_default();
         let is = |kind: &&Kind| kind.resource() == resource;
-        let kinds = |one: &&dyn Controller| [&[one.kind()], one.owns(), one.watches()].concat();
-        let Some(kind) = self.table.iter().flat_map(kinds).find(is) else { return };
-        let parse = |text: Option<(&[u8], u64)>| {
-            text.and_then(|(value, revision)| Item { revision, value: value.into() }.object().ok())
-        };
+        let kind = self.table.iter().find_map(|one| {
+            let others = || one.owns().iter().chain(one.watches()).copied();
+            std::iter::once(one.kind()).chain(others()).find(is)
+        });
+        let Some(kind) = kind else { return };
+        let parse = |item: Option<Item>| item.and_then(|item| item.object().ok());
         let (old, new) = (parse(old), parse(new));
         let seen = Seen { kind, old: old.as_ref(), new: new.as_ref() };
         let owned = self.table.iter().any(|one| one.owns().contains(&kind));
@@ -272,11 +274,7 @@ impl Controllers {
     fn look(&mut self, key: Key) {
         let began = Instant::now();
         let Some(one) = self.table.get(key.0) else { return };
-        let registry = self.world.registry().clone();
-        let entry = registry.store().get(&key.1);
-        let object =
-            entry.and_then(|entry| Item { revision: entry.revision, value: entry.value }.object().ok());
-        let Some(object) = object else { return self.queue.forget(&key) };
+        let Some(object) = self.world.read(&key.1) else { return self.queue.forget(&key) };
         let now = SystemTime::now();
         let plan = one.plan(&self.world, &object, self.queue.failure(&key), now);
         let cost = began.elapsed();
@@ -292,7 +290,7 @@ impl Controllers {
             return self.done(Ended { key, outcome: Ok(()), cost });
         }
         let work = Work {
-            registry,
+            registry: self.world.registry().clone(),
             executor: self.executor.clone(),
             kind: one.kind(),
             object,

@@ -14,12 +14,10 @@ use serde_json::Value;
 pub use openapi::document;
 
 use crate::Executor;
-use crate::api::kinds::{CUSTOM_RESOURCE_DEFINITION, Definitions, Kind, condition, version_order};
+use crate::api::kinds::{CUSTOM_RESOURCE_DEFINITION, Definitions, Kind, version_order};
 use crate::api::strategy::set_condition;
 use crate::api::{Object, Reason, Status, time};
-use crate::server::registry::{
-    Change, From, Page, Registry, Selectors, Subresource, WatchEvent, WriteOptions,
-};
+use crate::server::registry::{Change, From, Registry, Selectors, Subresource, WatchEvent, WriteOptions};
 use names::Names;
 
 /// How long the loop waits after a failure.
@@ -82,15 +80,14 @@ impl Loop {
     }
 
     async fn look_at_all(&mut self) -> Result<(), Status> {
-        let list =
-            self.registry.list(CUSTOM_RESOURCE_DEFINITION, None, &Selectors::default(), &Page::default())?;
+        let list = self.registry.all(CUSTOM_RESOURCE_DEFINITION, None)?;
         let mut gone: Vec<String> = self.known.keys().cloned().collect();
         // Names go to who has them already, then to who came first.
         let mut order = Vec::with_capacity(list.items.len());
         for (index, item) in list.items.iter().enumerate() {
             let definition = item.object()?;
             gone.retain(|name| name != definition.name());
-            let established = condition(&definition, "Established") == Some("True");
+            let established = definition.condition_status("Established") == "True";
             order.push((!established, definition.creation_timestamp(), index));
         }
         gone.iter().for_each(|name| drop(self.known.remove(name)));
@@ -147,7 +144,7 @@ impl Loop {
         let (name, group) = (definition.name().to_owned(), definition.str_at("/spec/group").to_owned());
         let others = self.known.iter().filter(|(other, known)| **other != name && known.group == group);
         let verdict = names::judge(&definition, others.map(|(_, known)| &known.names));
-        let was_established = condition(&definition, "Established") == Some("True");
+        let was_established = definition.condition_status("Established") == "True";
         let is_established = was_established || verdict.conflict.is_none();
         let rows = match is_established {
             true => self.rows.kinds(&definition, &verdict.names.to_json()),

@@ -14,7 +14,7 @@ use crate::api::kinds::{
 };
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::disruption;
-use crate::server::registry::{Change, Page, Registry, Selectors, WriteOptions};
+use crate::server::registry::{Change, Registry, WriteOptions};
 use crate::store;
 
 /// How long the loop waits after a failure.
@@ -55,7 +55,7 @@ impl Disruptions {
         let store = self.registry.store().clone();
         let behind = |_| Status::expired("the disruption loop has fallen behind");
         let mut watch = store.watch("", store.revision()).map_err(behind)?;
-        let all = self.registry.list(POD_DISRUPTION_BUDGET, None, &Selectors::default(), &Page::default())?;
+        let all = self.registry.all(POD_DISRUPTION_BUDGET, None)?;
         for item in all.items {
             self.dirty.insert(item.object()?.namespace().to_owned());
         }
@@ -102,7 +102,7 @@ impl Disruptions {
 
     async fn look_after(&mut self, namespace: &str) -> Result<(), Status> {
         let list = |kind: &Kind| {
-            let found = self.registry.list(kind, Some(namespace), &Selectors::default(), &Page::default())?;
+            let found = self.registry.all(kind, Some(namespace))?;
             found.items.iter().map(super::registry::Item::object).collect::<Result<Vec<Object>, Status>>()
         };
         let budgets = list(POD_DISRUPTION_BUDGET)?;

@@ -6,19 +6,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::json;
 use smol::future::or;
 
-use super::scheduler::set_condition;
+use super::disrupt::disrupt;
 use crate::Executor;
 use crate::api::kinds::{NODE, POD};
 use crate::api::{Object, Reason, Status};
 use crate::plan::node_lifecycle::{self, Node, State};
 use crate::plan::schedule::Taint;
 use crate::server::events::{self, Type};
-use crate::server::registry::{
-    Change, DeleteOptions, From, Page, Registry, Selectors, WatchEvent, WriteOptions,
-};
+use crate::server::registry::{Change, From, Registry, Selectors, WatchEvent, WriteOptions};
 use crate::store::{self, Durability};
 
 /// How long the loop waits after a failure.
@@ -186,7 +183,7 @@ impl Lifecycle {
         }
         let mut next: Option<Instant> = None;
         let before = std::mem::take(&mut self.pods);
-        let all = self.registry.list(POD, None, &Selectors::default(), &Page::default())?;
+        let all = self.registry.all(POD, None)?;
         for (index, item) in all.items.iter().enumerate() {
             if index % TURN == TURN - 1 {
                 smol::future::yield_now().await;
@@ -202,14 +199,13 @@ impl Lifecycle {
                 told(&pod, self.lose(&pod).await);
             }
             let taints = self.seen.get(name).filter(|_| pod.deletion_timestamp().is_none());
-            match taints.and_then(|taints| node_lifecycle::eviction(&pod, taints, since)) {
+            let again = match taints.and_then(|taints| node_lifecycle::eviction(&pod, taints, since)) {
                 Some(due) if due <= now && self.still_evicts(name) => {
-                    let again = (!told(&pod, self.evict(&pod).await)).then_some(now + RETRY);
-                    next = next.into_iter().chain(again).min();
+                    (!told(&pod, self.evict(&pod).await)).then_some(now + RETRY)
                 }
-                Some(due) if due > now => next = Some(next.map_or(due, |next| next.min(due))),
-                _ => {}
-            }
+                due => due.filter(|due| *due > now),
+            };
+            next = next.into_iter().chain(again).min();
         }
         Ok(next)
     }
@@ -255,36 +251,13 @@ impl Lifecycle {
 
     /// Says why, for those who watch, and deletes.
     async fn evict(&self, pod: &Object) -> Result<(), Status> {
-        let (namespace, name) = (pod.namespace(), pod.name());
-        let mark = |current: &mut Object| {
-            if current.uid() != pod.uid() {
-                return Ok(Change::Keep);
-            }
-            set_condition(
-                current,
-                json!({
-                    "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-                    "message": "Taint manager: deleting due to NoExecute taint",
-                }),
-            );
-            Ok(Change::Write)
-        };
-        let options = DeleteOptions { uid: Some(pod.uid().to_owned()), ..DeleteOptions::default() };
-        let ended = async {
-            self.registry.modify(POD, namespace, name, LAZY, mark).await?;
-            self.registry.delete(POD, namespace, name, options).await
-        };
-        match ended.await {
-            Ok(_) => {
-                let message = format!("Marking for deletion Pod {namespace}/{name}");
-                let source = "taint-eviction-controller";
-                self.tell(pod, Type::Normal, "TaintManagerEviction", &message, source).await;
-                Ok(())
-            }
-            // It is gone, or another by its name.
-            Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict) => Ok(()),
-            Err(status) => Err(status),
+        let why = "Taint manager: deleting due to NoExecute taint";
+        if disrupt(&self.registry, pod, "DeletionByTaintManager", why).await? {
+            let message = format!("Marking for deletion Pod {}/{}", pod.namespace(), pod.name());
+            let source = "taint-eviction-controller";
+            self.tell(pod, Type::Normal, "TaintManagerEviction", &message, source).await;
         }
+        Ok(())
     }
 
     async fn tell(&self, pod: &Object, kind: Type, reason: &str, message: &str, source: &str) {

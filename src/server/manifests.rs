@@ -181,7 +181,7 @@ impl Loop {
     ) -> Result<(), Status> {
         object.remove("/metadata/resourceVersion");
         object.remove("/metadata/uid");
-        object.set(&format!("/metadata/annotations/{}", ANNOTATION.replace('/', "~1")), name);
+        object.set_annotation(ANNOTATION, name);
         let writer = Writer { manager: MANAGER, operation: Operation::Apply, subresource: "" };
         let options = WriteOptions { writer, ..WriteOptions::DEFAULT };
         let over = |live: &Object| {

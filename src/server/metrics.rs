@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hyper::{Method, StatusCode};
 
 use super::State;
-use super::registry::{Page, Selectors};
 use super::reply::{self, Reply};
 use crate::api::kinds::NODE;
 use crate::http::exposition::{CONTENT_TYPE, Exposition};
@@ -47,7 +46,7 @@ pub fn serve(state: &State) -> Result<Reply, crate::api::Status> {
         text.sample(&[("resource", &kind.resource())], found.entries.len() + found.more);
     }
     text.family("midge_node_connected", "gauge", "Whether the agent's link is up.");
-    let nodes = state.registry.list(NODE, None, &Selectors::default(), &Page::default())?;
+    let nodes = state.registry.all(NODE, None)?;
     for item in nodes.items {
         let node = item.object()?;
         text.sample(&[("node", node.name())], u8::from(state.links.connected(node.name())));

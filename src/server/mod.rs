@@ -23,6 +23,7 @@ mod compress;
 pub mod config;
 mod controllers;
 mod definitions;
+mod disrupt;
 mod disruptions;
 mod error;
 pub mod events;

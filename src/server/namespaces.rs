@@ -8,7 +8,7 @@ use crate::api::kinds::NAMESPACE;
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::garbage::Propagation;
 use crate::plan::termination::{self, Remaining};
-use crate::server::registry::{Change, DeleteOptions, Deleted, Page, Registry, Selectors, WriteOptions};
+use crate::server::registry::{Change, DeleteOptions, Deleted, Registry, WriteOptions};
 use crate::store;
 
 /// How many objects are deleted at the same time: they share one fsync.
@@ -66,7 +66,7 @@ impl Namespaces {
     async fn pass(&self) -> Result<bool, Status> {
         let mut terminating = false;
         let mut failure = Ok(());
-        let list = self.registry.list(NAMESPACE, None, &Selectors::default(), &Page::default())?;
+        let list = self.registry.all(NAMESPACE, None)?;
         for item in list.items {
             let namespace = item.object()?;
             if namespace.deletion_timestamp().is_some() {
@@ -114,7 +114,7 @@ impl Namespaces {
     async fn empty_all(&self, namespace: &str, remaining: &mut Remaining) -> Result<(), Status> {
         let mut failure = Ok(());
         for kind in self.registry.kinds().stored().into_iter().filter(|kind| kind.namespaced) {
-            let list = self.registry.list(kind, Some(namespace), &Selectors::default(), &Page::default())?;
+            let list = self.registry.all(kind, Some(namespace))?;
             for items in list.items.chunks(TOGETHER) {
                 let mut tasks = Vec::with_capacity(items.len());
                 for item in items {

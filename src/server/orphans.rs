@@ -11,7 +11,8 @@ use smol::future::or;
 use crate::Executor;
 use crate::api::kinds::{NODE, POD};
 use crate::api::selector::FieldSelector;
-use crate::api::{Object, Reason, Status, time};
+use crate::api::{Object, Reason, Status};
+use crate::plan::control::pods;
 use crate::server::registry::{
     Change, DeleteOptions, From, Page, Registry, Selectors, Subresource, WatchEvent, WriteOptions,
 };
@@ -130,19 +131,15 @@ impl Orphans {
             ..WriteOptions::default()
         };
         let fail = |current: &mut Object| {
-            if current.uid() != pod.uid() || matches!(current.str_at("/status/phase"), "Succeeded" | "Failed")
-            {
+            if current.uid() != pod.uid() || pods::has_ended(current) {
                 return Ok(Change::Keep);
             }
             current.set("/status/phase", "Failed");
-            let mut conditions = current.array_at("/status/conditions").to_vec();
-            conditions.retain(|condition| condition["type"] != "DisruptionTarget");
-            conditions.push(json!({
+            let condition = json!({
                 "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
                 "message": "PodGC: node no longer exists",
-                "lastTransitionTime": time::format(SystemTime::now()),
-            }));
-            current.set("/status/conditions", conditions);
+            });
+            current.set_condition(condition, SystemTime::now());
             Ok(Change::Write)
         };
         let options = DeleteOptions {
@@ -193,7 +190,7 @@ mod tests {
                 orphans.node(&event, now).unwrap();
             }
             block_on(orphans.collect(now)).unwrap();
-            let list = registry.list(POD, None, &Selectors::default(), &Page::default()).unwrap();
+            let list = registry.all(POD, None).unwrap();
             list.items.iter().map(|item| item.object().unwrap().name().to_owned()).collect::<String>()
         };
         assert_eq!(look(&mut orphans, 0), "abcde");

@@ -17,13 +17,13 @@ use crate::api::kinds::{
     NAMESPACE, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, POD_DISRUPTION_BUDGET, STORAGE_CLASS,
 };
 use crate::api::{Kind, Object, Reason, Status};
+use crate::plan::control::pods;
 use crate::plan::schedule::{self, Budget, Claim, Cluster, Decision, Facts, Refused, preempt, schedule};
 use crate::plan::volume;
 use crate::server::registry::{
-    Change, From, Page, Registry, Selectors, Subresource, Watch, WatchEvent, WriteOptions,
+    Change, From, Registry, Selectors, Subresource, Watch, WatchEvent, WriteOptions,
 };
 use write::Verdict;
-pub(super) use write::set_condition;
 
 /// The name that pods ask for, or leave out.
 const NAME: &str = "default-scheduler";
@@ -191,7 +191,7 @@ impl Scheduler {
             return Ok(());
         }
         let pending = self.pending.entry(key).or_insert_with(|| {
-            let reported = write::condition(&pod).map(|condition| condition["message"].clone());
+            let reported = pod.condition("PodScheduled").map(|condition| condition["message"].clone());
             let reported = reported.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
             let priority = pod.i64_at("/spec/priority").unwrap_or(0);
             if let node @ Some(_) =
@@ -318,7 +318,7 @@ impl Scheduler {
     }
 
     fn all(&self, kind: &'static Kind) -> Result<Vec<Object>, Status> {
-        let list = self.registry.list(kind, None, &Selectors::default(), &Page::default())?;
+        let list = self.registry.all(kind, None)?;
         list.items.iter().map(|item| item.object()).collect()
     }
 
@@ -373,5 +373,5 @@ fn claim_names(pod: &Object) -> impl Iterator<Item = &str> {
 }
 
 fn ended(pod: &Object) -> bool {
-    matches!(pod.str_at("/status/phase"), "Succeeded" | "Failed")
+    pods::has_ended(pod)
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde_json::{Value, json};
 
 use super::{CORE, Kind, READ_WRITE, Scale, Subresource};
+use crate::api::object::escape;
 use crate::api::strategy::{CustomStrategy, DefinitionStrategy};
 use crate::api::structural::{Node, Path};
 use crate::api::table::{self, Column};
@@ -179,8 +180,7 @@ fn scale(version: &Value) -> Option<&'static Scale> {
     let pointer = |key: &str| {
         let path = Path::parse(scale.get(key)?.as_str()?).ok()?;
         let steps = path.fields()?;
-        let pointer: String =
-            steps.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1"))).collect();
+        let pointer: String = steps.iter().map(|step| format!("/{}", escape(step))).collect();
         Some(leak(&pointer))
     };
     Some(Box::leak(Box::new(Scale {
@@ -247,13 +247,6 @@ pub fn version_order(name: &str) -> impl Ord + use<> {
         Some((2, number(rest)?, 0))
     });
     (Reverse(parsed), name.to_owned())
-}
-
-/// The status of a definition's condition, if it has it.
-pub fn condition<'o>(definition: &'o Object, of: &str) -> Option<&'o str> {
-    let mut conditions = definition.array_at("/status/conditions").iter();
-    let found = conditions.find(|condition| condition.get("type").and_then(Value::as_str) == Some(of))?;
-    found.get("status").and_then(Value::as_str)
 }
 
 #[cfg(test)]

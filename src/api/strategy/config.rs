@@ -4,6 +4,7 @@ use data_encoding::BASE64;
 use serde_json::Value;
 
 use super::Strategy;
+use crate::api::object::escape;
 use crate::api::{Cause, CauseReason, Object, names};
 
 /// All values of one object together.
@@ -82,8 +83,7 @@ fn merge_string_data(secret: &mut Object) {
     let Some(strings) = secret.remove("/stringData") else { return };
     for (key, value) in strings.as_object().into_iter().flatten() {
         if let Some(text) = value.as_str() {
-            let pointer = format!("/data/{}", key.replace('~', "~0").replace('/', "~1"));
-            secret.set(&pointer, BASE64.encode(text.as_bytes()));
+            secret.set(&format!("/data/{}", escape(key)), BASE64.encode(text.as_bytes()));
         }
     }
 }

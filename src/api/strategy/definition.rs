@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Strategy, keep_all_but_status, restore};
 use crate::api::structural;
-use crate::api::{Cause, Object, kinds, names};
+use crate::api::{Cause, Object, names};
 
 mod versions;
 
@@ -213,7 +213,7 @@ fn stored(new: &Object, causes: &mut Vec<Cause>) {
 }
 
 fn immutable(new: &Object, old: &Object, causes: &mut Vec<Cause>) {
-    let established = kinds::condition(old, "Established") == Some("True");
+    let established = old.condition_status("Established") == "True";
     let always: &[&str] = &["/spec/group", "/spec/names/plural"];
     let once_established: &[&str] = if established { &["/spec/scope", "/spec/names/kind"] } else { &[] };
     for pointer in always.iter().chain(once_established) {

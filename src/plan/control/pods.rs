@@ -31,8 +31,7 @@ pub fn ready_since(pod: &Object) -> Option<SystemTime> {
 }
 
 fn ready(pod: &Object) -> Option<&Value> {
-    let mut conditions = pod.array_at("/status/conditions").iter();
-    conditions.find(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    pod.condition("Ready").filter(|condition| condition["status"] == "True")
 }
 
 /// When a pod that is ready counts as available: `minReadySeconds` after it became ready, by its node's clock. Without

@@ -6,14 +6,12 @@ use serde_json::{Value, json};
 
 use super::{Action, Plan, Told, claim, owner_reference};
 use crate::api::Object;
+use crate::api::hash::name_part;
 use crate::api::kinds::CONTROLLER_REVISION;
 use crate::api::selector::LabelSelector;
 
 /// What pods of a DaemonSet or StatefulSet say of the revision that they were made of.
 pub const HASH: &str = "controller-revision-hash";
-
-/// The letters of hashes: no vowels and nothing that looks like another, as upstream.
-const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A set's revisions, oldest first. The last one is what the set asks for now.
 pub struct History {
@@ -45,22 +43,25 @@ impl History {
                 let mut again = revisions.remove(at);
                 if !ends {
                     again.set("/revision", next);
-                    plan.actions.push(Action::Update(again.clone()));
+                    plan.actions.push(Action::Update(again.clone(), Told::Nothing));
                 }
                 revisions.push(again);
             }
             None if !ends => {
-                let name = |collisions| format!("{}-{}", set.name(), hash(set, &data, collisions));
-                while revisions.iter().any(|one| one.name() == name(collisions)) {
+                // Two sets of a name may have the same template.
+                let text = format!("{}{data}", set.uid());
+                let (hash, name) = loop {
+                    let hash = name_part(format!("{text}{collisions}").as_bytes());
+                    let name = format!("{}-{hash}", set.name());
+                    if revisions.iter().all(|one| one.name() != name) {
+                        break (hash, name);
+                    }
                     collisions += 1;
-                }
-                let mut made = Object::new(CONTROLLER_REVISION, set.namespace(), &name(collisions));
+                };
+                let mut made = Object::new(CONTROLLER_REVISION, set.namespace(), &name);
                 let labels = set.map_at("/spec/template/metadata/labels").cloned().unwrap_or_default();
                 made.set("/metadata/labels", labels);
-                made.set(
-                    &format!("/metadata/labels/{}", label.replace('/', "~1")),
-                    hash(set, &data, collisions),
-                );
+                made.set_label(label, &hash);
                 if let Some(annotations) = set.annotations() {
                     made.set("/metadata/annotations", annotations.clone());
                 }
@@ -111,15 +112,6 @@ pub fn template(revision: &Object) -> Value {
     template
 }
 
-/// FNV-1a of the text, in letters that suit a name.
-fn hash(set: &Object, data: &Value, collisions: i64) -> String {
-    // Two sets of a name may have the same template.
-    let text = format!("{}{data}{collisions}", set.uid());
-    let hash =
-        text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash.to_string().bytes().map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()])).collect()
-}
-
 /// The values of a label on pods.
 pub fn labelled<'a>(pods: impl IntoIterator<Item = &'a Object>) -> BTreeSet<&'a str> {
     pods.into_iter().filter_map(|pod| pod.label(HASH)).collect()
@@ -148,7 +140,7 @@ mod tests {
         for action in &plan.actions {
             match action {
                 Action::Create(one, _) => revisions.push(one.clone()),
-                Action::Update(one) | Action::UpdateTold(one, _) => {
+                Action::Update(one, _) => {
                     revisions.retain(|old| old.name() != one.name());
                     revisions.push(one.clone());
                 }

@@ -42,7 +42,7 @@ impl Cluster {
                     }
                     Action::Delete(gone, _) => self.jobs.retain(|job| job.uid() != gone.uid()),
                     Action::Event { reason, .. } => self.events.push(reason),
-                    Action::Update(_) | Action::UpdateTold(..) => panic!(),
+                    Action::Update(..) => panic!(),
                 }
             }
             if let Some(status) = plan.status {

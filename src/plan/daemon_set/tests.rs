@@ -58,7 +58,7 @@ impl Sim {
                     self.pods.push(one);
                 }
                 Action::Create(one, _) => self.revisions.push(one),
-                Action::Update(one) | Action::UpdateTold(one, _) => {
+                Action::Update(one, _) => {
                     let list = if one.kind() == "Pod" { &mut self.pods } else { &mut self.revisions };
                     list.retain(|other| other.name() != one.name());
                     list.push(one);

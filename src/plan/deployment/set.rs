@@ -90,8 +90,7 @@ impl Set {
 
     fn note(&mut self, annotation: &str, value: &str) {
         if self.object.annotation(annotation) != Some(value) {
-            let key = annotation.replace('~', "~0").replace('/', "~1");
-            self.object.set(&format!("/metadata/annotations/{key}"), value);
+            self.object.set_annotation(annotation, value);
             self.changed = true;
         }
     }

@@ -106,10 +106,7 @@ impl Rollout<'_> {
             None => self.conditions.remove(PROGRESSING),
             Some(deadline) => self.hold_to(Duration::from_secs(deadline), plan),
         }
-        let failure = self.all().find_map(|set| {
-            let mut conditions = set.object.array_at("/status/conditions").iter();
-            conditions.find(|condition| condition["type"] == "ReplicaFailure")
-        });
+        let failure = self.all().find_map(|set| set.object.condition("ReplicaFailure"));
         let Some(failure) = failure.cloned() else { return self.conditions.remove("ReplicaFailure") };
         let text = |name: &str| failure[name].as_str().unwrap_or_default();
         self.conditions.set("ReplicaFailure", text("status"), text("reason"), text("message").to_owned());

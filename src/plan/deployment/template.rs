@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::api::hash::name_part;
+
 /// The label with the hash, on ReplicaSets, their selectors and their pods.
 pub const HASH: &str = "pod-template-hash";
 
@@ -46,14 +48,11 @@ fn pruned(name: &str, value: Value) -> Option<Value> {
 /// The hash of a canonical template, as upstream writes hashes: FNV-1a, its decimal digits as letters that form no
 /// words. Another count gives another hash.
 pub fn hash(canonical: &Value, collisions: Option<i64>) -> String {
-    const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut text = canonical.to_string().into_bytes();
     if let Some(collisions) = collisions {
         text.extend(collisions.to_le_bytes());
     }
-    let fnv = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    let digits = text.iter().fold(0x811c_9dc5, fnv).to_string();
-    digits.bytes().map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()])).collect()
+    name_part(&text)
 }
 
 #[cfg(test)]

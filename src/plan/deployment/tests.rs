@@ -55,7 +55,7 @@ impl Play {
                     self.sets.push(set);
                     self.pods.push((0, 0));
                 }
-                Action::Update(set) | Action::UpdateTold(set, _) => {
+                Action::Update(set, _) => {
                     let old = self.sets.iter_mut().find(|old| old.name() == set.name()).unwrap();
                     let generation = old.generation() + i64::from(old.at("/spec") != set.at("/spec"));
                     *old = set.clone();
@@ -73,7 +73,7 @@ impl Play {
             self.deployment.set("/status", status.clone());
         }
         if let Some((key, value)) = &plan.note {
-            self.deployment.set(&format!("/metadata/annotations/{}", key.replace('/', "~1")), value.as_str());
+            self.deployment.set_annotation(key, value);
         }
     }
 
@@ -142,8 +142,8 @@ impl Play {
         for action in &plan.actions {
             let (verb, object, told) = match action {
                 Action::Create(object, told) => ("create", object, told),
-                Action::UpdateTold(object, told) => ("update", object, told),
-                Action::Update(object) => ("adopt", object, &Told::Nothing),
+                Action::Update(object, Told::Nothing) => ("adopt", object, &Told::Nothing),
+                Action::Update(object, told) => ("update", object, told),
                 Action::Delete(object, told) => ("delete", object, told),
                 Action::Event { reason, message, .. } => {
                     writeln!(text, "  event {reason}: {message}").unwrap();

@@ -146,11 +146,8 @@ impl<'a> Look<'a> {
         let name: String = job.name().chars().take(PREFIX - rest.len()).collect();
         pod.set("/metadata/generateName", format!("{name}{rest}"));
         pod.set("/spec/hostname", format!("{}-{index}", job.name()));
-        let mut annotate = |part: &str, key: &str, number: i64| {
-            pod.set(&format!("/metadata/{part}/{}", key.replace('/', "~1")), number.to_string());
-        };
-        annotate("annotations", INDEX, index);
-        annotate("labels", INDEX, index);
+        pod.set_annotation(INDEX, &index.to_string());
+        pod.set_label(INDEX, &index.to_string());
         if self.per_index.is_some() {
             let (mut counted, all) = before.map_or((0, 0), index_failures);
             let mut ignored = all - counted;
@@ -159,9 +156,9 @@ impl<'a> Look<'a> {
                 Some(false) => ignored = ignored.saturating_add(1),
                 None => {}
             }
-            annotate("annotations", FAILURES, counted);
+            pod.set_annotation(FAILURES, &counted.to_string());
             if ignored > 0 {
-                annotate("annotations", IGNORED, ignored);
+                pod.set_annotation(IGNORED, &ignored.to_string());
             }
         }
         for list in ["/spec/containers", "/spec/initContainers"] {
@@ -189,9 +186,7 @@ fn ended_at(pod: &Object) -> SystemTime {
         status.pointer("/state/terminated/finishedAt").and_then(Value::as_str).and_then(time::parse)
     };
     let ready = || {
-        let mut conditions = pod.array_at("/status/conditions").iter();
-        let ready =
-            conditions.find(|condition| condition["type"] == "Ready" && condition["status"] == "False");
+        let ready = pod.condition("Ready").filter(|ready| ready["status"] == "False");
         ready?["lastTransitionTime"].as_str().and_then(time::parse)
     };
     let last = pod.array_at("/status/containerStatuses").iter().filter_map(at).max();

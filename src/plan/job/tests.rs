@@ -58,7 +58,7 @@ impl Cluster {
                 }
                 Action::Delete(object, _) if object.kind() == "Job" => self.deleted = true,
                 Action::Delete(pod, _) => self.delete(pod.name()),
-                Action::Update(pod) | Action::UpdateTold(pod, _) => {
+                Action::Update(pod, _) => {
                     self.assert_stored(&pod);
                     let name = pod.name().to_owned();
                     *self.pod(&name) = pod;

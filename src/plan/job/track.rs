@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{End, Look, is_tracked, policy, release, set_count};
 use crate::api::Object;
-use crate::plan::control::{Action, Plan, pods};
+use crate::plan::control::{Action, Plan, Told, pods};
 
 /// So many uids are in a status at most: it stays under 20 kB.
 const MOST: usize = 500;
@@ -173,7 +173,7 @@ impl<'a> Look<'a> {
                 is_stored = false;
             }
             if is_stored && stored {
-                plan.actions.extend(release(pod).map(Action::Update));
+                plan.actions.extend(release(pod).map(|pod| Action::Update(pod, Told::Nothing)));
                 fresh += 1;
             }
         }

@@ -79,10 +79,9 @@ impl Node {
         let labels = node.labels().into_iter().flatten();
         let mut taints: Vec<_> = node.array_at("/spec/taints").iter().filter_map(Taint::of).collect();
         // The taint that says so may come later than the condition.
-        let ready = node.array_at("/status/conditions").iter().find(|condition| condition["type"] == "Ready");
-        let state = match ready.and_then(|condition| condition["status"].as_str()) {
-            Some("True") => None,
-            Some("Unknown") => Some(Taint::unreachable()),
+        let state = match node.condition_status("Ready") {
+            "True" => None,
+            "Unknown" => Some(Taint::unreachable()),
             _ => Some(Taint::not_ready()),
         };
         taints.extend(state.filter(|state| !taints.contains(state)));

@@ -28,7 +28,7 @@ pub fn make(set: &Object, ordinal: i64, claims: &dyn Fn(&str) -> Option<Object>,
         claim.remove("/metadata/ownerReferences");
         claim.set("/metadata/name", name.as_str());
         for (label, value) in set.map_at("/spec/selector/matchLabels").into_iter().flatten() {
-            claim.set(&format!("/metadata/labels/{}", label.replace('/', "~1")), value.clone());
+            claim.set_label(label, value.as_str().unwrap_or_default());
         }
         if let Some(owner) = owner(set, None) {
             claim.set("/metadata/ownerReferences", json!([owner]));
@@ -78,7 +78,7 @@ pub fn keep(
         owners.extend(owner(set, condemned));
         if owners != before {
             claim.set("/metadata/ownerReferences", owners);
-            plan.actions.push(Action::Update(claim));
+            plan.actions.push(Action::Update(claim, Told::Nothing));
         }
     }
 }

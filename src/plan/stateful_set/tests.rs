@@ -67,7 +67,7 @@ impl Sim {
                     }
                     self.list(one.kind()).push(one);
                 }
-                Action::Update(one) | Action::UpdateTold(one, _) => {
+                Action::Update(one, _) => {
                     said.push(format!("={}", one.name()));
                     let list = self.list(one.kind());
                     list.retain(|other| other.name() != one.name());

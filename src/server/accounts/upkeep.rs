@@ -10,7 +10,7 @@ use super::{Accounts, NAME_ANNOTATION, SECRET_TYPE, UID_ANNOTATION};
 use crate::Executor;
 use crate::api::kinds::{CONFIG_MAP, NAMESPACE, SECRET, SERVICE_ACCOUNT};
 use crate::api::{Kind, Object, Reason, Status};
-use crate::server::registry::{Change, DeleteOptions, Page, Registry, Selectors, Subresource, WriteOptions};
+use crate::server::registry::{Change, DeleteOptions, Registry, Subresource, WriteOptions};
 use crate::store;
 
 /// The ConfigMap that holds the certificate to trust the API by.
@@ -65,7 +65,7 @@ impl Accounts {
 
     pub(super) async fn pass(&self, certificate: &str) -> Result<(), Status> {
         let registry = &self.registry;
-        let list = |kind| registry.list(kind, None, &Selectors::default(), &Page::default());
+        let list = |kind| registry.all(kind, None);
         for item in list(NAMESPACE)?.items {
             let namespace = item.object()?;
             if namespace.deletion_timestamp().is_none() {

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
+use crate::api::hash::fnv;
 use crate::api::kinds::SERVICE;
 use crate::api::strategy::{is_headless, needs_health_check, needs_node_ports, service_type};
 use crate::api::{Cause, Object, Status};
@@ -120,18 +121,13 @@ fn free_address(range: Cidr, taken: &Taken, uid: &str) -> Option<Ipv4Addr> {
     let split = all.start.saturating_add(named).min(all.end);
     let pick = |part: std::ops::Range<u32>| {
         let length = part.end.saturating_sub(part.start);
-        let offset = hash(uid).checked_rem(length)?;
+        let offset = fnv(uid.as_bytes()).checked_rem(length)?;
         let mut candidates = (0..length).map(|index| {
             Ipv4Addr::from(part.start + ((u64::from(offset) + u64::from(index)) % u64::from(length)) as u32)
         });
         candidates.find(|address| !taken.addresses.contains(address))
     };
     pick(split..all.end).or_else(|| pick(all.start..split))
-}
-
-/// FNV-1a.
-fn hash(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 fn node_ports(taken: &mut Taken, had: &BTreeSet<i64>, service: &mut Object) -> Result<(), Status> {
@@ -189,7 +185,7 @@ fn check_port(taken: &Taken, wanted: i64, field: &str, service: &Object) -> Resu
 
 fn free_port(taken: &Taken, own: &BTreeSet<i64>, uid: &str, index: usize) -> Result<i64, Status> {
     let count = PORTS.end() - PORTS.start() + 1;
-    let offset = (i64::from(hash(uid)) + index as i64) % count;
+    let offset = (i64::from(fnv(uid.as_bytes())) + index as i64) % count;
     let free = |port: &i64| !taken.ports.contains(port) && !own.contains(port);
     (0..count)
         .map(|step| PORTS.start() + (offset + step) % count)

@@ -10,7 +10,7 @@ use super::rules::Rule;
 use crate::api::kinds::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};
 use crate::api::{Kind, Object, Status};
 use crate::server::auth::User;
-use crate::server::registry::{Page, Registry, Selectors};
+use crate::server::registry::Registry;
 use crate::store::Watch;
 
 static BINDINGS: [&Kind; 2] = [CLUSTER_ROLE_BINDING, ROLE_BINDING];
@@ -235,7 +235,7 @@ impl Index {
         let changes = changes.map_err(Status::internal)?;
         let mut index = Self { changes, bindings: BTreeMap::new(), roles: HashMap::new() };
         for kind in BINDINGS {
-            for item in registry.list(kind, None, &Selectors::default(), &Page::default())?.items {
+            for item in registry.all(kind, None)?.items {
                 let object = item.object()?;
                 index.bind(kind.key(object.namespace(), object.name()).into(), Some(&object));
             }

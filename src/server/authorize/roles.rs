@@ -10,7 +10,7 @@ use crate::Executor;
 use crate::api::kinds::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING};
 use crate::api::selector::LabelSelector;
 use crate::api::{Kind, Object, Reason, Status};
-use crate::server::registry::{Change, Page, Registry, Selectors, WriteOptions};
+use crate::server::registry::{Change, Registry, WriteOptions};
 use crate::store::Durability;
 
 const TABLE: &str = include_str!("roles.txt");
@@ -126,7 +126,7 @@ fn parse(words: &[&str]) -> Rule {
 fn role(name: &str, rest: &[&str]) -> Object {
     let mut role = object(CLUSTER_ROLE, name);
     for to in rest.iter().filter_map(|word| word.strip_prefix("aggregate-to=")) {
-        role.set(&format!("/metadata/labels/{}", label_to(to).replace('/', "~1")), "true");
+        role.set_label(&label_to(to), "true");
     }
     role.set("/rules", json!([]));
     role
@@ -172,7 +172,7 @@ pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
 
 /// Sets the rules of every role with an aggregationRule: those of the roles that it selects, each once.
 async fn aggregate(registry: &Registry) -> Result<(), Status> {
-    let list = registry.list(CLUSTER_ROLE, None, &Selectors::default(), &Page::default())?;
+    let list = registry.all(CLUSTER_ROLE, None)?;
     let lazy = WriteOptions { durability: Durability::Lazy, ..WriteOptions::default() };
     for item in &list.items {
         let role = item.object()?;

@@ -95,14 +95,7 @@ impl Work {
                     }
                 }
             }
-            Action::Update(object) => {
-                let kind = self.kind_of(&object)?;
-                match self.registry.update(kind, object, WriteOptions::default()).await {
-                    Err(status) if status.reason != Reason::NotFound => return Err(status),
-                    _ => {}
-                }
-            }
-            Action::UpdateTold(object, told) => {
+            Action::Update(object, told) => {
                 let kind = self.kind_of(&object)?;
                 match self.registry.update(kind, object, WriteOptions::default()).await {
                     Ok(made) => self.tell(&told, "Update", Ok(made.name())).await,
@@ -143,7 +136,7 @@ impl Work {
             }
             object.set("/status", status.clone());
             if let Some((key, value)) = &note {
-                object.set(&format!("/metadata/annotations/{}", key.replace('/', "~1")), value.as_str());
+                object.set_annotation(key, value);
             }
             Ok(Change::Write)
         };

@@ -8,7 +8,6 @@ use crate::api::{Kind, Object, Status};
 use crate::plan::control::Plan;
 use crate::plan::daemon_set;
 use crate::plan::schedule::Node;
-use crate::server::registry::{Page, Selectors};
 
 pub struct DaemonSets;
 
@@ -41,7 +40,7 @@ impl Controller for DaemonSets {
 
     fn plan(&self, world: &World, set: &Object, _: Option<&Status>, now: SystemTime) -> Result<Plan, Status> {
         // One after the other: there may be a thousand.
-        let nodes = world.registry().list(NODE, None, &Selectors::default(), &Page::default())?.items;
+        let nodes = world.registry().all(NODE, None)?.items;
         let nodes: Vec<Node> =
             nodes.iter().map(|node| Ok(Node::of(&node.object()?))).collect::<Result<_, Status>>()?;
         let (pods, revisions) = (world.of(POD, set, true), world.of(CONTROLLER_REVISION, set, true));

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::{Controller, Seen, World};
 use crate::api::kinds::{JOB, POD};
 use crate::api::{Kind, Object, Status};
-use crate::plan::control::{self, Action, Plan};
+use crate::plan::control::{self, Action, Plan, Told};
 use crate::plan::job;
 
 pub struct Jobs;
@@ -59,6 +59,9 @@ impl Controller for JobPods {
         let counts =
             job.is_some_and(|job| control::is_controlled_by(pod, &job) && job::finished(&job).is_none());
         let freed = if counts { None } else { job::release(pod) };
-        Ok(Plan { actions: freed.map(Action::Update).into_iter().collect(), ..Plan::default() })
+        Ok(Plan {
+            actions: freed.map(|pod| Action::Update(pod, Told::Nothing)).into_iter().collect(),
+            ..Plan::default()
+        })
     }
 }

@@ -6,7 +6,7 @@ use smol::block_on;
 use super::*;
 use crate::api::kinds::{POD, REPLICA_SET};
 use crate::server::registry::testing::Cluster;
-use crate::server::registry::{Change, DeleteOptions, Page, Selectors, Subresource, WriteOptions};
+use crate::server::registry::{Change, DeleteOptions, Subresource, WriteOptions};
 
 /// A cluster whose controllers run until the end of `test`.
 fn with_controllers(name: &str, test: impl AsyncFnOnce(&Cluster)) {
@@ -28,7 +28,7 @@ fn set(name: &str, replicas: i64) -> Value {
 }
 
 fn pods(cluster: &Cluster) -> Vec<Object> {
-    let list = cluster.registry.list(POD, Some("default"), &Selectors::default(), &Page::default()).unwrap();
+    let list = cluster.registry.all(POD, Some("default")).unwrap();
     list.items.iter().map(|item| item.object().unwrap()).collect()
 }
 

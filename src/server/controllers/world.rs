@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::api::{Kind, Object, Status};
 use crate::plan::control;
-use crate::server::registry::{Item, Page, Registry, Selectors};
+use crate::server::registry::{Item, Registry};
 
 /// The registry with an index of controlled objects. Only keys are held, those of the store; whether an index entry is
 /// true still is seen when the object is read.
@@ -65,7 +65,7 @@ impl World {
         mine.chain(free).filter_map(|key| self.read(key)).collect()
     }
 
-    fn read(&self, key: &str) -> Option<Object> {
+    pub(super) fn read(&self, key: &str) -> Option<Object> {
         let entry = self.registry.store().get(key)?;
         Item { revision: entry.revision, value: entry.value }.object().ok()
     }
@@ -77,7 +77,7 @@ impl World {
 
     /// All objects of a kind, in a namespace or everywhere: for kinds of which there are few.
     pub fn list(&self, kind: &'static Kind, namespace: Option<&str>) -> Result<Vec<Object>, Status> {
-        let list = self.registry.list(kind, namespace, &Selectors::default(), &Page::default())?;
+        let list = self.registry.all(kind, namespace)?;
         list.items.iter().map(|item| item.object()).collect()
     }
 }

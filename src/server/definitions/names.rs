@@ -125,7 +125,7 @@ impl Verdict {
         if is_established {
             let message = "the initial names have been accepted";
             set_condition(definition, "Established", true, "InitialNamesAccepted", message, now);
-        } else if kinds::condition(definition, "Established") != Some("True") {
+        } else if definition.condition_status("Established") != "True" {
             set_condition(definition, "Established", false, "NotAccepted", "not all names are accepted", now);
         }
         let group = definition.str_at("/spec/group");

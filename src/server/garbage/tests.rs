@@ -7,7 +7,7 @@ use smol::block_on;
 use super::*;
 use crate::api::kinds::{CONFIG_MAP, EVENT, SECRET};
 use crate::server::registry::testing::Cluster;
-use crate::server::registry::{Change, DeleteOptions, Page, Selectors, WriteOptions};
+use crate::server::registry::{Change, DeleteOptions, WriteOptions};
 
 impl Cluster {
     /// A config map; each owner is one of the same, and `+` says that it waits for this one.
@@ -34,7 +34,7 @@ impl Cluster {
     }
 
     fn maps(&self) -> String {
-        let list = self.registry.list(CONFIG_MAP, None, &Selectors::default(), &Page::default()).unwrap();
+        let list = self.registry.all(CONFIG_MAP, None).unwrap();
         let names: Vec<String> =
             list.items.iter().map(|item| item.object().unwrap().name().to_owned()).collect();
         names.join(" ")
@@ -131,8 +131,7 @@ fn owners_elsewhere_are_none_and_unknown_ones_are_left_alone() {
         "metadata": {"name": "s", "namespace": "default", "ownerReferences": [strange]}});
     block_on(cluster.create(object)).unwrap();
     cluster.collect_until(|| cluster.maps() == "a");
-    let events =
-        || cluster.registry.list(EVENT, Some("kube-system"), &Selectors::default(), &Page::default());
+    let events = || cluster.registry.all(EVENT, Some("kube-system"));
     cluster.collect_until(|| !events().unwrap().items.is_empty());
     let event = events().unwrap().items[0].object().unwrap();
     let message = event.str_at("/message");
@@ -154,7 +153,7 @@ fn an_owner_that_can_be_none_is_told_of_once() {
         block_on(cluster.create(json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata}))).unwrap();
     };
     let told = || {
-        let list = cluster.registry.list(EVENT, None, &Selectors::default(), &Page::default()).unwrap();
+        let list = cluster.registry.all(EVENT, None).unwrap();
         let names = list.items.iter().map(|item| item.object().unwrap());
         names.map(|event| event.str_at("/involvedObject/name").to_owned()).collect::<Vec<_>>()
     };

@@ -101,20 +101,11 @@ async fn bind(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
 
 /// Sets a condition of a pod to true.
 pub(super) fn condition(pod: &mut Object, kind: &str, reason: &str, message: &str) {
-    let now = crate::api::time::format(std::time::SystemTime::now());
-    let mut condition = json!({"type": kind, "status": "True", "lastTransitionTime": now});
+    let mut condition = json!({"type": kind, "status": "True"});
     for (key, text) in [("reason", reason), ("message", message)] {
         if !text.is_empty() {
             condition[key] = text.into();
         }
     }
-    let conditions = pod.array_at("/status/conditions");
-    match conditions.iter().position(|condition| condition["type"] == kind) {
-        Some(index) => pod.set(&format!("/status/conditions/{index}"), condition),
-        None => {
-            let mut conditions = conditions.to_vec();
-            conditions.push(condition);
-            pod.set("/status/conditions", conditions);
-        }
-    }
+    pod.set_condition(condition, std::time::SystemTime::now());
 }

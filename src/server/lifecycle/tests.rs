@@ -1,9 +1,9 @@
-use serde_json::Value;
+use serde_json::{Value, json};
 use smol::block_on;
 
 use super::*;
-use crate::server::registry::Subresource;
 use crate::server::registry::testing::{Cluster, node, pod};
+use crate::server::registry::{DeleteOptions, Subresource};
 use crate::server::scheduler;
 
 const INTERNAL: WriteOptions = WriteOptions { subresource: Subresource::Internal, ..WriteOptions::DEFAULT };
@@ -41,8 +41,7 @@ fn on(cluster: &Cluster, name: &str) -> String {
 }
 
 fn condition(pod: &Object, kind: &str) -> Value {
-    let found = pod.array_at("/status/conditions").iter().find(|condition| condition["type"] == kind);
-    found.cloned().unwrap_or_default()
+    pod.condition(kind).cloned().unwrap_or_default()
 }
 
 async fn change(cluster: &Cluster, node: &str, change: impl Fn(&mut Object)) {
@@ -55,7 +54,7 @@ async fn change(cluster: &Cluster, node: &str, change: impl Fn(&mut Object)) {
 
 fn told(cluster: &Cluster, reason: &str) -> Vec<String> {
     let kind = crate::api::kinds::EVENT;
-    let events = cluster.registry.list(kind, None, &Selectors::default(), &Page::default()).unwrap();
+    let events = cluster.registry.all(kind, None).unwrap();
     let events = events.items.iter().map(|item| item.object().unwrap());
     events.filter(|e| e.str_at("/reason") == reason).map(|e| e.str_at("/message").to_owned()).collect()
 }

@@ -14,7 +14,7 @@ use crate::plan::node_lifecycle;
 use crate::plan::volume::STORAGE_PATH;
 use crate::server::config::Cidr;
 use crate::server::events::{self, Type};
-use crate::server::registry::{Change, DeleteOptions, Page, Selectors, WatchEvent, WriteOptions};
+use crate::server::registry::{Change, DeleteOptions, WatchEvent, WriteOptions};
 use crate::store::Durability;
 
 const LEASES: &str = "kube-node-lease";
@@ -89,7 +89,7 @@ impl Links {
         let taken = match taken {
             Some(taken) => taken,
             None => {
-                let nodes = self.registry.list(NODE, None, &Selectors::default(), &Page::default())?;
+                let nodes = self.registry.all(NODE, None)?;
                 let objects = nodes.items.iter().map(|item| item.object());
                 let ranges = objects.map(|node| node.map(|node| node.str_at("/spec/podCIDR").to_owned()));
                 taken.insert(ranges.collect::<Result<_, _>>()?)

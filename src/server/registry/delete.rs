@@ -6,6 +6,7 @@ use super::Registry;
 use super::write::{ATTEMPTS, failed, mark, versioned};
 use crate::api::kinds::{CUSTOM_RESOURCE_DEFINITION, JOB, NAMESPACE, POD, REPLICATION_CONTROLLER};
 use crate::api::{Kind, Object, Status, strategy, time};
+use crate::plan::control::pods;
 use crate::plan::garbage::{self, FOREGROUND, Propagation};
 use crate::store::{self, Durability, Expect};
 
@@ -212,9 +213,7 @@ fn propagation(kind: &Kind, object: &Object, asked: Option<Propagation>) -> Opti
 
 /// How many seconds a pod gets (upstream's podStrategy.CheckGracefulDelete).
 fn pod_grace(pod: &Object, asked: Option<i64>) -> i64 {
-    if pod.str_at("/spec/nodeName").is_empty()
-        || matches!(pod.str_at("/status/phase"), "Succeeded" | "Failed")
-    {
+    if pod.str_at("/spec/nodeName").is_empty() || pods::has_ended(pod) {
         return 0;
     }
     let grace = asked.or_else(|| pod.i64_at("/spec/terminationGracePeriodSeconds")).unwrap_or(30);

@@ -2,10 +2,8 @@
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::api::Status;
+use crate::api::{Status, hash};
 
-/// The letters of generated names: no vowels and nothing that looks like another, as upstream.
-const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX: usize = 5;
 /// What a generated name may be long: a DNS label, which suits every kind.
 const LONGEST: usize = 63;
@@ -32,8 +30,7 @@ pub fn name(prefix: &str) -> Result<String, Status> {
         length -= 1;
     }
     let suffix: [u8; SUFFIX] = random()?;
-    let letters = suffix.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]));
-    Ok(prefix[..length].chars().chain(letters).collect())
+    Ok(format!("{}{}", &prefix[..length], hash::letters(&suffix)))
 }
 
 #[cfg(test)]

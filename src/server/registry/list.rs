@@ -56,6 +56,11 @@ pub struct List {
 const CHUNK: usize = 256;
 
 impl Registry {
+    /// All objects of a kind, in one namespace or everywhere, as they are now.
+    pub fn all(&self, kind: &Kind, namespace: Option<&str>) -> Result<List, Status> {
+        self.list(kind, namespace, &Selectors::default(), &Page::default())
+    }
+
     /// The objects of a kind in one namespace, or in all of them. All pages show the first one's revision.
     ///
     /// Errors: 410 for a revision that is too old to be told, for a continue token with one that goes on with

@@ -350,7 +350,7 @@ fn run_until(cluster: &Cluster, mut done: impl FnMut() -> bool) -> bool {
 fn namespaces_are_emptied() {
     let cluster = Cluster::new("namespaces");
     let names = |kind: &Kind| {
-        let list = cluster.registry.list(kind, None, &Selectors::default(), &Page::default()).unwrap();
+        let list = cluster.registry.all(kind, None).unwrap();
         let name = |item: &Item| item.object().unwrap().name().to_owned();
         list.items.iter().map(name).collect::<Vec<_>>().join(" ")
     };
@@ -412,7 +412,9 @@ fn pods_are_placed_as_soon_as_there_is_room() {
     cluster.make(large);
     let full = "0/1 nodes are available: 1 Insufficient cpu. \
         preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
-    assert!(run_until(&cluster, || reason("second") == full));
+    // The event comes after the condition.
+    let events = || cluster.registry.all(crate::api::kinds::EVENT, None).unwrap().items;
+    assert!(run_until(&cluster, || reason("second") == full && events().len() == 4));
     let quiet = cluster.registry.store().revision();
     // A heartbeat is no news.
     let beat = |node: &mut Object| {
@@ -433,15 +435,9 @@ fn pods_are_placed_as_soon_as_there_is_room() {
     assert_eq!(cluster.registry.store().revision(), quiet + 1, "nothing is written while nothing changes");
     let now = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
     cluster.delete(POD, "large", now).unwrap();
-    assert!(run_until(&cluster, || get("second").str_at("/spec/nodeName") == "pi-1"));
-    let events =
-        cluster.registry.list(crate::api::kinds::EVENT, None, &Selectors::default(), &Page::default());
-    let mut reasons: Vec<_> = events
-        .unwrap()
-        .items
-        .iter()
-        .map(|item| item.object().unwrap().str_at("/reason").to_owned())
-        .collect();
+    assert!(run_until(&cluster, || get("second").str_at("/spec/nodeName") == "pi-1" && events().len() == 5));
+    let mut reasons: Vec<_> =
+        events().iter().map(|item| item.object().unwrap().str_at("/reason").to_owned()).collect();
     reasons.sort();
     assert_eq!(reasons, ["FailedScheduling", "FailedScheduling", "Scheduled", "Scheduled", "Scheduled"]);
 }

@@ -2,13 +2,14 @@
 
 use std::time::SystemTime;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{NAME, waits};
 use crate::api::kinds::POD;
-use crate::api::{Object, Reason, Status, time};
+use crate::api::{Object, Status};
+use crate::server::disrupt::disrupt;
 use crate::server::events::{self, Type};
-use crate::server::registry::{Change, DeleteOptions, Registry, Subresource, WriteOptions};
+use crate::server::registry::{Change, Registry, Subresource, WriteOptions};
 use crate::store::Durability;
 
 /// What becomes of a waiting pod.
@@ -29,10 +30,6 @@ impl Verdict {
     }
 }
 
-pub(super) fn condition(pod: &Object) -> Option<&Value> {
-    pod.array_at("/status/conditions").iter().find(|condition| condition["type"] == "PodScheduled")
-}
-
 /// Returns the pod's revision and what was reported.
 pub(super) async fn carry_out(
     registry: &Registry,
@@ -49,6 +46,7 @@ pub(super) async fn carry_out(
         ..WriteOptions::DEFAULT
     };
     let (namespace, name) = (pod.namespace(), pod.name());
+    let now = SystemTime::now();
     let change = |current: &mut Object| {
         if current.uid() != pod.uid() || !waits(current) {
             return Err(Status::conflict(POD, name, "the pod is no longer waiting for a node"));
@@ -57,7 +55,7 @@ pub(super) async fn carry_out(
             Verdict::Bind(node) => {
                 current.set("/spec/nodeName", node.as_str());
                 current.remove("/status/nominatedNodeName");
-                set_condition(current, json!({"type": "PodScheduled", "status": "True"}));
+                current.set_condition(json!({"type": "PodScheduled", "status": "True"}), now);
             }
             Verdict::Waits { message, nominated, .. } => {
                 match nominated.as_deref() {
@@ -65,12 +63,10 @@ pub(super) async fn carry_out(
                     Some("") => drop(current.remove("/status/nominatedNodeName")),
                     Some(node) => current.set("/status/nominatedNodeName", node),
                 }
-                set_condition(
-                    current,
-                    json!({
-                        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message
-                    }),
-                );
+                let condition = json!({
+                    "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message
+                });
+                current.set_condition(condition, now);
             }
         }
         Ok(Change::Write)
@@ -98,55 +94,16 @@ async fn end(registry: &Registry, victim: &str, node: &str, preemptor: &Object) 
     if pod.deletion_timestamp().is_some() || pod.str_at("/spec/nodeName") != node {
         return Ok(());
     }
-    let mark = |current: &mut Object| {
-        if current.uid() != pod.uid() {
-            return Ok(Change::Keep);
-        }
-        set_condition(
-            current,
-            json!({
-                "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
-                "message": format!("{NAME}: preempting to accommodate a higher priority pod"),
-            }),
-        );
-        Ok(Change::Write)
-    };
-    let marking = WriteOptions { durability: Durability::Lazy, ..WriteOptions::STATUS };
-    let deletion = DeleteOptions { uid: Some(pod.uid().to_owned()), ..DeleteOptions::default() };
-    let ended = async {
-        registry.modify(POD, namespace, name, marking, mark).await?;
-        registry.delete(POD, namespace, name, deletion).await
-    };
-    match ended.await {
-        Ok(_) => {
-            let message = format!("Preempted by pod {} on node {node}", preemptor.uid());
-            tell(registry, &pod, Type::Normal, "Preempted", &message).await;
-            Ok(())
-        }
-        // It is gone, or another by its name.
-        Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict) => Ok(()),
-        Err(status) => Err(status),
+    let why = format!("{NAME}: preempting to accommodate a higher priority pod");
+    if disrupt(registry, &pod, "PreemptionByScheduler", &why).await? {
+        let message = format!("Preempted by pod {} on node {node}", preemptor.uid());
+        tell(registry, &pod, Type::Normal, "Preempted", &message).await;
     }
+    Ok(())
 }
 
 async fn tell(registry: &Registry, pod: &Object, kind: Type, reason: &str, message: &str) {
     if let Err(status) = events::record(registry, pod, kind, reason, message, NAME).await {
         log::debug!("failed to record the event {reason} of {}/{}: {status}", pod.namespace(), pod.name());
     }
-}
-
-/// Puts the condition in the place of the one of its type. The time of its transition is kept while its
-/// status stays.
-pub(in crate::server) fn set_condition(pod: &mut Object, mut condition: Value) {
-    let mut conditions = pod.array_at("/status/conditions").to_vec();
-    let before = conditions.iter().position(|other| other["type"] == condition["type"]);
-    let kept = before.map(|index| &conditions[index]).filter(|old| old["status"] == condition["status"]);
-    condition["lastTransitionTime"] = kept
-        .map(|old| old["lastTransitionTime"].clone())
-        .unwrap_or_else(|| time::format(SystemTime::now()).into());
-    match before {
-        Some(index) => conditions[index] = condition,
-        None => conditions.push(condition),
-    }
-    pod.set("/status/conditions", conditions);
 }
