@@ -67,6 +67,7 @@ impl Node {
             resolv_conf: "/etc/resolv.conf".into(),
             cgroup_parent: format!("/{}", containerd.namespace()),
             pod_max_pids: None,
+            shutdown: midge::plan::shutdown::Grace::default(),
             eviction: Default::default(),
             bridge: format!("mg{}-{number}", std::process::id() % 1_000_000),
             executable: env!("CARGO_BIN_EXE_midge").into(),
