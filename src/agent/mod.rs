@@ -287,8 +287,14 @@ where
     )
     .map_err(Error::Desired)?;
 
-    let node =
-        describe(&config, cgroups, containerd_version, (&health, &network, &pressure, &shutdown), &outbox, standing);
+    let node = describe(
+        &config,
+        cgroups,
+        containerd_version,
+        (&health, &network, &pressure, &shutdown),
+        &outbox,
+        standing,
+    );
     let link = link(outbox.clone());
     let pod_loop = async {
         pods.run(&wake).await;

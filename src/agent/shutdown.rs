@@ -100,7 +100,10 @@ impl Shutdown {
         let listener = match UnixListener::bind(&path) {
             Ok(listener) => listener,
             Err(error) => {
-                return log::error!("`midge shutdown` can't end pods: failed to bind `{}`: {error}", path.display());
+                return log::error!(
+                    "`midge shutdown` can't end pods: failed to bind `{}`: {error}",
+                    path.display()
+                );
             }
         };
         loop {

@@ -114,10 +114,7 @@ pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
         bridge: own.bridge,
         log_limits: log_limits(args.container_log_max_size, args.container_log_max_files)?,
         eviction: eviction(args.eviction_hard, args.eviction_pressure_transition_period)?,
-        shutdown: shutdown_grace(
-            args.shutdown_grace_period,
-            args.shutdown_grace_period_critical_pods,
-        )?,
+        shutdown: shutdown_grace(args.shutdown_grace_period, args.shutdown_grace_period_critical_pods)?,
         set_clock: true,
         executable: std::env::current_exe()
             .map_err(|source| Error::ReadFile { path: "/proc/self/exe".into(), source })?,

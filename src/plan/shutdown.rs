@@ -129,7 +129,11 @@ mod tests {
             // One that does not end: the others do not wait for it longer than its time.
             (
                 Grace::default(),
-                &[(0, &[100, NODE], look(20), false), (20, &[100, NODE], look(33), true), (33, &[100], Next::Over, true)],
+                &[
+                    (0, &[100, NODE], look(20), false),
+                    (20, &[100, NODE], look(33), true),
+                    (33, &[100], Next::Over, true),
+                ],
             ),
             // The wake was late.
             (Grace::default(), &[(0, &[1, NODE], look(20), false), (25, &[1, NODE], look(38), true)]),
@@ -153,12 +157,9 @@ mod tests {
         let mut shutdown = Shutdown::new(Grace::default());
         assert_eq!(shutdown.turn(0, Duration::from_secs(5)), Turn::Later);
         shutdown.advance(&[0, CRITICAL], at(0));
-        for (priority, grace, kill_at) in [
-            (0, 5, Some(5)),
-            (i64::MIN, 30, Some(20)),
-            (1_000_000_000, 3600, Some(20)),
-            (CRITICAL, 5, None),
-        ] {
+        for (priority, grace, kill_at) in
+            [(0, 5, Some(5)), (i64::MIN, 30, Some(20)), (1_000_000_000, 3600, Some(20)), (CRITICAL, 5, None)]
+        {
             let wanted = kill_at.map_or(Turn::Later, |second| Turn::Now { kill_at: at(second) });
             assert_eq!(shutdown.turn(priority, Duration::from_secs(grace)), wanted, "{priority}");
         }
