@@ -85,7 +85,7 @@ impl Shutdown {
         let before = said.clone();
         change(&mut said);
         if *said != before {
-            if said.is_over || !said.is_asked {
+            if said.is_over {
                 log::info!("{}", said.text);
             }
             drop(said);
