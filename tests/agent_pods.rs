@@ -200,28 +200,7 @@ fn after_a_reboot_pods_start_without_a_server() {
     node.put("once", &pod("once", "Never", &[("once", "exec sleep 1000")]));
     node.until("running", |node| node.phase("web") == "Running" && node.phase("once") == "Running");
     node.stop();
-    let pids: Vec<u32> = tasks(&node).iter().map(|task| task.pid).collect();
-    node.containerd.down();
-    let shims = node.containerd.shims().into_iter().map(|pid| u32::try_from(pid).unwrap());
-    // Shims first: they would note how their containers ended.
-    for pid in shims.collect::<Vec<_>>().into_iter().chain(pids) {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-    let state = node.containerd.folder().join("state");
-    for target in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
-        if Path::new(target).starts_with(&node.config.run_dir) || Path::new(target).starts_with(&state) {
-            rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH).unwrap();
-        }
-    }
-    for folder in
-        [&node.config.run_dir, &state, &Path::new("/run/containerd/runc").join(node.containerd.namespace())]
-    {
-        std::fs::remove_dir_all(folder).unwrap();
-    }
-    node.containerd.up();
-    node.statuses.clear();
+    node.reboot();
     node.start();
     node.until("running again", |node| {
         node.phase("web") == "Running"

@@ -164,6 +164,7 @@ case_server() {
     mode /usr/local/bin/midge 755
     mode /etc/midge/midge.env 600
     has /etc/systemd/system/midge.service '^ExecStart=/usr/local/bin/midge server \$MIDGE_ARGS$'
+    has /etc/systemd/system/midge.service '^ExecStop=.* stopping .* /usr/local/bin/midge shutdown'
     says 'installing what is missing: containerd runc containernetworking-plugins iptables'
     says 'warning: midge check: cgroups .*cmdline.txt'
     says 'node board is Ready'
@@ -386,6 +387,15 @@ case_cpu() {
     cpu '\026\0' 2 s390x '' 'there is no midge for s390x'
 }
 
+# Pods end when the machine goes down, and at no other stop.
+goes_down_with_openrc() {
+    for down in YES ''; do
+        RC_GOINGDOWN=$down sh -c 'yesno() { [ "$1" = YES ]; }; RC_SVCNAME=midge-agent; . "$0"; command=echo; stop_pre' \
+            "$root/etc/init.d/midge-agent" >"$scratch/output" || fail 'stop_pre fails'
+        [ "$(cat "$scratch/output")" = "${down:+shutdown}" ] || fail "going down: ${down:-no}"
+    done
+}
+
 case_openrc() {
     new_root curl minisign
     without_systemd
@@ -394,6 +404,7 @@ case_openrc() {
     cp tests/install/init "$root/sbin/openrc-run"
     works $join
     mode /etc/init.d/midge-agent 755
+    goes_down_with_openrc
     has /etc/logrotate.d/midge-agent /var/log/midge-agent.log
     [ -e "$root/test/enabled/midge-agent" ] && [ -e "$root/test/running/midge-agent" ] || fail 'not enabled and running'
     inside $shell /usr/local/bin/midge-uninstall.sh >"$scratch/output" 2>&1 || fail 'uninstall fails'

@@ -7,6 +7,7 @@ use super::images;
 use super::logger::Limits;
 use super::pressure;
 use crate::http::Url;
+use crate::plan::shutdown;
 use crate::token::JoinToken;
 
 /// A taint that the node registers with.
@@ -60,6 +61,8 @@ pub struct Config {
     pub bridge: String,
     /// When the node counts as short of something, and ends pods for it.
     pub eviction: pressure::Options,
+    /// How long pods have when the machine goes down.
+    pub shutdown: shutdown::Grace,
     /// The program that containerd starts as a container's logger: midge's own. It is found in
     /// `/proc/self/exe` by the command line; tests name their build's.
     pub executable: PathBuf,

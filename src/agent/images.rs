@@ -178,6 +178,11 @@ impl Images {
         }
     }
 
+    /// Ends what is being pulled.
+    pub fn stop(&self) {
+        self.pulls.stop();
+    }
+
     /// Whether archives have come since the last call.
     pub fn take_archived(&self) -> bool {
         self.archived.swap(false, Ordering::SeqCst)

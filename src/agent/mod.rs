@@ -7,6 +7,7 @@
 //!    └▶ streams: logs, programs, ports, figures, one task each
 //!
 //! pods ── what runs ──▶ probes ── verdicts ──▶ pods ◀── evictions ── pressure, volumes' limits
+//!                                       ▲ shutdown, of the machine
 //! work ──▶ images (pulls go on beside it), configs and volumes, sandbox, container
 //! ```
 //!
@@ -40,6 +41,7 @@ pub mod reset;
 pub mod sandbox;
 pub mod seccomp;
 pub mod session;
+pub mod shutdown;
 pub mod spec;
 pub mod standing;
 pub mod stats;
@@ -69,6 +71,7 @@ use self::pods::{Health, Parts, Pods};
 use self::pressure::Pressure;
 use self::probes::Probes;
 use self::sandbox::Sandboxes;
+use self::shutdown::Shutdown;
 use self::standing::Standing;
 use self::stats::Stats;
 use self::streams::Streams;
@@ -191,6 +194,7 @@ where
     };
     let outbox = Outbox::new(executor.clone(), streams.into_serve(), wake.clone(), standing.clone());
     let health = Health::default();
+    let shutdown = Shutdown::new(config.shutdown, [wake.clone(), health.1.clone()]);
     let sandboxes = Sandboxes::new(sandbox::Options {
         run_dir: config.run_dir.clone(),
         cache_dir: network.cache_dir.clone(),
@@ -277,13 +281,20 @@ where
             probes,
             probe_events,
             evictions,
+            shutdown: shutdown.clone(),
         },
         SystemTime::now(),
     )
     .map_err(Error::Desired)?;
 
-    let node =
-        describe(&config, cgroups, containerd_version, (&health, &network, &pressure), &outbox, standing);
+    let node = describe(
+        &config,
+        cgroups,
+        containerd_version,
+        (&health, &network, &pressure, &shutdown),
+        &outbox,
+        standing,
+    );
     let link = link(outbox.clone());
     let pod_loop = async {
         pods.run(&wake).await;
@@ -297,6 +308,7 @@ where
     let _images = executor.spawn(async move {
         future::or(images.watch_folder(), images.tend()).await;
     });
+    let _shutdown = executor.spawn(shutdown.clone().serve(shutdown::path(&config.run_dir)));
     let _limits = executor.spawn(async move { limits.run().await });
     if config.node_key_path().exists() {
         // A node that has joined runs its pods whether a server is in reach or not.
@@ -337,7 +349,7 @@ async fn describe(
     config: &Config,
     cgroups: Cgroups,
     containerd_version: String,
-    (health, network, pressure): (&Health, &Network, &Pressure),
+    (health, network, pressure, shutdown): (&Health, &Network, &Pressure, &Shutdown),
     outbox: &Outbox,
     standing: &Standing,
 ) -> Infallible {
@@ -357,7 +369,7 @@ async fn describe(
     let mut told = None;
     loop {
         options.lack = pressure.lack();
-        options.not_ready = health.trouble().or_else(|| network.trouble());
+        options.not_ready = shutdown.trouble().or_else(|| health.trouble()).or_else(|| network.trouble());
         options.now = SystemTime::UNIX_EPOCH;
         let timeless = node::describe(&options).to_vec();
         if told.as_ref() != Some(&timeless) {

@@ -17,6 +17,7 @@ use super::sandbox::Sandbox;
 use super::status;
 use crate::api::Object;
 use crate::plan::pod::{self as plan, Role, Signalled};
+use crate::plan::shutdown::Turn;
 
 pub use self::wait::Wait;
 use self::wait::shown;
@@ -50,6 +51,8 @@ pub struct Pod {
     pub outdated: BTreeSet<String>,
     /// Containers that are being stopped politely, by id.
     pub stops: BTreeMap<String, smol::Task<()>>,
+    /// Set while the machine goes down.
+    pub turn: Option<Turn>,
     /// Its files may be out of date.
     pub refresh: bool,
     /// Actions that are under way. The pod is not planned for meanwhile.

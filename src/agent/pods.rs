@@ -19,15 +19,17 @@ use super::pod::Pod;
 use super::probes::Probes;
 use super::record::Record;
 use super::sandbox::SandboxSpec;
+use super::shutdown::Shutdown;
 use super::wake::Wake;
 use super::work::{Context, Outcome, remove_folder};
 use crate::containerd;
 use crate::link::PodRef;
 use crate::plan::pod::Role;
-use crate::{Executor, chain};
+use crate::{Executor, chain, plan};
 
 mod outcome;
 mod reconcile;
+mod turns;
 mod watch;
 
 /// Everything is looked at again after this long, whatever woke the loop or not.
@@ -79,6 +81,9 @@ pub struct Pods {
     oom: Arc<Mutex<Vec<String>>>,
     probes: Probes,
     evictions: Evictions,
+    shutdown: Shutdown,
+    /// Since the machine goes down.
+    turns: Option<plan::shutdown::Shutdown>,
     arrivals: Wake,
     _events: [smol::Task<()>; 2],
 }
@@ -107,6 +112,7 @@ pub struct Parts {
     /// What probes say, by pod uid.
     pub probe_events: Receiver<(String, Event)>,
     pub evictions: Evictions,
+    pub shutdown: Shutdown,
 }
 
 impl Pods {
@@ -137,6 +143,8 @@ impl Pods {
             oom,
             probes: parts.probes,
             evictions: parts.evictions,
+            shutdown: parts.shutdown,
+            turns: None,
             arrivals: parts.arrivals,
         };
         (pods.on_network)(&pods.cluster, &pods.context);

@@ -21,6 +21,9 @@ const VERSION: u32 = 1;
 /// The exit code of a container whose end nobody saw, as the kubelet has it.
 const LOST_CODE: u32 = 255;
 
+/// That of a process which SIGTERM has ended.
+const TERMINATED_CODE: u32 = 128 + 15;
+
 /// A time in a file: RFC 3339 with nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(pub SystemTime);
@@ -68,7 +71,7 @@ pub struct Termination {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
-    /// `Evicted`, `DeadlineExceeded`.
+    /// `Evicted`, `DeadlineExceeded`, `Terminated`.
     pub reason: String,
     pub message: String,
     pub termination: Termination,
@@ -126,7 +129,7 @@ pub struct Exit {
     #[serde(default)]
     pub message: String,
     pub finished: Stamp,
-    /// Nobody saw it: the machine was restarted.
+    /// Nobody saw it, or it was asked for: the machine was restarted.
     #[serde(default)]
     pub lost: bool,
 }
@@ -154,6 +157,15 @@ impl Exit {
     pub fn not_started(message: String, now: SystemTime) -> Exit {
         let reason = "StartError".into();
         Exit { code: 128, reason, message, finished: Stamp(now), lost: false }
+    }
+
+    /// It was told to end since the machine goes down. That says nothing about it: it starts again at once, also one
+    /// that ends well when it is told to.
+    pub fn interrupted(&mut self, policy: plan::pod::RestartPolicy) {
+        self.lost = true;
+        if policy == plan::pod::RestartPolicy::OnFailure && self.code == 0 {
+            (self.code, self.reason) = (TERMINATED_CODE, "Error".into());
+        }
     }
 
     /// Its task is gone, and with it how it ended.

@@ -22,6 +22,7 @@ pub enum Command {
     Check(CheckArgs),
     Registry(RegistryArgs),
     Reset(ResetArgs),
+    Shutdown(ShutdownArgs),
     Version(VersionArgs),
 }
 
@@ -97,6 +98,12 @@ macro_rules! node_command {
             /// processes and threads that a pod may have (default -1: no limit)
             #[argh(option, arg_name = "number")]
             pub pod_max_pids: Option<String>,
+            /// how long pods have to end when this machine goes down (default 30s; 0s: they are not ended)
+            #[argh(option, arg_name = "time")]
+            pub shutdown_grace_period: Option<String>,
+            /// the part of it that is kept for critical pods, which end last (default 10s)
+            #[argh(option, arg_name = "time")]
+            pub shutdown_grace_period_critical_pods: Option<String>,
             /// configuration file (default /etc/midge/config.yaml)
             // Taken by `layers` before argh sees it; it is here for the help.
             #[argh(option, short = 'c', arg_name = "file")]
@@ -132,6 +139,8 @@ macro_rules! node_command {
                     pod_max_pids: self.pod_max_pids.take(),
                     eviction_hard: self.eviction_hard.take(),
                     eviction_pressure_transition_period: self.eviction_pressure_transition_period.take(),
+                    shutdown_grace_period: self.shutdown_grace_period.take(),
+                    shutdown_grace_period_critical_pods: self.shutdown_grace_period_critical_pods.take(),
                 }
             }
         }
@@ -162,6 +171,8 @@ pub struct NodeArgs {
     pub pod_max_pids: Option<String>,
     pub eviction_hard: Option<String>,
     pub eviction_pressure_transition_period: Option<String>,
+    pub shutdown_grace_period: Option<String>,
+    pub shutdown_grace_period_critical_pods: Option<String>,
 }
 
 node_command! {
@@ -364,6 +375,24 @@ pub struct ResetArgs {
     /// log more
     #[argh(switch)]
     pub debug: bool,
+}
+
+/// have this machine's node end its pods, critical ones last, and wait for that: for the service manager, when the machine
+/// goes down. The node runs no pods until midge is started anew
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "shutdown", help_triggers("-h", "--help"))]
+pub struct ShutdownArgs {
+    /// folder that holds everything midge keeps (default /var/lib/midge)
+    #[argh(option, arg_name = "folder")]
+    pub data_dir: Option<String>,
+    /// folder for sockets and namespaces (default /run/midge, or one named after the data folder)
+    #[argh(option, arg_name = "folder")]
+    pub run_dir: Option<String>,
+    /// configuration file (default /etc/midge/config.yaml)
+    // Taken by `layers` before argh sees it; it is here for the help.
+    #[argh(option, short = 'c', arg_name = "file")]
+    #[allow(dead_code)]
+    pub config: Option<String>,
 }
 
 /// print the version

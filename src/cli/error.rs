@@ -66,6 +66,12 @@ pub enum Error {
     NotRoot,
     /// A midge runs on the data folder that is to be reset.
     StillRuns(crate::sys::lock::Error),
+    /// None that runs could be told that its machine goes down.
+    NoNode {
+        data_dir: PathBuf,
+    },
+    /// Pods have not ended although they had to.
+    PodsRun,
     /// Some of what was to be removed is left.
     NotReset {
         failed: usize,
@@ -83,6 +89,7 @@ impl Error {
             Error::Agent(agent::Error::Session(_)) => REFUSED,
             Error::Server(_) | Error::Agent(_) | Error::OwnNode(_) | Error::Signals(_) => FAILED,
             Error::StillRuns(_) | Error::NotReset { .. } => FAILED,
+            Error::NoNode { .. } | Error::PodsRun => FAILED,
             Error::Store(_) | Error::CheckFailed { .. } | Error::Client(_) | Error::Answer { .. } => FAILED,
             _ => REFUSED,
         }
@@ -123,6 +130,14 @@ impl fmt::Display for Error {
             Error::Store(_) => f.write_str("the registry could not be repaired"),
             Error::NotRoot => f.write_str("midge runs containers, which needs root: run it as root"),
             Error::StillRuns(_) => f.write_str("stop midge first (`systemctl stop midge midge-agent`)"),
+            Error::NoNode { data_dir } => {
+                write!(
+                    f,
+                    "no node runs here that uses {}: no pods were ended (--data-dir names another folder)",
+                    data_dir.display()
+                )
+            }
+            Error::PodsRun => f.write_str("not all pods have ended"),
             Error::NotReset { failed } => {
                 write!(
                     f,

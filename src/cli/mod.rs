@@ -12,13 +12,14 @@ mod node;
 mod registry;
 mod reset;
 mod server;
+mod shutdown;
 mod status;
 mod token;
 
 use crate::sys::notify;
 use crate::{Executor, chain};
 use argh::{ArgsInfo, FromArgs};
-use args::{AgentArgs, Command, Midge, ResetArgs, ServerArgs, StatusArgs};
+use args::{AgentArgs, Command, Midge, ResetArgs, ServerArgs, ShutdownArgs, StatusArgs};
 use error::Error;
 use std::ffi::OsString;
 use std::future::Future;
@@ -52,6 +53,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Registry(args) => registry::run(args),
         Command::Reset(args) => reset::run(args),
+        Command::Shutdown(args) => shutdown::run(args),
         Command::Version(_) => return print(&format!("midge {}", crate::VERSION)),
     };
     match outcome {
@@ -75,6 +77,7 @@ fn parse(arguments: Vec<String>) -> Result<Parsed, Error> {
         Some("agent") => Some(AgentArgs::get_args_info()),
         Some("status") => Some(StatusArgs::get_args_info()),
         Some("reset") => Some(ResetArgs::get_args_info()),
+        Some("shutdown") => Some(ShutdownArgs::get_args_info()),
         _ => None,
     };
     if let Some(command) = described {

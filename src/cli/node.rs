@@ -10,6 +10,7 @@ use crate::api::names;
 use crate::api::quantity::Quantity;
 use crate::cni::Plugins;
 use crate::http::Url;
+use crate::plan::shutdown;
 use crate::{sys, token::JoinToken};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +24,9 @@ const SOCKETS: &[&str] = &[
 /// Where a machine's own CNI configuration is.
 pub const CNI_CONF_DIR: &str = "/etc/cni/net.d";
 const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+
+/// Within what the units let a stop take.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(240);
 
 /// What differs between the agents of one machine, derived from the data folder: the default folder gets
 /// the plain names, any other one gets names with its hash.
@@ -110,6 +114,7 @@ pub fn config(args: NodeArgs, servers: Vec<Url>) -> Result<Config, Error> {
         bridge: own.bridge,
         log_limits: log_limits(args.container_log_max_size, args.container_log_max_files)?,
         eviction: eviction(args.eviction_hard, args.eviction_pressure_transition_period)?,
+        shutdown: shutdown_grace(args.shutdown_grace_period, args.shutdown_grace_period_critical_pods)?,
         set_clock: true,
         executable: std::env::current_exe()
             .map_err(|source| Error::ReadFile { path: "/proc/self/exe".into(), source })?,
@@ -183,6 +188,28 @@ fn eviction(hard: Option<String>, transition: Option<String>) -> Result<pressure
         })?;
     }
     Ok(options)
+}
+
+/// Without a time of their own the critical pods have what they have by default, or all if that is less.
+fn shutdown_grace(all: Option<String>, critical: Option<String>) -> Result<shutdown::Grace, Error> {
+    let usual = shutdown::Grace::default();
+    let time = |flag, value: Option<String>, usual| match value {
+        None => Ok(usual),
+        Some(value) => duration(&value).filter(|time| *time <= LONGEST_SHUTDOWN).ok_or(Error::BadValue {
+            flag,
+            value,
+            expected: "a time such as 30s or 2m, 4m at most",
+        }),
+    };
+    let all = time("shutdown-grace-period", all, usual.all)?;
+    let flag = "shutdown-grace-period-critical-pods";
+    let given = critical.clone().unwrap_or_default();
+    let critical = time(flag, critical, usual.critical.min(all))?;
+    if critical > all {
+        let expected = "at most --shutdown-grace-period";
+        return Err(Error::BadValue { flag, value: given, expected });
+    }
+    Ok(shutdown::Grace { all, critical })
 }
 
 /// `30s`, `5m`, `1h`.
@@ -262,6 +289,32 @@ mod tests {
         assert_ne!(a.run_dir, b.run_dir);
         // IFNAMSIZ
         assert!(a.bridge.len() <= 15);
+    }
+
+    #[test]
+    fn critical_pods_have_a_part_of_the_time() {
+        let grace = |all: &str, critical: &str| {
+            let given = |text: &str| (!text.is_empty()).then(|| text.to_string());
+            let grace = shutdown_grace(given(all), given(critical)).map_err(|error| error.to_string());
+            grace.map(|grace| (grace.all.as_secs(), grace.critical.as_secs()))
+        };
+        for (all, critical, wanted) in [
+            ("", "", (30, 10)),
+            ("2m", "", (120, 10)),
+            ("5s", "", (5, 5)),
+            ("0s", "", (0, 0)),
+            ("20s", "20s", (20, 20)),
+        ] {
+            assert_eq!(grace(all, critical), Ok(wanted), "{all} {critical}");
+        }
+        let why = grace("20s", "21s").unwrap_err();
+        assert_eq!(
+            why,
+            "--shutdown-grace-period-critical-pods: `21s` is not at most --shutdown-grace-period"
+        );
+        for (all, critical) in [("soon", ""), ("5m", ""), ("30", ""), ("", "-1s")] {
+            assert!(grace(all, critical).is_err(), "{all} {critical}");
+        }
     }
 
     #[test]

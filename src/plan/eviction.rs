@@ -10,7 +10,7 @@ use crate::api::Object;
 use crate::api::quantity::Quantity;
 
 /// From here on a pod's priority is the system's: it is never evicted.
-const CRITICAL: i64 = 2_000_000_000;
+pub const CRITICAL: i64 = 2_000_000_000;
 const STORAGE: &str = "ephemeral-storage";
 
 /// A pod that may be ended. Usage and request are of the resource that lacks.

@@ -17,6 +17,7 @@ pub mod quota;
 pub mod replica_set;
 mod resources;
 pub mod schedule;
+pub mod shutdown;
 pub mod stateful_set;
 pub mod termination;
 pub mod volume;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use midge::agent::outbox::Outbox;
 use midge::agent::session::Core;
 use midge::agent::{self, Config, session};
-use midge::containerd::Client;
+use midge::containerd::{Client, Task, TaskStatus};
 use midge::link::{Put, ToAgent, ToServer, Welcome};
 use midge::{Executor, cni};
 use serde_json::Value;
@@ -67,6 +68,7 @@ impl Node {
             resolv_conf: "/etc/resolv.conf".into(),
             cgroup_parent: format!("/{}", containerd.namespace()),
             pod_max_pids: None,
+            shutdown: midge::plan::shutdown::Grace::default(),
             eviction: Default::default(),
             bridge: format!("mg{}-{number}", std::process::id() % 1_000_000),
             executable: env!("CARGO_BIN_EXE_midge").into(),
@@ -123,6 +125,34 @@ impl Node {
         let agent = self.agent.take().unwrap();
         agent.stop.send_blocking(()).unwrap();
         agent.thread.join().unwrap();
+    }
+
+    /// What a reboot takes of a node whose agent is stopped: processes, mounts, the run folders.
+    pub fn reboot(&mut self) {
+        let tasks = self.with_client(async |client| client.tasks().await.unwrap());
+        // The number of one that has ended may be another's.
+        let runs = |task: &&Task| task.status != TaskStatus::Stopped;
+        let pids = tasks.iter().filter(runs).map(|task| task.pid);
+        self.containerd.down();
+        let shims = self.containerd.shims().into_iter().map(|pid| u32::try_from(pid).unwrap());
+        // Shims first: they would note how their containers ended.
+        for pid in shims.collect::<Vec<_>>().into_iter().chain(pids) {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let state = self.containerd.folder().join("state");
+        for target in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
+            if Path::new(target).starts_with(&self.config.run_dir) || Path::new(target).starts_with(&state) {
+                rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH).unwrap();
+            }
+        }
+        let runc = Path::new("/run/containerd/runc").join(self.containerd.namespace());
+        for folder in [&self.config.run_dir, &state, &runc] {
+            std::fs::remove_dir_all(folder).unwrap();
+        }
+        self.containerd.up();
+        self.statuses.clear();
     }
 
     pub fn outbox(&self) -> &Outbox {

@@ -103,6 +103,13 @@ has procd 'rc 0'
 says 'uci set midge.main.enabled=1'
 end
 
+begin 'pods end before midge does when the machine goes down'
+settings "$url" "$secret" "option data_dir '/mnt/midge'"
+run /etc/init.d/midge shutdown
+found=$(paste -sd';' "$root/tmp/calls" 2>/dev/null || true)
+[ "$found" = 'program shutdown --data-dir=/mnt/midge;midge stop' ] || flaw "called: $found"
+end
+
 begin 'agent, with a containerd of its own'
 printf 'nameserver 192.0.2.1\n' >"$root/tmp/resolv.conf.auto"
 settings "$url" "list url 'https://other:6443'" "$secret" "option node_name 'router-1'" "list node_label 'place=attic'" "list arg '--debug'"

@@ -165,6 +165,11 @@ impl Pulls {
         Stage::Waiting
     }
 
+    /// Ends all; what they have got so far is kept.
+    pub fn stop(&self) {
+        self.list().clear();
+    }
+
     /// Names and keys of what is being pulled.
     pub fn running(&self) -> Vec<(String, String)> {
         let list = self.list();

@@ -1,20 +1,40 @@
 //! The pod as the plan wants it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::Pod;
-use crate::plan::pod::{self as plan, State, Stray};
+use crate::plan::pod::{self as plan, Action, State, Stray};
+use crate::plan::shutdown::Turn;
 
 impl Pod {
+    /// The next steps. While the machine goes down nothing is started, and what has ended stays for the next start,
+    /// but for pods that end for good.
+    pub fn plan(&self, now: SystemTime) -> plan::Plan {
+        let turn = self.turn.filter(|_| self.is_wanted() && !self.record.is_ending());
+        if turn == Some(Turn::Later) {
+            return plan::Plan::default();
+        }
+        let mut plan = plan::plan(self.desired_plan().as_ref(), &self.observed(), now);
+        if turn.is_some() {
+            plan.actions.retain(|action| matches!(action, Action::Terminate { .. } | Action::Kill { .. }));
+        }
+        plan
+    }
+
     /// As the plan wants it.
     pub fn desired_plan(&self) -> Option<plan::Desired> {
         let desired = self.desired.as_ref()?;
         let is_deleted = desired.grace_seconds.is_some();
+        let turn = match self.turn {
+            Some(Turn::Now { kill_at }) => Some(kill_at),
+            _ => None,
+        };
+        let kill_at = self.record.kill_at().into_iter().chain(turn).min();
         Some(plan::Desired {
             containers: desired.containers.clone(),
             grace: Duration::from_secs(desired.grace_of_containers),
-            end: self.record.kill_at().map(|kill_at| plan::End { kill_at, is_deleted }),
+            end: kill_at.map(|kill_at| plan::End { kill_at, is_deleted }),
         })
     }
 

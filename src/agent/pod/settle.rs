@@ -59,6 +59,9 @@ impl Pod {
             if !exit.lost {
                 exit.message = last_words(desired, folder, name, current.number, exit.code);
             }
+            if self.turn.is_some() && self.signalled.contains_key(&current.id) {
+                exit.interrupted(wanted.policy);
+            }
             current.exit = Some(exit);
             let back_off = Duration::from_secs(record.back_off);
             let planned = record.current.as_ref().and_then(Attempt::planned_exit);

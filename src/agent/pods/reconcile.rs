@@ -12,7 +12,7 @@ use crate::agent::pod::Pod;
 use crate::agent::work::hooks::Hooked;
 use crate::agent::work::{Context, Work};
 use crate::api::Object;
-use crate::plan::pod::{self as plan, Action, Signalled};
+use crate::plan::pod::{Action, Signalled};
 use crate::{Executor, chain};
 
 impl Pods {
@@ -23,7 +23,7 @@ impl Pods {
     /// Decides for each pod, has it done, and reports. Returns when to look again.
     pub(super) async fn reconcile(&mut self) -> SystemTime {
         let now = SystemTime::now();
-        let mut retry_at = now + RESYNC;
+        let mut retry_at = self.take_turns(now).unwrap_or(now + RESYNC);
         let host_ips = self.host_ips();
         let uids: Vec<String> = self.pods.keys().cloned().collect();
         for uid in uids {
@@ -38,7 +38,7 @@ impl Pods {
                 pod.look(object, &self.probes, &host_ips);
             }
             if pod.work.is_none() {
-                let plan = plan::plan(pod.desired_plan().as_ref(), &pod.observed(), now);
+                let plan = pod.plan(now);
                 let deadline = pod.deadline().filter(|deadline| *deadline > now);
                 retry_at = plan.retry_at.into_iter().chain(deadline).fold(retry_at, SystemTime::min);
                 let actions =

@@ -17,7 +17,7 @@ use crate::sys::{mount, namespace, netlink};
 /// What the agent keeps in its run folder.
 const RUN_FOLDERS: [&str; 9] = ["netns", "ipc", "uts", "pid", "shm", "cni", "leases", "exec", "stdio"];
 /// What a killed midge last said of itself.
-const RUN_FILES: [&str; 2] = ["agent.json", "server.json"];
+const RUN_FILES: [&str; 3] = ["agent.json", "server.json", "shutdown.sock"];
 
 impl<S: FnMut(Step)> Reset<'_, S> {
     /// Ends what still runs in the pods' control groups.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::{Inputs, Shown};
-use crate::agent::record::{Condition, Stamp};
+use crate::agent::record::{Condition, Failure, Stamp};
 use crate::api::time;
 use crate::plan::pod::Role;
 
@@ -71,7 +71,8 @@ fn rows(inputs: &Inputs<'_>, shown: &[Shown<'_>], phase: &str) -> Vec<Row> {
         own,
         Row { since: took, ..row("PodScheduled", true, "", String::new()) },
     ];
-    if let Some(failure) = inputs.record.failure.as_ref().filter(|failure| failure.reason == "Evicted") {
+    let disrupts = |failure: &&Failure| matches!(failure.reason.as_str(), "Evicted" | "Terminated");
+    if let Some(failure) = inputs.record.failure.as_ref().filter(disrupts) {
         rows.push(row("DisruptionTarget", true, "TerminationByKubelet", failure.message.clone()));
     }
     rows
