@@ -63,7 +63,20 @@ fn init_containers_sidecars_and_how_pods_end() {
     late["spec"]["activeDeadlineSeconds"] = 3.into();
     let mut says = pod("says", json!([container("main", "echo first; echo last words; exit 5")]));
     says["spec"]["containers"][0]["terminationMessagePolicy"] = "FallbackToLogsOnError".into();
-    for manifest in [order, fails, crashes, late, says] {
+    // The sandbox's disk goes with a restart, the volume does not.
+    let script = "echo >> /order/log; test $(wc -l < /order/log) = 3 && exit 1; exit 42";
+    let mut again = pod("again", json!([container("main", script)]));
+    again["spec"]["volumes"] = json!([{"name": "work", "emptyDir": {}}]);
+    again["spec"]["containers"][0]["volumeMounts"] = mount;
+    let main = &mut again["spec"]["containers"][0];
+    main["restartPolicy"] = "Never".into();
+    main["restartPolicyRules"] =
+        json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let mut all = again.clone();
+    all["spec"]["containers"][0]["restartPolicyRules"][0]["action"] = "RestartAllContainers".into();
+    let refused = "spec.containers[0].restartPolicyRules[0].action: Forbidden: not supported by midge";
+    cluster.apply(&all.to_string()).refused(1, &[refused]);
+    for manifest in [order, fails, crashes, late, says, again] {
         cluster.apply(&manifest.to_string()).success();
     }
 
@@ -95,6 +108,11 @@ fn init_containers_sidecars_and_how_pods_end() {
     let message = &says["status"]["containerStatuses"][0]["state"]["terminated"]["message"];
     assert_eq!(message, "first\nlast words\n");
 
+    let again = cluster.phase("again", "Failed");
+    let main = &again["status"]["containerStatuses"][0];
+    assert_eq!((&main["restartCount"], &main["state"]["terminated"]["exitCode"]), (&json!(2), &json!(1)));
+    assert_eq!(main["lastState"]["terminated"]["exitCode"], 42);
+
     eventually("the init container backs off", Duration::from_secs(20), || {
         cluster.kubectl("get pod crashes").stdout.contains("Init:CrashLoopBackOff").then_some(())
     });
@@ -109,9 +127,10 @@ fn hooks_probes_and_readiness_gates() {
     let notes = cluster.agents[0].folder.join("notes");
     let exec = |script: &str| json!({"exec": {"command": ["sh", "-c", script]}});
 
-    let script = "trap 'echo term >> /notes/log; exit 0' TERM; while true; do sleep 0.1; done";
+    let script = "trap 'echo usr1 >> /notes/log; exit 0' USR1; while true; do sleep 0.1; done";
     let mut hooked = pod("hooked", json!([container("main", script), container("after", SERVES)]));
     hooked["spec"]["terminationGracePeriodSeconds"] = 20.into();
+    hooked["spec"]["os"] = json!({"name": "linux"});
     hooked["spec"]["volumes"] =
         json!([{"name": "notes", "hostPath": {"path": notes, "type": "DirectoryOrCreate"}}]);
     let main = &mut hooked["spec"]["containers"][0];
@@ -119,6 +138,7 @@ fn hooks_probes_and_readiness_gates() {
     main["lifecycle"] = json!({
         "postStart": exec("echo start >> /notes/log; until grep -q go /notes/log; do sleep 0.1; done"),
         "preStop": exec("echo stop >> /notes/log"),
+        "stopSignal": "SIGUSR1",
     });
     let mut refused = pod("refused", json!([container("main", &SERVES.replace("exit 0", "exit 4"))]));
     refused["spec"]["containers"][0]["lifecycle"] = json!({"postStart": exec("exit 1")});
@@ -142,6 +162,8 @@ fn hooks_probes_and_readiness_gates() {
     }
     std::fs::write(notes.join("log"), "go\n").unwrap();
     cluster.kubectl("wait --for=condition=Ready pod/hooked --timeout=20s").success();
+    let statuses = cluster.object("pod hooked").unwrap()["status"]["containerStatuses"].take();
+    assert_eq!((&statuses[0]["stopSignal"], &statuses[1]["stopSignal"]), (&json!("SIGUSR1"), &json!(null)));
 
     let refused = cluster.phase("refused", "Failed");
     assert_eq!(refused["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], 4);
@@ -166,6 +188,6 @@ fn hooks_probes_and_readiness_gates() {
     assert_eq!(condition(&cluster.object("pod gated").unwrap(), "example.org/lb"), "True -");
 
     cluster.kubectl("delete pod --all --timeout=30s").success();
-    assert_eq!(log(), "go\nstop\nterm\n");
+    assert_eq!(log(), "go\nstop\nusr1\n");
     cluster.agents[0].assert_nothing_left(&before);
 }

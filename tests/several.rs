@@ -6,6 +6,7 @@ mod common;
 
 use common::cluster::{Cluster, IMAGE, entries};
 use common::command::{Answer, eventually};
+use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
 
@@ -66,6 +67,35 @@ fn two_agents_on_one_machine_and_one_containerd_leave_each_other_alone() {
         cluster.phase(name, "Succeeded");
         cluster.kubectl(&format!("logs {name}")).success().says(&[answer]);
     }
+
+    // A pod goes where its image is.
+    let own = "example.org/own:1";
+    let lists = |at: usize| {
+        let node = cluster.object(&format!("node pi-{at}")).unwrap();
+        let names = node["status"]["images"].as_array().into_iter().flatten().flat_map(|image| {
+            assert!(image["sizeBytes"].as_u64() > Some(0), "{image}");
+            image["names"].as_array().unwrap().clone()
+        });
+        names.filter_map(|name| name.as_str().map(str::to_owned)).collect::<Vec<String>>()
+    };
+    cluster.agents[1].ctr(&format!("images tag {IMAGE} {own}"));
+    eventually("the node says that it has it", Duration::from_secs(10), || {
+        lists(2).iter().any(|name| name == own).then_some(())
+    });
+    assert!(lists(2).iter().any(|name| name.contains("@sha256:")), "{:?}", lists(2));
+    assert!(!lists(1).iter().any(|name| name == own));
+    let local =
+        json!({"image": own, "imagePullPolicy": "Never", "name": "main", "command": ["sleep", "100"]});
+    let mut local = json!({"metadata": {"name": "local"}, "spec": {"containers": [local]}});
+    (local["apiVersion"], local["kind"]) = ("v1".into(), "Pod".into());
+    local["spec"]["terminationGracePeriodSeconds"] = 0.into();
+    cluster.apply(&local.to_string()).success();
+    assert_eq!(cluster.phase("local", "Running")["spec"]["nodeName"], "pi-2");
+    cluster.kubectl("delete pod local --timeout=30s").success();
+    cluster.agents[1].ctr(&format!("images rm {own}"));
+    eventually("the node says that it is gone", Duration::from_secs(10), || {
+        (!lists(2).iter().any(|name| name == own)).then_some(())
+    });
 
     // Each has names of its own for whatever they share.
     let names: Vec<String> = cluster.agents.iter().map(|machine| machine.own_name()).collect();

@@ -2,7 +2,7 @@
 
 pub mod files;
 mod live;
-mod signal;
+pub(super) mod signal;
 pub mod stdio;
 
 use std::fmt::Write as _;
@@ -245,10 +245,8 @@ impl Runtime {
             fail(report, "CreateContainerError", format!("failed to prepare `{}`: {error}", folder.display()))
         })?;
 
-        let stop_signal = match text("stopSignal") {
-            "" => &image.config.stop_signal,
-            own => own,
-        };
+        let own = container.pointer("/lifecycle/stopSignal").and_then(Value::as_str);
+        let stop_signal = signal::number(own.unwrap_or(&image.config.stop_signal));
         let image_id = image.digest.clone();
         let labels = Labels::from(
             [
@@ -257,7 +255,7 @@ impl Runtime {
                 (label::POD, start.pod.name()),
                 (label::NAME, start.name),
                 (label::ATTEMPT, &start.attempt.to_string()),
-                (label::STOP_SIGNAL, &signal::number(stop_signal).to_string()),
+                (label::STOP_SIGNAL, &stop_signal.to_string()),
                 (label::IMAGE_ID, &image_id),
                 (label::IMAGE_ASKED, image_of(start.pod, start.name)),
             ]
@@ -300,8 +298,8 @@ impl Runtime {
             }
         };
         let task = self.create_task(&id, &mounts, &stdio, stdio::has_terminal(container)).await;
-        let attempt =
-            Attempt { number: start.attempt, id, image: image.name, image_id, started: None, exit: None };
+        let (number, image) = (start.attempt, image.name);
+        let attempt = Attempt { number, id, image, image_id, stop_signal, started: None, exit: None };
         Ok(Created { attempt, task })
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::api::{Object, ObjectError};
 use crate::link::PodRef;
-use crate::plan::pod::{RestartPolicy, Role, Wanted};
+use crate::plan::pod::{RestartPolicy, RestartRule, Role, Wanted};
 use crate::sys::file;
 
 /// One pod as the server last put it.
@@ -133,10 +133,19 @@ fn containers(pod: &Object) -> Vec<Wanted> {
             let has_post_start =
                 container.pointer("/lifecycle/postStart").is_some_and(|hook| !hook.is_null());
             let name = text("name").unwrap_or("").to_owned();
-            all.push(Wanted { name, role, policy, has_post_start });
+            let rules = container.get("restartPolicyRules").and_then(serde_json::Value::as_array);
+            let rules = rules.into_iter().flatten().map(restart_rule).collect();
+            all.push(Wanted { name, role, policy, rules, has_post_start });
         }
     }
     all
+}
+
+fn restart_rule(rule: &serde_json::Value) -> RestartRule {
+    let codes = &rule["exitCodes"];
+    let values = codes["values"].as_array().into_iter().flatten();
+    let codes_of = values.filter_map(serde_json::Value::as_i64).collect();
+    RestartRule { is_not: codes["operator"] == "NotIn", codes: codes_of }
 }
 
 /// Takes the status off, which comes from here: with it, each report would come back as a change. What others
@@ -272,10 +281,12 @@ mod tests {
             let text = format!(
                 r#"{{"metadata":{{"uid":"a-1"}},"spec":{{"restartPolicy":"{policy}",
                 "initContainers":[{{"name":"init"}},{{"name":"side","restartPolicy":"Always"}},{{"name":"once","restartPolicy":"Never"}}],
-                "containers":[{{"name":"web","lifecycle":{{"postStart":{{"sleep":{{"seconds":1}}}}}}}},{{"name":"job","restartPolicy":"OnFailure"}}],
+                "containers":[{{"name":"web","lifecycle":{{"postStart":{{"sleep":{{"seconds":1}}}}}}}},{{"name":"job","restartPolicy":"OnFailure",
+                "restartPolicyRules":[{{"action":"Restart","exitCodes":{{"operator":"NotIn","values":[1,2]}}}}]}}],
                 "ephemeralContainers":[{{"name":"debug"}}]}}}}"#
             );
             let containers = Pod::parse(text.as_bytes(), 0).unwrap().containers;
+            assert_eq!(containers[4].rules, [RestartRule { is_not: true, codes: vec![1, 2] }]);
             containers.into_iter().map(|one| format!("{:?} {:?}", one.role, one.policy)).collect::<Vec<_>>()
         };
         let own = ["Sidecar Always", "Init Never"];

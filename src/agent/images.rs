@@ -6,6 +6,7 @@ mod collect;
 mod credentials;
 mod error;
 mod failure;
+mod inventory;
 mod layers;
 mod place;
 mod progress;
@@ -30,6 +31,8 @@ use self::collect::Uses;
 use self::credentials::{Credentials, Keyring};
 pub use self::error::Error;
 use self::failure::Failure;
+use self::inventory::Inventory;
+pub use self::inventory::Listed;
 use self::progress::Stage;
 use self::pulls::{Asker, Pulls, Turn, Wanted};
 use self::registries::Registries;
@@ -119,6 +122,7 @@ pub struct Images {
     wake: Wake,
     pulls: Pulls,
     uses: Uses,
+    inventory: Inventory,
 }
 
 impl Images {
@@ -141,6 +145,7 @@ impl Images {
             wake,
             pulls,
             uses: Uses::default(),
+            inventory: Inventory::default(),
         }
     }
 

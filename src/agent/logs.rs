@@ -47,7 +47,7 @@ fn attempt(folder: &Path, request: &LogRequest) -> Result<u32, Status> {
     // One that ended and waits to be started again is the previous one already.
     let restarts = |attempt: &&Attempt| {
         let exit = attempt.exit.as_ref();
-        exit.is_some_and(|exit| !terminating && wanted.policy.restarts(exit.code))
+        exit.is_some_and(|exit| !terminating && wanted.restarts(exit.code))
     };
     let previous = || current.filter(restarts).or(container?.last.as_ref());
     match if request.previous { previous() } else { current } {
@@ -229,6 +229,7 @@ mod tests {
             id: "c1".into(),
             image: "i".into(),
             image_id: "i".into(),
+            stop_signal: 15,
             started: None,
             exit: None,
         };

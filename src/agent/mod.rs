@@ -82,7 +82,7 @@ use self::work::Context;
 use crate::containerd::{Client, Platform};
 use crate::sys::cgroup::{self, Cgroups};
 use crate::sys::{file, host, lock, netlink, notify};
-use crate::{Executor, chain};
+use crate::{Executor, chain, token};
 
 /// How often the node is described anew; it is told only when it differs.
 const NODE_PERIOD: Duration = Duration::from_secs(60);
@@ -291,7 +291,7 @@ where
         &config,
         cgroups,
         containerd_version,
-        (&health, &network, &pressure, &shutdown),
+        (&health, &network, &pressure, &shutdown, &images),
         &outbox,
         standing,
     );
@@ -305,8 +305,10 @@ where
         future::pending().await
     };
     // So that the first pod finds its image; held, since dropping the task ends it.
+    let (tended, described) = (Arc::clone(&images), health.1.clone());
     let _images = executor.spawn(async move {
-        future::or(images.watch_folder(), images.tend()).await;
+        let watch = future::or(tended.watch_folder(), tended.tend());
+        future::or(watch, tended.list(&described)).await;
     });
     let _shutdown = executor.spawn(shutdown.clone().serve(shutdown::path(&config.run_dir)));
     let _limits = executor.spawn(async move { limits.run().await });
@@ -349,7 +351,7 @@ async fn describe(
     config: &Config,
     cgroups: Cgroups,
     containerd_version: String,
-    (health, network, pressure, shutdown): (&Health, &Network, &Pressure, &Shutdown),
+    (health, network, pressure, shutdown, images): (&Health, &Network, &Pressure, &Shutdown, &Images),
     outbox: &Outbox,
     standing: &Standing,
 ) -> Infallible {
@@ -364,6 +366,7 @@ async fn describe(
         cgroups,
         lack: pressure.lack(),
         not_ready: None,
+        images: None,
         now: SystemTime::UNIX_EPOCH,
     };
     let mut told = None;
@@ -371,8 +374,9 @@ async fn describe(
         options.lack = pressure.lack();
         options.not_ready = shutdown.trouble().or_else(|| health.trouble()).or_else(|| network.trouble());
         options.now = SystemTime::UNIX_EPOCH;
-        let timeless = node::describe(&options).to_vec();
-        if told.as_ref() != Some(&timeless) {
+        options.images = images.listed();
+        let timeless = token::sha256(&node::describe(&options).to_vec());
+        if told != Some(timeless) {
             options.now = SystemTime::now();
             outbox.set_node(node::describe(&options).to_vec());
             standing.ready(options.not_ready.as_deref());

@@ -1,6 +1,7 @@
 //! What the node says of itself: the Node object.
 
 use crate::agent::config::Taint;
+use crate::agent::images::Listed;
 use crate::agent::pressure::Lack;
 use crate::api::{Object, discovery, kinds, time};
 use crate::plan::volume::STORAGE_PATH;
@@ -9,6 +10,7 @@ use crate::sys::host::{self, HugePages};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// What the description needs beside what the machine says.
@@ -32,6 +34,8 @@ pub struct NodeOptions {
     pub lack: Lack,
     /// Why pods can't run just now (no containerd, no network); None: Ready.
     pub not_ready: Option<String>,
+    /// None: not known yet, and what the server knows stays.
+    pub images: Option<Arc<[Listed]>>,
     pub now: SystemTime,
 }
 
@@ -79,6 +83,10 @@ pub fn describe(options: &NodeOptions) -> Object {
             "nodeInfo": info(options),
         }),
     );
+    if let Some(images) = &options.images {
+        let images = images.iter().map(|image| json!({"names": image.names, "sizeBytes": image.bytes}));
+        node.set("/status/images", images.collect::<Vec<Value>>());
+    }
     node
 }
 
@@ -235,6 +243,7 @@ mod tests {
             cgroups: cgroup::detect().unwrap(),
             lack: Lack::default(),
             not_ready: None,
+            images: None,
             now: SystemTime::UNIX_EPOCH,
         }
     }
@@ -252,6 +261,15 @@ mod tests {
         assert!(node.str_at("/status/capacity/memory").ends_with("Ki"));
         assert_eq!(node.str_at("/status/allocatable/pods"), "110");
         assert_eq!(node.str_at("/status/conditions/3/reason"), "KubeletReady");
+        assert_eq!(node.at("/status/images"), None);
+    }
+
+    #[test]
+    fn says_its_images() {
+        let images = [Listed { names: vec!["x.org/a@sha256:a".into(), "x.org/a:1".into()], bytes: 7 }];
+        let node = describe(&NodeOptions { images: Some(images.into()), ..options() });
+        let said = json!([{"names": ["x.org/a@sha256:a", "x.org/a:1"], "sizeBytes": 7}]);
+        assert_eq!(node.at("/status/images"), Some(&said));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_lite::future;
 use smol::channel::{self, Receiver};
 
-use super::container;
+use super::container::{self, Runtime};
 use super::desired;
 use super::event::Event;
 use super::evictions::Evictions;
@@ -122,7 +122,8 @@ impl Pods {
         let context = Arc::new((parts.context)(sender));
         let loaded = desired::load(&context.runtime.pods_folder)?;
         let oom = Arc::default();
-        let watch = watch::watch(context.runtime.client.clone(), parts.wake.clone(), Arc::clone(&oom));
+        let Runtime { client, images, .. } = &context.runtime;
+        let watch = watch::watch(client.clone(), parts.wake.clone(), images.changes(), Arc::clone(&oom));
         let forward = watch::forward(parts.probe_events, Arc::clone(&context), parts.wake);
         let mut pods = Pods {
             _events: [parts.executor.spawn(watch), parts.executor.spawn(forward)],

@@ -116,6 +116,9 @@ pub struct Attempt {
     /// The image's full name, and its id as in `status.containerStatuses[].imageID`.
     pub image: String,
     pub image_id: String,
+    /// Its own, its image's or SIGTERM; 0 where an earlier midge wrote it.
+    #[serde(default)]
+    pub stop_signal: u32,
     pub started: Option<Stamp>,
     pub exit: Option<Exit>,
 }
@@ -318,6 +321,7 @@ mod tests {
             id: format!("c{number}"),
             image: "docker.io/library/web:1".into(),
             image_id: "sha256:1".into(),
+            stop_signal: 15,
             started: Some(Stamp(now)),
             exit,
         };

@@ -1,4 +1,4 @@
-//! containerd's events about tasks.
+//! containerd's events about tasks and images.
 
 use std::time::{Duration, SystemTime};
 
@@ -46,6 +46,8 @@ pub enum Event {
         code: u32,
         at: SystemTime,
     },
+    /// An image record came, changed or went.
+    Image,
     Other {
         topic: String,
     },
@@ -77,14 +79,14 @@ impl Events {
 }
 
 impl Client {
-    /// Subscribes to the task events of this namespace. When this returns, the subscription is in
+    /// Subscribes to the events about tasks and images of this namespace. When this returns, the subscription is in
     /// force: whatever happens from now on is delivered, so observe after it.
     pub async fn events(&self) -> Result<Events, Error> {
         let call = wire::SUBSCRIBE.name();
         let namespace = self.namespace();
         let request = wire::SubscribeRequest {
             filters: vec![
-                format!("namespace=={namespace},topic~=\"^/tasks/\""),
+                format!("namespace=={namespace},topic~=\"^/(tasks|images)/\""),
                 format!("namespace=={namespace},topic==\"{MARKER}\""),
             ],
         };
@@ -141,6 +143,7 @@ fn decode(envelope: wire::Envelope) -> Result<Event, DecodeError> {
             let wire::TaskDelete { container_id, pid, exit_status, exited_at, id } = Message::decode(value)?;
             Event::TaskDelete { container_id, id, pid, code: exit_status, at: time(exited_at) }
         }
+        _ if envelope.topic.starts_with("/images/") => Event::Image,
         _ => Event::Other { topic: envelope.topic },
     })
 }

@@ -42,6 +42,13 @@ impl RestartPolicy {
     }
 }
 
+/// One of `restartPolicyRules`: a container that ends with one of these codes, or with none of them, starts again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestartRule {
+    pub is_not: bool,
+    pub codes: Vec<i64>,
+}
+
 /// What a container is in its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -62,8 +69,18 @@ pub struct Wanted {
     pub role: Role,
     /// Its own, or what follows from the pod's.
     pub policy: RestartPolicy,
+    /// They come before the policy.
+    pub rules: Vec<RestartRule>,
     /// It has a postStart hook: those after it start when that is done.
     pub has_post_start: bool,
+}
+
+impl Wanted {
+    /// Whether it is started again after it ended with `code`.
+    pub fn restarts(&self, code: u32) -> bool {
+        let matches = |rule: &RestartRule| rule.codes.contains(&i64::from(code)) != rule.is_not;
+        self.rules.iter().any(matches) || self.policy.restarts(code)
+    }
 }
 
 /// What a pod is to be.

@@ -36,7 +36,7 @@ impl Live {
             image: attempt.image.clone(),
             image_id: attempt.image_id.clone(),
             asked: String::new(),
-            stop_signal: SIGTERM,
+            stop_signal: attempt.stop_signal,
             created_at: None,
             was_started: true,
             task: Some(Task {

@@ -2,13 +2,28 @@
 
 pub const SIGTERM: u32 = 15;
 
+const NAMES: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+/// Other names of some.
+const ALIASES: [(&str, &str); 3] = [("CLD", "CHLD"), ("IOT", "ABRT"), ("POLL", "IO")];
+
+/// As the API spells it: `SIGTERM`, `SIGRTMIN+3`.
+pub fn name(number: u32) -> String {
+    let named = number.checked_sub(1).and_then(|index| NAMES.get(index as usize));
+    match (named, number) {
+        (Some(name), _) => format!("SIG{name}"),
+        (None, 34) => "SIGRTMIN".into(),
+        (None, 64) => "SIGRTMAX".into(),
+        (None, 50..64) => format!("SIGRTMAX-{}", 64 - number),
+        (None, _) => format!("SIGRTMIN+{}", number.saturating_sub(34)),
+    }
+}
+
 /// `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`; SIGTERM for what is none.
 pub fn number(name: &str) -> u32 {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-        "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-    ];
     if let Ok(number) = name.parse() {
         return if (1..=64).contains(&number) { number } else { SIGTERM };
     }
@@ -24,6 +39,7 @@ pub fn number(name: &str) -> u32 {
     if let Some(number) = name.strip_prefix("RTMAX").and_then(|text| real_time(text, 64, true)) {
         return number.max(34);
     }
+    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| *name);
     let index = NAMES.iter().position(|known| *known == name);
     index.and_then(|index| u32::try_from(index + 1).ok()).unwrap_or(SIGTERM)
 }
@@ -42,8 +58,12 @@ mod tests {
             ("SIGRTMIN+3", 37),
             ("RTMAX-1", 63),
             ("SIGNO", 15),
+            ("SIGPOLL", 29),
         ] {
             assert_eq!(number(name), expected, "{name}");
+        }
+        for name in ["SIGHUP", "SIGSYS", "SIGRTMIN", "SIGRTMIN+15", "SIGRTMAX-14", "SIGRTMAX-1", "SIGRTMAX"] {
+            assert_eq!(super::name(number(name)), name);
         }
     }
 }

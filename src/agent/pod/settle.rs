@@ -65,7 +65,7 @@ impl Pod {
             current.exit = Some(exit);
             let back_off = Duration::from_secs(record.back_off);
             let planned = record.current.as_ref().and_then(Attempt::planned_exit);
-            if let Some(exit) = planned.filter(|exit| wanted.policy.restarts(exit.code)) {
+            if let Some(exit) = planned.filter(|exit| wanted.restarts(exit.code)) {
                 let ends = desired.grace_seconds.is_some() || self.record.failure.is_some();
                 let is_done = wanted.role == Role::Init && exit.code == 0;
                 if !ends && !is_done && plan::restart_at(&exit, back_off, now) > now {
@@ -112,6 +112,7 @@ fn adopted(live: &Live) -> Attempt {
         id: live.id.clone(),
         image: live.image.clone(),
         image_id: live.image_id.clone(),
+        stop_signal: live.stop_signal,
         started: live.created_at.map(Stamp),
         exit: None,
     }

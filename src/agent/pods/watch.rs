@@ -10,8 +10,8 @@ use crate::agent::wake::Wake;
 use crate::agent::work::{Context, Outcome};
 use crate::containerd::{self, Client};
 
-/// Wakes the loop for each event of the runtime, for ever.
-pub(super) async fn watch(client: Client, wake: Wake, oom: Arc<Mutex<Vec<String>>>) {
+/// Wakes the loop for each event of the runtime about tasks, and `images` for those about images, for ever.
+pub(super) async fn watch(client: Client, wake: Wake, images: Wake, oom: Arc<Mutex<Vec<String>>>) {
     let mut lost = false;
     loop {
         let events = client.events().await;
@@ -22,6 +22,7 @@ pub(super) async fn watch(client: Client, wake: Wake, oom: Arc<Mutex<Vec<String>
         if let Ok(mut events) = events {
             // Whatever happened before the subscription is seen now.
             wake.wake();
+            images.wake();
             while let Ok(event) = events.next().await {
                 match event {
                     containerd::Event::TaskExit { container_id, id, .. } if container_id == id => wake.wake(),
@@ -33,6 +34,7 @@ pub(super) async fn watch(client: Client, wake: Wake, oom: Arc<Mutex<Vec<String>
                         drop(hit);
                         wake.wake();
                     }
+                    containerd::Event::Image => images.wake(),
                     _ => {}
                 }
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Inputs, SHOW_FAILURE, Waiting, go_duration};
-use crate::agent::container::declared;
+use crate::agent::container::{SIGTERM, declared, signal};
 use crate::agent::record::{Attempt, Exit};
 use crate::api::time;
 use crate::plan::pod::{Role, Wanted, restart_at};
@@ -62,6 +62,13 @@ pub(super) fn status(inputs: &Inputs<'_>, wanted: &Wanted) -> Value {
     }
     if let Some(attempt) = current {
         status["containerID"] = format!("containerd://{}", attempt.id).into();
+        let own = container.pointer("/lifecycle/stopSignal").and_then(Value::as_str);
+        match own {
+            Some(own) => status["stopSignal"] = own.into(),
+            // What everything has that does not say is not said here either.
+            None if matches!(attempt.stop_signal, 0 | SIGTERM) => {}
+            None => status["stopSignal"] = signal::name(attempt.stop_signal).into(),
+        }
     }
     if let Some(resources) = container.get("resources").and_then(Value::as_object) {
         let kept = ["limits", "requests"].into_iter().filter_map(|key| Some((key, resources.get(key)?)));
@@ -78,9 +85,7 @@ pub(super) fn status(inputs: &Inputs<'_>, wanted: &Wanted) -> Value {
 /// Why an ended container does not run again yet; None if it has ended for good, or starts now.
 fn waits(inputs: &Inputs<'_>, wanted: &Wanted, attempt: &Attempt, exit: &Exit) -> Option<Waiting> {
     let name = &wanted.name;
-    if !wanted.policy.restarts(exit.code)
-        || inputs.record.is_ending()
-        || wanted.role == Role::Init && exit.code == 0
+    if !wanted.restarts(exit.code) || inputs.record.is_ending() || wanted.role == Role::Init && exit.code == 0
     {
         return None;
     }

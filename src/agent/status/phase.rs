@@ -1,7 +1,7 @@
 //! The pod's phase, as the kubelet decides it (`getPhase`).
 
 use super::{Inputs, Shown};
-use crate::plan::pod::{RestartPolicy, Role};
+use crate::plan::pod::Role;
 
 pub(super) fn phase(inputs: &Inputs<'_>, shown: &[Shown<'_>]) -> &'static str {
     let phase = if inputs.record.failure.is_some() { "Failed" } else { by_containers(inputs, shown) };
@@ -21,9 +21,10 @@ fn by_containers(inputs: &Inputs<'_>, shown: &[Shown<'_>]) -> &'static str {
         // One that waits to be started again is as it was when it ended.
         let ended = now.or_else(|| one.exit_code("/lastState/terminated"));
         let is_waiting = ended.is_none() && !one.runs();
+        let restarts_after = |code: u64| u32::try_from(code).is_ok_and(|code| one.wanted.restarts(code));
         match one.wanted.role {
             Role::Init if !inputs.is_initialized => {
-                if now.is_some_and(|code| code != 0) && one.wanted.policy == RestartPolicy::Never {
+                if now.is_some_and(|code| code != 0 && !restarts_after(code)) {
                     return "Failed";
                 }
                 waiting |= one.runs() || ended.is_none();
@@ -36,11 +37,7 @@ fn by_containers(inputs: &Inputs<'_>, shown: &[Shown<'_>]) -> &'static str {
                 running |= one.runs();
                 waiting |= is_waiting;
                 failed |= ended.is_some_and(|code| code != 0);
-                restarts |= !one.runs()
-                    && ended.is_some_and(|code| match u32::try_from(code) {
-                        Ok(code) => one.wanted.policy.restarts(code),
-                        Err(_) => false,
-                    });
+                restarts |= !one.runs() && ended.is_some_and(restarts_after);
             }
             Role::Init | Role::Ephemeral => {}
         }

@@ -16,6 +16,7 @@ fn attempt(number: u32, exit: Option<Exit>) -> Attempt {
         id: format!("c{number}"),
         image: "docker.io/library/web:1".into(),
         image_id: "sha256:1".into(),
+        stop_signal: 15,
         started: Some(Stamp(at(50))),
         exit,
     }
@@ -64,7 +65,8 @@ impl Case {
         let seen = Seen { started: true, ready: true };
         let running = self.running.then(|| ("web".to_owned(), seen)).into_iter().collect();
         let policy = RestartPolicy::parse(self.policy);
-        let wanted = Wanted { name: "web".into(), role: Role::Main, policy, has_post_start: false };
+        let wanted =
+            Wanted { name: "web".into(), role: Role::Main, policy, rules: Vec::new(), has_post_start: false };
         let waiting = self.waiting.map(|reason| Waiting { reason: reason.into(), message: "why".into() });
         status(&Inputs {
             pod: &pod.unwrap(),
@@ -216,7 +218,7 @@ fn several(
         ["init", "side", "x", "y", "debug"].into_iter().zip(roles).zip(states.chars())
     {
         let policy = if role == Role::Sidecar { RestartPolicy::Always } else { RestartPolicy::parse(policy) };
-        wanted.push(Wanted { name: name.into(), role, policy, has_post_start: false });
+        wanted.push(Wanted { name: name.into(), role, policy, rules: Vec::new(), has_post_start: false });
         let code = state.to_digit(10);
         if state != '-' {
             let ended = code.and_then(|code| exit(code, 95));

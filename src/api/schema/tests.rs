@@ -3,7 +3,8 @@ use serde_json::{Value, json};
 use super::table::{self, Form, Shape, Type};
 use super::unsupported::security::{ENV_VAR_SOURCE, POD_SECURITY, SECURITY_CONTEXT, SYSCTL};
 use super::unsupported::{
-    CONTAINER, CONTAINER_PORT, ENV_VAR, GRPC, HOOK, HTTP_GET, LIFECYCLE, POD_SPEC, PROBE, RESOURCES, Row,
+    CONTAINER, CONTAINER_PORT, ENV_VAR, GRPC, HOOK, HTTP_GET, LIFECYCLE, POD_SPEC, PROBE, RESOURCES,
+    RESTART_RULE, Row,
 };
 use super::*;
 use crate::api::kinds::{LEASE, POD, SECRET};
@@ -262,6 +263,7 @@ fn every_field_has_a_verdict() {
     for (of, rows) in [
         ("PodSpec", POD_SPEC),
         ("Container", CONTAINER),
+        ("ContainerRestartRule", RESTART_RULE),
         ("ContainerPort", CONTAINER_PORT),
         ("Probe", PROBE),
         ("HTTPGetAction", HTTP_GET),
@@ -287,7 +289,7 @@ fn every_field_has_a_verdict() {
         ("ConfigMapProjection", unsupported::volume::CONFIG_MAP_PROJECTION),
         ("DownwardAPIProjection", unsupported::volume::DOWNWARD_API_PROJECTION),
         ("VolumeMount", unsupported::volume::VOLUME_MOUNT),
-    ] as [(&str, &[Row]); 27]
+    ] as [(&str, &[Row]); 28]
     {
         let fields: Vec<&str> =
             table::find("core.v1", of).unwrap().fields().map(|field| field.name).collect();

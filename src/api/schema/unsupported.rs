@@ -100,7 +100,7 @@ pub(super) const CONTAINER: &[Row] = &[
     ("resources",                In(RESOURCES)),
     ("resizePolicy",             Refused),
     ("restartPolicy",            Acts),
-    ("restartPolicyRules",       Refused),
+    ("restartPolicyRules",       In(RESTART_RULE)),
     ("volumeMounts",             In(volume::VOLUME_MOUNT)),
     ("volumeDevices",            Refused),
     ("livenessProbe",            In(PROBE)),
@@ -114,6 +114,12 @@ pub(super) const CONTAINER: &[Row] = &[
     ("stdin",                    Acts),
     ("stdinOnce",                Acts),
     ("tty",                      Acts),
+];
+
+#[rustfmt::skip]
+pub(super) const RESTART_RULE: &[Row] = &[
+    ("action",    Unless(|action, _, _| action != "RestartAllContainers")),
+    ("exitCodes", Acts),
 ];
 
 #[rustfmt::skip]
@@ -160,7 +166,7 @@ pub(super) const GRPC: &[Row] = &[
 pub(super) const LIFECYCLE: &[Row] = &[
     ("postStart",  In(HOOK)),
     ("preStop",    In(HOOK)),
-    ("stopSignal", Refused),
+    ("stopSignal", Acts),
 ];
 
 #[rustfmt::skip]

@@ -11,7 +11,7 @@ use super::{next_back_off, restart_at};
 pub fn is_terminal(desired: &Desired, observed: &Observed) -> bool {
     let steps = Steps { desired, observed, now: SystemTime::UNIX_EPOCH };
     let ended = |(wanted, container): (&Wanted, &Container)| match &container.state {
-        State::Exited { exit, .. } => (!wanted.policy.restarts(exit.code)).then_some(exit.code),
+        State::Exited { exit, .. } => (!wanted.restarts(exit.code)).then_some(exit.code),
         _ => None,
     };
     let init_failed =
@@ -116,7 +116,7 @@ impl Steps<'_> {
                     }
                     // What it prepared may have gone with the sandbox.
                     (next, now, Duration::ZERO)
-                } else if wanted.policy.restarts(exit.code) {
+                } else if wanted.restarts(exit.code) {
                     let at = restart_at(exit, container.back_off, now);
                     (next, at, next_back_off(exit, container.back_off))
                 } else {

@@ -7,7 +7,13 @@ fn at(seconds: u64) -> SystemTime {
 }
 
 fn wanted(name: &str, role: Role, policy: &str) -> Wanted {
-    Wanted { name: name.into(), role, policy: RestartPolicy::parse(policy), has_post_start: false }
+    Wanted {
+        name: name.into(),
+        role,
+        policy: RestartPolicy::parse(policy),
+        rules: Vec::new(),
+        has_post_start: false,
+    }
 }
 
 fn pod(policy: &str) -> Desired {
@@ -360,6 +366,23 @@ fn what_starts_after_a_hook_waits_for_it_and_debuggers_for_nothing() {
     assert_eq!(names(&seen), [] as [&str; 0]);
     seen.containers[0].health = Health { is_started: true, ..Health::default() };
     assert_eq!(names(&seen), ["log"]);
+}
+
+#[test]
+fn rules_come_before_the_policy() {
+    let mut web = wanted("web", Role::Main, "Never");
+    let rule = |is_not, codes: &[i64]| RestartRule { is_not, codes: codes.to_vec() };
+    for (policy, rules, restarts) in [
+        ("Never", vec![], [false, false, false]),
+        ("Never", vec![rule(false, &[42])], [false, false, true]),
+        ("Never", vec![rule(false, &[1]), rule(false, &[42])], [false, true, true]),
+        ("Never", vec![rule(true, &[0, 1])], [false, false, true]),
+        ("OnFailure", vec![rule(false, &[0])], [true, true, true]),
+        ("Never", vec![rule(true, &[])], [true, true, true]),
+    ] {
+        (web.policy, web.rules) = (RestartPolicy::parse(policy), rules);
+        assert_eq!([0, 1, 42].map(|code| web.restarts(code)), restarts, "{web:?}");
+    }
 }
 
 #[test]

@@ -7,13 +7,17 @@ use crate::api::{Cause, Object, names};
 
 mod env;
 mod resources;
+mod restart;
 
 pub fn validate(pod: &Object, causes: &mut Vec<Cause>) {
     if pod.array_at("/spec/containers").is_empty() {
         causes.push(Cause::required("spec.containers", ""));
     }
     let host_network = pod.bool_at("/spec/hostNetwork");
-    let grace = pod.i64_at("/spec/terminationGracePeriodSeconds").unwrap_or(30);
+    let of = probe::Of {
+        grace: pod.i64_at("/spec/terminationGracePeriodSeconds").unwrap_or(30),
+        has_os: !pod.str_at("/spec/os/name").is_empty(),
+    };
     let volumes: Vec<&str> =
         pod.array_at("/spec/volumes").iter().map(|volume| text(volume, "name")).collect();
     // Names are unique over both lists, host ports among the containers that run together.
@@ -29,12 +33,8 @@ pub fn validate(pod: &Object, causes: &mut Vec<Cause>) {
             resources::validate(&format!("{field}.resources"), container.get("resources"), causes);
             mounts(&field, container, &volumes, causes);
             let runs_on = kind == "containers" || text(container, "restartPolicy") == "Always";
-            probe::validate(&field, container, runs_on, grace, causes);
-            let policy = text(container, "restartPolicy");
-            let supported = &["Always", "Never", "OnFailure"];
-            if !policy.is_empty() && !supported.contains(&policy) {
-                causes.push(Cause::not_supported(format!("{field}.restartPolicy"), policy, supported));
-            }
+            probe::validate(&field, container, runs_on, &of, causes);
+            restart::validate(&field, container, causes);
         }
     }
 }

@@ -5,8 +5,17 @@ use serde_json::Value;
 use super::{has, list, text};
 use crate::api::{Cause, names};
 
-/// `grace` is the pod's `terminationGracePeriodSeconds`. A container that runs to its end has neither.
-pub fn validate(field: &str, container: &Value, runs_on: bool, grace: i64, causes: &mut Vec<Cause>) {
+/// What of the pod counts for its containers' probes and hooks.
+pub struct Of {
+    /// `terminationGracePeriodSeconds`
+    pub grace: i64,
+    /// It says which system it is for.
+    pub has_os: bool,
+}
+
+/// A container that runs to its end has neither.
+pub fn validate(field: &str, container: &Value, runs_on: bool, of: &Of, causes: &mut Vec<Cause>) {
+    let grace = of.grace;
     for name in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(value) = container.get(name).filter(|value| !value.is_null()) else { continue };
         let field = format!("{field}.{name}");
@@ -19,9 +28,30 @@ pub fn validate(field: &str, container: &Value, runs_on: bool, grace: i64, cause
                     handler(&format!("{field}.{hook}"), hook_value, grace, causes);
                 }
             }
+            if let Some(signal) = value.get("stopSignal").and_then(Value::as_str) {
+                stop_signal(format!("{field}.stopSignal"), signal, of.has_os, causes);
+            }
         } else {
             probe(&field, value, name, grace, causes);
         }
+    }
+}
+
+/// Linux's, as upstream spells them, in its order.
+const SIGNALS: &str = "SIGABRT SIGALRM SIGBUS SIGCHLD SIGCLD SIGCONT SIGFPE SIGHUP SIGILL SIGINT SIGIO SIGIOT \
+    SIGKILL SIGPIPE SIGPOLL SIGPROF SIGPWR SIGQUIT SIGRTMAX SIGRTMAX-1 SIGRTMAX-10 SIGRTMAX-11 SIGRTMAX-12 \
+    SIGRTMAX-13 SIGRTMAX-14 SIGRTMAX-2 SIGRTMAX-3 SIGRTMAX-4 SIGRTMAX-5 SIGRTMAX-6 SIGRTMAX-7 SIGRTMAX-8 \
+    SIGRTMAX-9 SIGRTMIN SIGRTMIN+1 SIGRTMIN+10 SIGRTMIN+11 SIGRTMIN+12 SIGRTMIN+13 SIGRTMIN+14 SIGRTMIN+15 \
+    SIGRTMIN+2 SIGRTMIN+3 SIGRTMIN+4 SIGRTMIN+5 SIGRTMIN+6 SIGRTMIN+7 SIGRTMIN+8 SIGRTMIN+9 SIGSEGV SIGSTKFLT \
+    SIGSTOP SIGSYS SIGTERM SIGTRAP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGUSR1 SIGUSR2 SIGVTALRM SIGWINCH SIGXCPU \
+    SIGXFSZ";
+
+fn stop_signal(field: String, signal: &str, has_os: bool, causes: &mut Vec<Cause>) {
+    let supported: Vec<&str> = SIGNALS.split(' ').collect();
+    if !has_os {
+        causes.push(Cause::forbidden(field, "may not be set for containers with empty `spec.os.name`"));
+    } else if !supported.contains(&signal) {
+        causes.push(Cause::not_supported(field, signal, &supported));
     }
 }
 
@@ -124,7 +154,8 @@ mod tests {
 
     fn messages(container: Value, runs_on: bool) -> Vec<String> {
         let mut causes = Vec::new();
-        validate("c", &container, runs_on, 30, &mut causes);
+        let of = Of { grace: 30, has_os: container["lifecycle"]["preStop"].is_null() };
+        validate("c", &container, runs_on, &of, &mut causes);
         causes.iter().map(Cause::to_string).collect()
     }
 
@@ -176,6 +207,11 @@ mod tests {
                 json!({"lifecycle": {"preStop": {"sleep": {"seconds": 31}}}}),
                 vec!["c.lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than terminationGracePeriodSeconds (30)".into()],
             ),
+            (json!({"lifecycle": {"stopSignal": "SIGRTMIN+15"}}), vec![]),
+            (
+                json!({"lifecycle": {"stopSignal": "SIGUSR1", "preStop": {"sleep": {"seconds": 1}}}}),
+                vec!["c.lifecycle.stopSignal: Forbidden: may not be set for containers with empty `spec.os.name`".into()],
+            ),
         ] {
             assert_eq!(messages(container.clone(), true), expected, "{container}");
         }
@@ -183,5 +219,10 @@ mod tests {
             messages(json!({"startupProbe": {"exec": {}}, "lifecycle": null}), false),
             ["c.startupProbe: Forbidden: may not be set for init containers without restartPolicy=Always"]
         );
+        let unknown = &messages(json!({"lifecycle": {"stopSignal": "TERM"}}), true)[0];
+        let begins = "c.lifecycle.stopSignal: Unsupported value: \"TERM\": supported values: \"SIGABRT\", \"SIGALRM\", ";
+        assert!(unknown.starts_with(begins) && unknown.ends_with("\"SIGXCPU\", \"SIGXFSZ\""), "{unknown}");
+        assert_eq!(SIGNALS.split(' ').count(), 65);
+        assert!(SIGNALS.split(' ').is_sorted());
     }
 }
