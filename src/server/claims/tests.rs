@@ -31,7 +31,7 @@ impl Harness {
         };
         let accounts = Arc::new(Accounts::open(&folder, Arc::clone(&registry), "cluster.local").unwrap());
         let links = Links::new(options, registry.clone(), store, tokens, accounts, executor.clone());
-        let scheduler = scheduler::run(registry.clone(), &executor);
+        let scheduler = scheduler::run(registry.clone(), Default::default(), &executor);
         let claims = Claims {
             registry,
             links,
