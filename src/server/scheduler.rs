@@ -332,9 +332,14 @@ impl Scheduler {
             return Ok(Vec::new());
         }
         let (classes, volumes) = (self.all(STORAGE_CLASS)?, self.all(PERSISTENT_VOLUME)?);
-        let cluster = volume::Cluster { classes: &classes, volumes: &volumes, nodes: &[] };
-        let claim = |name: &str| self.registry.get(PERSISTENT_VOLUME_CLAIM, pod.namespace(), name).ok();
-        Ok(names.map(|name| Claim::of(name, claim(name).as_ref(), &cluster)).collect())
+        let claim = |name: &str| {
+            let claim = self.registry.get(PERSISTENT_VOLUME_CLAIM, pod.namespace(), name).ok();
+            let chosen = claim.as_ref().and_then(|claim| claim.annotation(volume::SELECTED_NODE));
+            let chosen = chosen.and_then(|node| self.registry.get(NODE, "", node).ok());
+            let nodes = chosen.as_slice();
+            Claim::of(name, claim.as_ref(), &volume::Cluster { classes: &classes, volumes: &volumes, nodes })
+        };
+        Ok(names.map(claim).collect())
     }
 
     /// Says on the pod's claims that are not bound yet where the pod will be: the claims loop acts on it.
@@ -342,7 +347,8 @@ impl Scheduler {
         for name in claim_names(pod) {
             let options = WriteOptions { subresource: Subresource::Internal, ..WriteOptions::default() };
             let select = |claim: &mut Object| {
-                if !claim.str_at("/spec/volumeName").is_empty() {
+                let is_said = claim.annotation(volume::SELECTED_NODE) == Some(node);
+                if is_said || !claim.str_at("/spec/volumeName").is_empty() {
                     return Ok(Change::Keep);
                 }
                 let mut annotations = claim.annotations().cloned().unwrap_or_default();
