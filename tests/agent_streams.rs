@@ -406,10 +406,15 @@ fn ports() {
         let (echoed, ..) = answer(8081, &large).await;
         assert_eq!((echoed.len(), echoed.ends_with("yend\n")), (1_000_004, true));
         let (_, _, refused) = answer(8082, b"").await;
-        assert!(
-            refused.contains("failed to connect to localhost:8082 inside the pod, IPv4: Connection refused"),
-            "{refused}"
+        let refused: Value = serde_json::from_str(&refused).unwrap();
+        let netns = node.config.run_dir.join("netns/web");
+        let expected = format!(
+            "error forwarding port 8082 to pod web, uid web: failed to execute portforward in network \
+             namespace \"{}\": failed to connect to localhost:8082 inside namespace \"web\", IPv4: dial tcp4 \
+             127.0.0.1:8082: connect: connection refused IPv6 dial tcp6 [::1]:8082: connect: connection refused",
+            netns.display()
         );
+        assert_eq!(refused["message"], expected);
     });
 }
 

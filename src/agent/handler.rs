@@ -14,7 +14,7 @@ use crate::api::discovery::KUBERNETES;
 use crate::chain;
 use crate::containerd::Client;
 
-mod dial;
+pub(super) mod dial;
 mod grpc;
 mod http;
 mod url;

@@ -150,7 +150,10 @@ impl Sandboxes {
         let sandbox = self.sandbox(spec, pins, ips);
         let has_pid =
             |path: &PathBuf| namespace::is_namespace(path) && self.groups.has_pause(&sandbox.cgroup);
-        sandbox.pid.as_ref().is_none_or(has_pid).then_some(sandbox)
+        // Of a pod that has none of its own, its group says that it was made, and that the machine runs since.
+        let has_own = sandbox.netns.is_some() || sandbox.ipc.is_some() || sandbox.pid.is_some();
+        let is_made = has_own || self.groups.exists(&sandbox.cgroup);
+        (is_made && sandbox.pid.as_ref().is_none_or(has_pid)).then_some(sandbox)
     }
 
     /// Makes the sandbox unless it is there. An error leaves nothing behind, or says in the log what.

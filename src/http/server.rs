@@ -279,6 +279,28 @@ impl Place {
     pub fn vouch(&self) {
         self.0.leave_address();
     }
+
+    /// Nobody vouches for it any more: it counts against its address again, also over the limit, until it is closed.
+    pub fn recount(&self) {
+        let mut addresses = self.0.counts.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.0.vouched.swap(false, Ordering::Relaxed) {
+            *addresses.entry(self.0.address).or_insert(0) += 1;
+        }
+    }
+
+    /// As many as are asked for, of one address and of no connection.
+    #[cfg(test)]
+    pub fn testing(count: usize) -> Vec<Place> {
+        let (freed, _) = bounded(1);
+        let counts = Arc::new(Counts { total: AtomicUsize::new(0), addresses: Mutex::default(), freed });
+        (0..count).filter_map(|_| counts.enter(IpAddr::from([127, 0, 0, 1]), count)).collect()
+    }
+
+    /// How many connections count against its address.
+    #[cfg(test)]
+    pub fn counted(&self) -> usize {
+        self.0.counts.addresses.lock().unwrap().get(&self.0.address).copied().unwrap_or(0)
+    }
 }
 
 /// One connection, counted until it is dropped.
@@ -290,10 +312,10 @@ struct Counted {
 
 impl Counted {
     fn leave_address(&self) {
+        let mut addresses = self.counts.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if self.vouched.swap(true, Ordering::Relaxed) {
             return;
         }
-        let mut addresses = self.counts.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = addresses.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {

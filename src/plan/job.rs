@@ -231,8 +231,12 @@ impl<'a> Look<'a> {
             }
         }
         ready -= gone.iter().filter(|pod| pods::is_ready(pod)).count();
-        let deleted = |pod: &&Object| Action::Delete((*pod).clone(), Told::usual("Deleted", "pod"));
-        plan.actions.extend(gone.iter().map(deleted));
+        // What has to go before the Job's end has not failed: it is let go of, and deleted by the next plan.
+        let spared = |pod: &Object| {
+            release(pod).filter(|_| end.is_none()).map(|pod| Action::Update(pod, Told::Nothing))
+        };
+        let deleted = |pod: &Object| Action::Delete(pod.clone(), Told::usual("Deleted", "pod"));
+        plan.actions.extend(gone.iter().map(|pod| spared(pod).unwrap_or_else(|| deleted(pod))));
 
         let stored = end.as_ref().is_none_or(|end| condition(job, end.interim()).is_some());
         let is_counted = self.track(end.as_ref(), stored, &gone, &mut next, plan);

@@ -16,6 +16,12 @@ const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 const KEEP_PODS: &str = "edge.midge.dev/keep-pods";
 /// How long pods that do not say stay on a node that is away, in seconds.
 const STAY: i64 = 300;
+/// So often a further node of a zone begins to evict its pods (upstream's node-eviction-rate, 0.1 a second).
+const USUAL: Duration = Duration::from_secs(10);
+/// The same while most of a large zone is away (secondary-node-eviction-rate, 0.01 a second); of others none does.
+const SLOW: Duration = Duration::from_secs(100);
+/// A zone of more nodes is large (large-cluster-size-threshold).
+const LARGE_ZONE: usize = 50;
 /// Conditions, and the taint while they have that status.
 const TAINTS: [(&str, &str, &str); 6] = [
     ("Ready", "False", NOT_READY),
@@ -79,11 +85,38 @@ fn state(node: &Object) -> State {
     }
 }
 
-/// The nodes whose taints are to be set, each with whether it is to evict its pods; None: as it does.
+/// When a node of each zone began to evict its pods last.
+#[derive(Clone, Debug, Default)]
+pub struct Pace(BTreeMap<String, Instant>);
+
+impl Pace {
+    /// Whether another node of the zone may begin; if not yet, when.
+    fn begin(&mut self, zone: &str, interval: Duration, now: Instant) -> Result<(), Option<Instant>> {
+        let due = self.0.get(zone).map(|last| last.checked_add(interval));
+        match due {
+            Some(due) if due.is_none_or(|due| due > now) => Err(due),
+            _ => {
+                self.0.insert(zone.to_owned(), now);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What is to be done about the nodes.
+#[derive(Debug, Default)]
+pub struct Changes<'a> {
+    /// Those whose taints are to be set, each with whether it is to evict its pods; None: as it does.
+    pub nodes: Vec<(&'a str, Option<bool>)>,
+    /// When another node may begin to evict its pods.
+    pub again: Option<Instant>,
+}
+
+/// What is to be done about the nodes now. Those that begin to evict their pods are taken down in `pace`.
 ///
 /// Where most nodes of a zone seem to be away, as where all of them everywhere do, it is likely the server that lost
-/// its network: nobody is evicted then (upstream's zone states).
-pub fn changes(nodes: &BTreeMap<String, Node>) -> Vec<(&str, Option<bool>)> {
+/// its network: fewer are evicted then, or none (upstream's zone states).
+pub fn changes<'a>(nodes: &'a BTreeMap<String, Node>, pace: &mut Pace, now: Instant) -> Changes<'a> {
     let mut zones: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for node in nodes.values() {
         let (all, away) = zones.entry(&node.zone).or_default();
@@ -91,18 +124,27 @@ pub fn changes(nodes: &BTreeMap<String, Node>) -> Vec<(&str, Option<bool>)> {
         *away += usize::from(node.state != State::Ready);
     }
     let nobody_left = zones.values().all(|(all, away)| all == away);
-    let mut changes = Vec::new();
+    pace.0.retain(|zone, _| zones.contains_key(zone.as_str()));
+    let mut changes = Changes::default();
     for (name, node) in nodes {
         let (all, away) = zones.get(node.zone.as_str()).copied().unwrap_or_default();
         // Upstream's unhealthyZoneThreshold, 55 %. A zone that is away as a whole is evicted.
         let most = away < all && away > 2 && away * 100 >= all * 55;
-        let evicts = match (node.state == State::Ready, node.keeps_pods || nobody_left) {
-            (true, _) | (_, true) => Some(false),
-            _ if most => None,
-            _ => Some(true),
+        let evicts = if node.state == State::Ready || node.keeps_pods || nobody_left {
+            Some(false)
+        } else if node.evicts || most && all <= LARGE_ZONE {
+            None
+        } else {
+            match pace.begin(&node.zone, if most { SLOW } else { USUAL }, now) {
+                Ok(()) => Some(true),
+                Err(due) => {
+                    changes.again = changes.again.into_iter().chain(due).min();
+                    None
+                }
+            }
         };
         if !node.is_true || evicts.is_some_and(|evicts| evicts != node.evicts) {
-            changes.push((name.as_str(), evicts));
+            changes.nodes.push((name.as_str(), evicts));
         }
     }
     changes

@@ -27,6 +27,7 @@ use smol::future::or;
 use crate::Executor;
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::control::{self, Plan};
+use crate::server::health::Working;
 use crate::server::registry::{Item, Registry};
 use crate::store;
 use act::Work;
@@ -117,17 +118,18 @@ const PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// Runs the loop until the task is dropped.
-pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
+pub fn run(registry: Arc<Registry>, working: Working, executor: &Executor) -> smol::Task<()> {
     let shared = executor.clone();
     executor.spawn(async move {
         loop {
             let mut controllers = Controllers::new(CONTROLLERS, registry.clone(), shared.clone());
             // Ends when its watch has fallen behind: everything is looked at anew.
-            let failed = controllers.follow().await;
+            let failed = controllers.follow(&working).await;
             controllers.finish().await;
             if let Err(status) = failed
                 && status.reason != Reason::Expired
             {
+                working.set(false);
                 log::warn!("the controllers start again: {status}");
                 smol::Timer::after(PAUSE).await;
             }
@@ -166,7 +168,7 @@ impl Controllers {
         Self { table, world, executor, queue, works, end, ended }
     }
 
-    async fn follow(&mut self) -> Result<(), Status> {
+    async fn follow(&mut self, working: &Working) -> Result<(), Status> {
         let behind = |_| Status::expired("the controllers have fallen behind");
         let store = self.world.registry().store().clone();
         let mut watch = store.watch("", store.revision()).map_err(behind)?;
@@ -183,6 +185,7 @@ impl Controllers {
                 _ => break,
             }
         }
+        working.set(true);
         loop {
             while let Some(event) = watch.try_next().map_err(behind)? {
                 self.note(&event);

@@ -12,7 +12,7 @@ use super::disrupt::disrupt;
 use crate::Executor;
 use crate::api::kinds::{NODE, POD};
 use crate::api::{Object, Reason, Status};
-use crate::plan::node_lifecycle::{self, Node, State};
+use crate::plan::node_lifecycle::{self, Node, Pace, State};
 use crate::plan::schedule::Taint;
 use crate::server::events::{self, Type};
 use crate::server::registry::{Change, From, Registry, Selectors, WatchEvent, WriteOptions};
@@ -31,7 +31,8 @@ pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
     executor.spawn(async move {
         let mut told = false;
         let (nodes, seen, pods) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut lifecycle = Lifecycle { registry, nodes, seen, pods, news: true };
+        let (pace, paced) = (Pace::default(), None);
+        let mut lifecycle = Lifecycle { registry, nodes, pace, paced, seen, pods, news: true };
         loop {
             // Ends when its watches have fallen behind, or with a failure: everything is looked at anew.
             lifecycle.nodes.clear();
@@ -52,6 +53,9 @@ pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
 struct Lifecycle {
     registry: Arc<Registry>,
     nodes: BTreeMap<String, Node>,
+    pace: Pace,
+    /// When another node may begin to evict its pods.
+    paced: Option<Instant>,
     /// When the taints that evict were first seen, by node.
     seen: BTreeMap<String, Vec<(Taint, Instant)>>,
     /// When pods of such nodes were first seen, by uid.
@@ -88,8 +92,9 @@ impl Lifecycle {
                 continue;
             }
             *told = false;
+            let next = due.into_iter().chain(self.paced).min();
             let timer = async {
-                match due {
+                match next {
                     Some(due) => _ = smol::Timer::at(due).await,
                     None => smol::future::pending().await,
                 }
@@ -152,10 +157,10 @@ impl Lifecycle {
 
     /// Brings the nodes' taints up to date. True if one was written.
     async fn taint(&mut self) -> Result<bool, Status> {
-        let changes: Vec<(String, Option<bool>)> = node_lifecycle::changes(&self.nodes)
-            .into_iter()
-            .map(|(name, evicts)| (name.to_owned(), evicts))
-            .collect();
+        let changes = node_lifecycle::changes(&self.nodes, &mut self.pace, Instant::now());
+        self.paced = changes.again;
+        let changes: Vec<(String, Option<bool>)> =
+            changes.nodes.into_iter().map(|(name, evicts)| (name.to_owned(), evicts)).collect();
         let mut written = false;
         for (name, evicts) in changes {
             let mut changed = false;

@@ -90,6 +90,7 @@ struct Entry {
     link: Link,
     news: Arc<News>,
     task: Option<Task<()>>,
+    place: Option<Place>,
 }
 
 /// What changed since the session looked; bounded by the number of objects.
@@ -151,9 +152,7 @@ impl Links {
             Ok(admitted) => admitted,
             Err(status) => return refusal(&status),
         };
-        if let Some(place) = request.extensions().get::<Place>() {
-            place.vouch();
-        }
+        let place = request.extensions().get::<Place>().cloned();
         let accept = admitted.accept.clone();
         let links = self.clone();
         let upgrade = hyper::upgrade::on(request);
@@ -164,7 +163,7 @@ impl Links {
                 None
             });
             let Some((io, ahead)) = upgraded.await.and_then(unwrap_upgraded) else { return };
-            links.begin(io, ahead, admitted).await;
+            links.begin(io, ahead, admitted, place).await;
         };
         self.executor.spawn(begin).detach();
         let mut response = Response::new(body::empty());
@@ -180,7 +179,13 @@ impl Links {
     }
 
     /// Registers a link instead of the node's older one, and starts its session.
-    async fn begin(self: &Arc<Self>, io: crate::http::Io, ahead: Bytes, admitted: admit::Admitted) {
+    async fn begin(
+        self: &Arc<Self>,
+        io: crate::http::Io,
+        ahead: Bytes,
+        admitted: admit::Admitted,
+        place: Option<Place>,
+    ) {
         let connection = Connection::start(io, ahead, End::Server, Patience::SERVER, &self.executor).await;
         let (wake, woken) = bounded(1);
         let news = Arc::new(News { dirty: Mutex::default(), wake });
@@ -208,8 +213,15 @@ impl Links {
             let (why, known) = Box::pin(session.run(woken)).await;
             links.ended(&name, id, &why, known);
         });
-        if let Some(older) = state.links.insert(node, Entry { id, link, news, task: Some(task) }) {
+        // A node has one connection that its address does not answer for: this one, from now on.
+        if let Some(place) = &place {
+            place.vouch();
+        }
+        if let Some(older) = state.links.insert(node, Entry { id, link, news, task: Some(task), place }) {
             older.link.close(close::REPLACED, "the node has connected again");
+            if let Some(place) = older.place {
+                place.recount();
+            }
             if let Some(task) = older.task {
                 task.detach();
             }
@@ -440,3 +452,6 @@ fn refusal(status: &Status) -> Response<Body> {
     }
     response
 }
+
+#[cfg(test)]
+mod tests;

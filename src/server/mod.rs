@@ -29,6 +29,7 @@ mod error;
 pub mod events;
 mod garbage;
 mod handlers;
+mod health;
 pub mod kubeconfig;
 mod lifecycle;
 pub mod links;
@@ -85,6 +86,7 @@ pub struct State {
     pub top: top::Top,
     pub requests: metrics::Requests,
     pub compressions: compress::Places,
+    pub loops: health::Loops,
     /// Closed when the server ends: what would go on without an end (watches, followed logs, sessions) listens.
     pub closing: smol::channel::Receiver<Infallible>,
 }

@@ -11,8 +11,10 @@ use crate::api::kinds::{Catalogue, POD};
 /// A path that this server knows.
 #[derive(Debug)]
 pub enum Route<'a> {
-    /// `/healthz`, `/livez`, `/readyz` and their parts (`/readyz/ping`).
-    Health,
+    /// `/healthz`, `/livez`, `/readyz`.
+    Health(&'a str),
+    /// One of their checks: `/readyz/ping`.
+    HealthCheck(Cow<'a, str>, String),
     /// `/version`
     Version,
     /// `/metrics`
@@ -73,7 +75,8 @@ impl<'a> Route<'a> {
         }
         let rest = parts.split_off(1);
         match parts[0].as_ref() {
-            "healthz" | "livez" | "readyz" => Self::Health,
+            "healthz" | "livez" | "readyz" if rest.is_empty() => Self::Health(path.trim_matches('/')),
+            "healthz" | "livez" | "readyz" => Self::HealthCheck(parts.swap_remove(0), rest.join("/")),
             "version" if rest.is_empty() => Self::Version,
             "metrics" if rest.is_empty() => Self::Metrics,
             "cacerts" if rest.is_empty() => Self::Certificate,
@@ -272,7 +275,9 @@ mod tests {
         assert!(matches!(Route::parse("/api/", &Catalogue::default()), Route::Core));
         assert!(matches!(Route::parse("/apis", &Catalogue::default()), Route::Groups));
         assert!(matches!(Route::parse("/apis/coordination.k8s.io", &Catalogue::default()), Route::Group(_)));
-        assert!(matches!(Route::parse("/readyz/ping", &Catalogue::default()), Route::Health));
+        assert!(matches!(Route::parse("/livez/", &Catalogue::default()), Route::Health("livez")));
+        let check = Route::parse("/readyz/ping", &Catalogue::default());
+        assert!(matches!(check, Route::HealthCheck(of, check) if of == "readyz" && check == "ping"));
         assert!(matches!(Route::parse("/v1-midge/connect", &Catalogue::default()), Route::Link));
         assert!(
             matches!(Route::parse("/v1-midge/tokens/abc", &Catalogue::default()), Route::Tokens(rest) if rest.len() == 1)

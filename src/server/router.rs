@@ -14,7 +14,7 @@ use super::authorize::{authorize, of_request};
 use super::media::Wanted;
 use super::path::{self, Route};
 use super::reply::{self, Reply};
-use super::{State, definitions, handlers, metrics, proxy, render, token_api};
+use super::{State, definitions, handlers, health, metrics, proxy, render, token_api};
 use crate::api::kinds::Catalogue;
 use crate::api::{Status, discovery, openapi};
 use crate::http::body;
@@ -46,8 +46,8 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
     let (parts, body) = request.into_parts();
     let route = Route::parse(parts.uri.path(), state.registry.kinds());
     let reading = matches!(parts.method, Method::GET);
-    if let Some(open) = open(state, &route) {
-        return if reading { Ok(open) } else { Err(Status::method_not_allowed()) };
+    if let Some(open) = open(state, &route, parts.uri.query()) {
+        return if reading { open } else { Err(Status::method_not_allowed()) };
     }
     let user = authenticate(state, &parts, peer).await?;
     of_request(&parts, &route, |wanted| authorize(state, &user, wanted))?;
@@ -60,6 +60,7 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
         Route::UnknownObjects => Err(not_there(parts.uri.path())),
         Route::Unknown => Ok(paths(state.registry.kinds(), parts.uri.path() == "/")),
         _ if !reading => Err(Status::method_not_allowed()),
+        Route::HealthCheck(name, check) => health::serve(state, &name, &check, None),
         Route::Metrics => metrics::serve(state),
         Route::KeySet => Ok(reply::full(StatusCode::OK, JWKS, state.accounts.key_set().to_string())),
         Route::IssuerDiscovery => Ok(reply::value(&state.accounts.discovery(&peer.local.to_string()))),
@@ -86,13 +87,13 @@ fn not_there(path: &str) -> Status {
 }
 
 /// What anybody may read.
-fn open(state: &State, route: &Route<'_>) -> Option<Reply> {
-    match route {
-        Route::Health => Some(reply::full(StatusCode::OK, reply::TEXT, "ok")),
-        Route::Version => Some(reply::value(&discovery::version())),
-        Route::Certificate => Some(reply::full(StatusCode::OK, reply::TEXT, state.certificate_pem.clone())),
-        _ => None,
-    }
+fn open(state: &State, route: &Route<'_>, query: Option<&str>) -> Option<Result<Reply, Status>> {
+    Some(Ok(match route {
+        Route::Health(name) => return Some(health::serve(state, name, "", query)),
+        Route::Version => reply::value(&discovery::version()),
+        Route::Certificate => reply::full(StatusCode::OK, reply::TEXT, state.certificate_pem.clone()),
+        _ => return None,
+    }))
 }
 
 /// Discovery and OpenAPI.

@@ -16,7 +16,7 @@ use super::registry::Registry;
 use super::tokens::Tokens;
 use super::{
     Config, Error, State, admission, auth, claims, controllers, definitions, disruptions, events, garbage,
-    kubeconfig, lifecycle, manifests, namespaces, orphans, router, scheduler, services, watch,
+    health, kubeconfig, lifecycle, manifests, namespaces, orphans, router, scheduler, services, watch,
 };
 use crate::Executor;
 use crate::http::server::{Limits, Peer, serve};
@@ -89,6 +89,7 @@ pub async fn run(
     let links =
         Links::new(options, registry.clone(), store, tokens.clone(), accounts.clone(), executor.clone());
     let (open, closing) = smol::channel::bounded(1);
+    let (scheduling, controlling) = (health::Working::default(), health::Working::default());
     let state = Arc::new(State {
         executor: executor.clone(),
         registry: registry.clone(),
@@ -103,16 +104,17 @@ pub async fn run(
         top: Default::default(),
         requests: Default::default(),
         compressions: Default::default(),
+        loops: health::Loops { scheduler: scheduling.clone(), controllers: controlling.clone() },
         closing,
     });
     drop(secret);
     let loops = [
         executor.spawn(links.clone().run()),
-        scheduler::run(registry.clone(), &executor),
+        scheduler::run(registry.clone(), scheduling, &executor),
         lifecycle::run(registry.clone(), &executor),
         namespaces::run(registry.clone(), &executor),
         garbage::run(registry.clone(), &executor),
-        controllers::run(registry.clone(), &executor),
+        controllers::run(registry.clone(), controlling, &executor),
         manifests::run(folder.join("manifests"), registry.clone(), &executor),
         disruptions::run(registry.clone(), &executor),
         orphans::run(registry.clone(), &executor),

@@ -20,6 +20,7 @@ use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::control::pods;
 use crate::plan::schedule::{self, Budget, Claim, Cluster, Decision, Facts, Refused, preempt, schedule};
 use crate::plan::volume;
+use crate::server::health::Working;
 use crate::server::registry::{
     Change, From, Registry, Selectors, Subresource, Watch, WatchEvent, WriteOptions,
 };
@@ -33,14 +34,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 const TURN: usize = 16;
 
 /// Runs the loop until the task is dropped.
-pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
+pub fn run(registry: Arc<Registry>, working: Working, executor: &Executor) -> smol::Task<()> {
     let shared = executor.clone();
     executor.spawn(async move {
         loop {
             // Ends when its watches have fallen behind, or with a failure: everything is looked at anew.
             let mut scheduler = Scheduler::new(registry.clone(), shared.clone());
-            match scheduler.run().await {
+            match scheduler.run(&working).await {
                 Err(status) if status.reason != Reason::Expired => {
+                    working.set(false);
                     log::warn!("the scheduler starts again: {status}");
                     smol::Timer::after(PAUSE).await;
                 }
@@ -87,7 +89,7 @@ impl Scheduler {
         Self { registry, executor, cluster, pending, news: false, failed: false }
     }
 
-    async fn run(&mut self) -> Result<(), Status> {
+    async fn run(&mut self, working: &Working) -> Result<(), Status> {
         let mut pods = self.registry.watch(POD, None, Selectors::default(), From::Now)?;
         let mut nodes = self.registry.watch(NODE, None, Selectors::default(), From::Now)?;
         let mut namespaces = self.registry.watch(NAMESPACE, None, Selectors::default(), From::Now)?;
@@ -102,6 +104,7 @@ impl Scheduler {
                 continue;
             }
             self.news = false;
+            working.set(true);
             // All of them are cancel-safe.
             let changed =
                 or(async { Wake::Pod(pods.next().await) }, async { Wake::Node(nodes.next().await) });
@@ -329,9 +332,14 @@ impl Scheduler {
             return Ok(Vec::new());
         }
         let (classes, volumes) = (self.all(STORAGE_CLASS)?, self.all(PERSISTENT_VOLUME)?);
-        let cluster = volume::Cluster { classes: &classes, volumes: &volumes, nodes: &[] };
-        let claim = |name: &str| self.registry.get(PERSISTENT_VOLUME_CLAIM, pod.namespace(), name).ok();
-        Ok(names.map(|name| Claim::of(name, claim(name).as_ref(), &cluster)).collect())
+        let claim = |name: &str| {
+            let claim = self.registry.get(PERSISTENT_VOLUME_CLAIM, pod.namespace(), name).ok();
+            let chosen = claim.as_ref().and_then(|claim| claim.annotation(volume::SELECTED_NODE));
+            let chosen = chosen.and_then(|node| self.registry.get(NODE, "", node).ok());
+            let nodes = chosen.as_slice();
+            Claim::of(name, claim.as_ref(), &volume::Cluster { classes: &classes, volumes: &volumes, nodes })
+        };
+        Ok(names.map(claim).collect())
     }
 
     /// Says on the pod's claims that are not bound yet where the pod will be: the claims loop acts on it.
@@ -339,7 +347,8 @@ impl Scheduler {
         for name in claim_names(pod) {
             let options = WriteOptions { subresource: Subresource::Internal, ..WriteOptions::default() };
             let select = |claim: &mut Object| {
-                if !claim.str_at("/spec/volumeName").is_empty() {
+                let is_said = claim.annotation(volume::SELECTED_NODE) == Some(node);
+                if is_said || !claim.str_at("/spec/volumeName").is_empty() {
                     return Ok(Change::Keep);
                 }
                 let mut annotations = claim.annotations().cloned().unwrap_or_default();

@@ -211,6 +211,10 @@ impl Store for Journal {
     fn revision(&self) -> Revision {
         self.read().revision
     }
+
+    fn is_writable(&self) -> bool {
+        !self.read().failed
+    }
 }
 
 /// A part of the entries, with what is in `undone` instead of what is there now.
@@ -315,7 +319,7 @@ fn load(file: &File, path: &Path) -> Result<Loaded, Error> {
     if lines == 0 || torn == Some(1) {
         return Err(damaged(1));
     }
-    Ok(Loaded { state: State { entries, revision }, ceiling, length })
+    Ok(Loaded { state: State { entries, revision, failed: false }, ceiling, length })
 }
 
 /// Reading can fail by the disk or by what it reads.

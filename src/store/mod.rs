@@ -121,4 +121,7 @@ pub trait Store: Send + Sync {
 
     /// The revision of the last change.
     fn revision(&self) -> Revision;
+
+    /// Whether the last write that was to be durable is.
+    fn is_writable(&self) -> bool;
 }

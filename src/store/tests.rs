@@ -441,7 +441,7 @@ fn failed_writes_change_nothing_and_later_ones_succeed() {
             assert!(matches!(block_on(store.delete("a", Expect::Any, Synced)), Err(Error::Write { .. })));
         }
         assert_eq!((dump(&store), store.revision()), ("a=1 early=1".to_owned(), kept), "fault {number}");
-        assert!(watch.try_next().unwrap().is_none());
+        assert!(watch.try_next().unwrap().is_none() && !store.is_writable());
         // What needs no disk goes on.
         let beat = put(&store, "lease", "1", Memory).unwrap();
         put(&store, "status", "1", Lazy).unwrap();
@@ -450,6 +450,7 @@ fn failed_writes_change_nothing_and_later_ones_succeed() {
             (inner.room, inner.fail_sync, inner.fail_truncate) = (None, false, false);
         });
         put(&store, "b", "3", Synced).unwrap();
+        assert!(store.is_writable());
         // A rewritten journal has the heartbeat, too.
         let durable = disk.reread();
         assert_eq!(durable.replace("lease=1 ", ""), "a=1 b=3 early=1 status=1", "fault {number}");

@@ -36,6 +36,8 @@ pub(super) struct Stored {
 pub(super) struct State {
     pub entries: BTreeMap<Arc<str>, Stored>,
     pub revision: Revision,
+    /// The last write to the disk.
+    pub failed: bool,
 }
 
 type Answer = Result<Entry, Error>;
@@ -180,6 +182,7 @@ impl Writer {
                 batch = self.recover(writes, &source);
                 journaled = false;
             }
+            self.state.write().unwrap_or_else(PoisonError::into_inner).failed = !journaled;
         }
         self.apply(batch, journaled);
         self.compact_if_worth();

@@ -58,6 +58,7 @@ fn until(done: impl Fn() -> bool) {
 #[test]
 fn who_one_is() {
     let server = Server::start();
+    server.until_ready();
     for path in ["/healthz", "/livez", "/readyz", "/version", "/cacerts"] {
         server.ask_as("GET", path, &[], "").is(200);
     }

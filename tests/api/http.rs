@@ -15,6 +15,7 @@ fn config_map(name: &str) -> String {
 #[test]
 fn who_may_ask() {
     let server = Server::start();
+    server.until_ready();
     for open in ["/healthz", "/livez", "/readyz", "/version", "/cacerts"] {
         server.ask_as("GET", open, &[], "").is(200);
         server.ask_as("POST", open, &[], "").is(405);

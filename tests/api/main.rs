@@ -9,6 +9,7 @@ mod clients;
 mod commands;
 mod definitions;
 mod generic;
+mod health;
 mod http;
 mod kubectl;
 mod network;

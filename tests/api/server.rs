@@ -102,6 +102,15 @@ impl Server {
         self.ask("POST", path, &[("content-type", "application/json")], body.borrow().to_string())
     }
 
+    /// Waits until all its loops have seen what there is.
+    pub fn until_ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while self.ask_as("GET", "/readyz", &[], "").code != 200 {
+            assert!(Instant::now() < deadline, "not ready within 15 s");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// A request as the admin.
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Answer {
         let secret = format!("Bearer {}", self.secret());

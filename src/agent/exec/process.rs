@@ -116,8 +116,9 @@ impl Process {
                     }
                 }
             };
-            // Cancel-safe: nothing is read before it is ready, and the wait for the end is kept.
-            match future::or(future::or(stdout, stderr), end).await {
+            // Cancel-safe: nothing is read before it is ready, and the wait for the end is kept. Errors first: programs
+            // hold their other output back, and `kubectl cp` listens to none once it has an empty archive.
+            match future::or(future::or(stderr, stdout), end).await {
                 Event::Text(output @ Output::Stdout, Ok(length @ 1..)) => {
                     return Ok(Next::Text(output, &self.out[..length]));
                 }

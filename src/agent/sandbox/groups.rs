@@ -67,6 +67,10 @@ impl Groups {
         places.find(|path| self.cgroups.exists(path)).unwrap_or_else(|| self.path(uid, class))
     }
 
+    pub fn exists(&self, path: &str) -> bool {
+        self.cgroups.exists(path)
+    }
+
     fn path(&self, uid: &str, class: Class) -> String {
         format!("{}{}/pod{uid}", self.parent, class.folder())
     }

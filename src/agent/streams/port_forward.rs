@@ -2,14 +2,15 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use smol::Async;
 
 use super::Streams;
-use crate::api::Status;
+use crate::agent::handler::dial::words;
+use crate::api::{Reason, Status};
 use crate::link::{Chunk, PortForwardRequest, Stream, StreamError, channel};
 use crate::sys::{namespace, socket};
 
@@ -34,30 +35,46 @@ pub async fn serve(
     match future::or(connecting, gone).await {
         None => Err(StreamError::Ended),
         Some(Err(status)) => stream.end(&status.to_vec()).await,
-        Some(Ok(connection)) => {
-            let status = copy(&connection, &stream).await?;
+        Some(Ok((connection, netns))) => {
+            let failure = copy(&connection, &stream).await?;
+            let status = failure.map(|why| failed(request, &within(netns.as_deref(), &why)));
             stream.end(&status.map_or(Vec::new(), |status| status.to_vec())).await
         }
     }
 }
 
-async fn connect(streams: &Streams, request: &PortForwardRequest) -> Result<Async<TcpStream>, Status> {
-    let (pod, _) = streams.pod(&request.uid, &request.pod).await?;
-    let netns = streams.run_dir.join("netns").join(&request.uid);
-    let netns = if pod.host_network { None } else { Some(netns) };
-    let failed = |why: String| {
-        let PortForwardRequest { port, uid, .. } = request;
-        Status::internal(format!("error forwarding port {port} to pod {uid}: {why}"))
-    };
+/// The connection, and the pod's network; None: the host's.
+async fn connect(
+    streams: &Streams,
+    request: &PortForwardRequest,
+) -> Result<(Async<TcpStream>, Option<PathBuf>), Status> {
+    let PortForwardRequest { port, uid, .. } = request;
+    let (pod, _) = streams.pod(uid, &request.pod).await?;
+    let netns = (!pod.host_network).then(|| streams.run_dir.join("netns").join(uid));
     if netns.as_ref().is_some_and(|netns| !namespace::is_namespace(netns)) {
-        return Err(failed("the pod has no network".into()));
+        return Err(failed(request, &format!("network namespace for sandbox \"{uid}\" is closed")));
     }
-    local(netns.as_deref(), request.port).await.map_err(|[four, six]| {
-        failed(format!(
-            "failed to connect to localhost:{} inside the pod, IPv4: {four}, IPv6: {six}",
-            request.port
-        ))
-    })
+    let connection = local(netns.as_deref(), *port).await.map_err(|[four, six]| {
+        let why = format!(
+            "failed to connect to localhost:{port} inside namespace \"{uid}\", \
+             IPv4: dial tcp4 127.0.0.1:{port}: connect: {} IPv6 dial tcp6 [::1]:{port}: connect: {}",
+            words(&four),
+            words(&six)
+        );
+        failed(request, &within(netns.as_deref(), &why))
+    })?;
+    Ok((connection, netns))
+}
+
+/// As the kubelet and its runtime word it; there, the pod is the runtime's name for it.
+fn failed(request: &PortForwardRequest, why: &str) -> Status {
+    let PortForwardRequest { port, pod, uid, .. } = request;
+    Status::new(Reason::InternalError, format!("error forwarding port {port} to pod {pod}, uid {uid}: {why}"))
+}
+
+fn within(netns: Option<&Path>, why: &str) -> String {
+    let netns = netns.unwrap_or(Path::new("host"));
+    format!("failed to execute portforward in network namespace \"{}\": {why}", netns.display())
 }
 
 async fn local(netns: Option<&Path>, port: u16) -> Result<Async<TcpStream>, [io::Error; 2]> {
@@ -70,14 +87,14 @@ async fn local(netns: Option<&Path>, port: u16) -> Result<Async<TcpStream>, [io:
 }
 
 /// Until both directions are at their ends, or one end is gone.
-async fn copy(connection: &Async<TcpStream>, stream: &Stream) -> Result<Option<Status>, StreamError> {
+async fn copy(connection: &Async<TcpStream>, stream: &Stream) -> Result<Option<String>, StreamError> {
     let from_pod = async {
         let mut block = vec![0; BLOCK];
         loop {
             match (&*connection).read(&mut block).await {
                 Ok(length @ 1..) => stream.write(DATA, &block[..length]).await?,
                 Ok(_) => break,
-                Err(error) => return Ok(Some(Status::internal(format!("connection to the pod: {error}")))),
+                Err(error) => return Ok(Some(format!("read tcp: read: {}", words(&error)))),
             }
         }
         stream.write(channel::CLOSE, &[DATA]).await?;

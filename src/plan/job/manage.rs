@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::track::{FAILURES, IGNORED, index_failures};
-use super::{FINALIZER, INDEX, Look, policy};
+use super::{FINALIZER, INDEX, Look, is_tracked, policy};
 use crate::api::kinds::POD;
 use crate::api::{Object, time};
 use crate::plan::control::{self, Action, Plan, Told, pods};
@@ -86,17 +86,19 @@ impl<'a> Look<'a> {
         (Vec::new(), count)
     }
 
-    /// At least so many: of an Indexed Job first those whose index is too high or another's as well.
+    /// At least so many: first those that are let go of already, and of an Indexed Job those whose index is too high or
+    /// another's as well.
     fn surplus(&self, active: &[&'a Object], least: usize) -> Vec<&'a Object> {
-        let mut left = ranked(active.to_vec(), self.now);
-        let mut gone = Vec::new();
+        let (left, mut gone): (Vec<_>, Vec<_>) = active.iter().copied().partition(|pod| is_tracked(pod));
+        let mut left = ranked(left, self.now);
         if self.completions.is_some() {
             let mut seen = BTreeSet::new();
             left.reverse();
             let (kept, surplus): (Vec<_>, Vec<_>) =
                 left.into_iter().partition(|pod| self.index(pod).is_some_and(|index| seen.insert(index)));
-            (left, gone) = (kept, surplus);
+            left = kept;
             left.reverse();
+            gone.extend(surplus);
         }
         let more = least.saturating_sub(gone.len());
         gone.extend(left.into_iter().take(more));
@@ -111,7 +113,8 @@ impl<'a> Look<'a> {
             self.pods.iter().filter(|pod| is(pod)).map(ended_at).collect()
         };
         let success = ended(&|pod| pod.str_at("/status/phase") == "Succeeded").into_iter().max();
-        let mut failed = ended(&|pod| self.is_failed(pod));
+        let spared = |pod: &Object| pod.deletion_timestamp().is_some() && !is_tracked(pod);
+        let mut failed = ended(&|pod| self.is_failed(pod) && !spared(pod));
         failed.retain(|at| success.is_none_or(|success| *at > success));
         let Some(last) = failed.iter().max() else { return false };
         self.pauses(i64::try_from(failed.len()).unwrap_or(0), *last, plan)

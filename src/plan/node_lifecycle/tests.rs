@@ -45,27 +45,56 @@ fn conditions_become_taints() {
     }
     let mut cordoned = node("True", "", json!([]));
     cordoned.set("/spec/unschedulable", true);
-    assert_eq!(changes(&BTreeMap::from([("n".to_owned(), Node::of(&cordoned))])), [("n", Some(false))]);
+    let once = |node: &Object| -> Vec<Option<bool>> {
+        let nodes = BTreeMap::from([("n".to_owned(), Node::of(node))]);
+        let changes = changes(&nodes, &mut Pace::default(), Clock::now());
+        changes.nodes.iter().map(|(_, evicts)| *evicts).collect()
+    };
+    assert_eq!(once(&cordoned), [Some(false)]);
     taint(&mut cordoned, None, later());
     assert_eq!(keys(&cordoned), ["unschedulable:NoSchedule"]);
-    assert!(changes(&BTreeMap::from([("n".to_owned(), Node::of(&cordoned))])).is_empty());
+    assert!(once(&cordoned).is_empty());
     cordoned.remove("/spec/unschedulable");
     taint(&mut cordoned, None, later());
     assert_eq!(keys(&cordoned), [""; 0]);
 }
 
+/// When nodes begin to evict, in seconds from `start`, within an hour: as the loop would have them.
+fn evictions(mut nodes: BTreeMap<String, Node>, start: Clock) -> Vec<u64> {
+    let (mut pace, mut now, mut begun) = (Pace::default(), start, Vec::new());
+    while now < start + Duration::from_secs(3600) {
+        let Changes { nodes: changed, again } = changes(&nodes, &mut pace, now);
+        let changed: Vec<String> = changed.into_iter().map(|(name, _)| name.to_owned()).collect();
+        assert!(changed.is_empty() || again.is_none_or(|again| again > now));
+        for name in changed {
+            begun.push((now - start).as_secs());
+            nodes.get_mut(&name).unwrap().evicts = true;
+        }
+        let Some(again) = again else { break };
+        now = again;
+    }
+    begun
+}
+
 #[test]
-fn nobody_is_evicted_when_most_nodes_seem_away() {
-    // Zones with how many nodes there are and how many are away; how many of these are to evict.
+fn nodes_are_evicted_one_by_one_and_not_when_most_seem_away() {
+    let every = |seconds: u64, count: u64| -> Vec<u64> { (0..count).map(|nth| nth * seconds).collect() };
+    // Zones with how many nodes there are and how many are away; when these begin to evict.
     for (zones, expected) in [
-        (&[("a", 1, 1)][..], 0),
-        (&[("a", 2, 1)], 1),
-        (&[("a", 3, 2)], 2),
-        (&[("a", 5, 3)], 0),
-        (&[("a", 6, 3)], 3),
-        (&[("a", 3, 3)], 0),
-        (&[("a", 3, 3), ("b", 3, 0)], 3),
-        (&[("a", 3, 3), ("b", 2, 2)], 0),
+        (&[("a", 1, 1)][..], vec![]),
+        (&[("a", 2, 1)], vec![0]),
+        (&[("a", 3, 2)], every(10, 2)),
+        (&[("a", 5, 3)], vec![]),
+        (&[("a", 6, 3)], every(10, 3)),
+        (&[("a", 3, 3)], vec![]),
+        // A zone that is away as a whole goes at the usual rate; each zone has its own.
+        (&[("a", 3, 3), ("b", 3, 0)], every(10, 3)),
+        (&[("a", 4, 2), ("b", 4, 2)], vec![0, 0, 10, 10]),
+        (&[("a", 3, 3), ("b", 2, 2)], vec![]),
+        // Most of 50 nodes: none. Most of 51: slowly. Fewer than 55 % of them: as usual.
+        (&[("a", 50, 28)], vec![]),
+        (&[("a", 51, 30)], every(100, 30)),
+        (&[("a", 51, 28)], every(10, 28)),
     ] {
         let mut nodes = BTreeMap::new();
         for (zone, all, away) in zones {
@@ -75,18 +104,19 @@ fn nobody_is_evicted_when_most_nodes_seem_away() {
                 nodes.insert(format!("{zone}{index}"), Node::of(&node));
             }
         }
-        assert_eq!(changes(&nodes).len(), expected, "{zones:?}");
+        assert_eq!(evictions(nodes, Clock::now()), expected, "{zones:?}");
     }
     // All of them away: those that evict stop it.
     let mut gone = node("Unknown", "", json!([]));
     taint(&mut gone, Some(true), later());
-    assert_eq!(changes(&BTreeMap::from([("n".to_owned(), Node::of(&gone))])), [("n", Some(false))]);
+    let gone = BTreeMap::from([("n".to_owned(), Node::of(&gone))]);
+    assert_eq!(changes(&gone, &mut Pace::default(), Clock::now()).nodes, [("n", Some(false))]);
     let mut keeps = node("Unknown", "", json!([]));
     taint(&mut keeps, None, later());
     keeps.set("/metadata/annotations/edge.midge.dev~1keep-pods", "true");
     let ready = Node::of(&node("True", "", Value::Null));
     let nodes = BTreeMap::from([("a".to_owned(), Node::of(&keeps)), ("b".to_owned(), ready)]);
-    assert!(changes(&nodes).is_empty());
+    assert!(evictions(nodes, Clock::now()).is_empty());
 }
 
 #[test]

@@ -15,12 +15,14 @@ pub enum Claim {
     Refused(String),
     /// Its volume can be used on the nodes that this selects (a `NodeSelector`; null selects all).
     Bound(Value),
-    /// It is bound once a node is chosen: to one of these volumes, by their selectors, or to a new one.
-    Waits { is_provisioned: bool, volumes: Vec<Value> },
+    /// It is bound once a node is chosen: to one of these volumes, by their selectors, or to a new one. `chosen`: which
+    /// node that is, for all pods that use it.
+    Waits { is_provisioned: bool, volumes: Vec<Value>, chosen: Option<String> },
 }
 
 impl Claim {
-    /// The claim `name` of a pod; None: there is none of this name.
+    /// The claim `name` of a pod; None: there is none of this name. Of the nodes, `cluster` has the one that was chosen
+    /// for the claim.
     pub fn of(name: &str, claim: Option<&Object>, cluster: &Cluster<'_>) -> Claim {
         let refused = |text: String| Claim::Refused(text);
         let Some(claim) = claim else {
@@ -43,9 +45,18 @@ impl Claim {
                 match cluster.classes.iter().find(|known| known.name() == class && !class.is_empty()) {
                     Some(class) if volume::waits_for_consumer(class) && volume_name.is_empty() => {
                         let suiting = cluster.volumes.iter().filter(|volume| volume::suits(volume, claim));
+                        let suiting: Vec<&Object> = suiting.collect();
+                        let is_provisioned = volume::provisions(class);
+                        let chosen = claim.annotation(volume::SELECTED_NODE).unwrap_or_default();
+                        let chosen = cluster.nodes.iter().find(|node| node.name() == chosen);
+                        // One that is gone, or has no volume left, is chosen anew.
+                        let chosen = chosen.filter(|node| {
+                            is_provisioned || suiting.iter().any(|volume| volume::reaches(volume, node))
+                        });
                         Claim::Waits {
-                            is_provisioned: volume::provisions(class),
-                            volumes: suiting.map(|volume| volume::affinity(volume).clone()).collect(),
+                            is_provisioned,
+                            volumes: suiting.iter().map(|volume| volume::affinity(volume).clone()).collect(),
+                            chosen: chosen.map(|node| node.name().to_owned()),
                         }
                     }
                     _ => refused("pod has unbound immediate PersistentVolumeClaims".to_owned()),
@@ -60,8 +71,9 @@ impl Claim {
             Claim::Refused(_) => None, // said of the pod, not of a node
             Claim::Bound(selector) => (!selects(selector, node, labels))
                 .then_some("node(s) didn't match PersistentVolume's node affinity"),
-            Claim::Waits { is_provisioned, volumes } => {
+            Claim::Waits { is_provisioned, volumes, chosen } => {
                 let found = *is_provisioned || volumes.iter().any(|selector| selects(selector, node, labels));
+                let found = found && chosen.as_ref().is_none_or(|chosen| chosen == node);
                 (!found).then_some("node(s) didn't find available persistent volumes to bind")
             }
         }

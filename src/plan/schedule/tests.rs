@@ -202,7 +202,8 @@ fn a_pod_goes_where_its_volumes_are() {
             {"key": "kubernetes.io/hostname", "operator": "In", "values": [host]}]}]})
     };
     let with = |claims: Vec<Claim>| message(&pod(json!({})).with_claims(claims), &nodes);
-    let waits = |is_provisioned: bool, volumes: Vec<Value>| Claim::Waits { is_provisioned, volumes };
+    let waits =
+        |is_provisioned: bool, volumes: Vec<Value>| Claim::Waits { is_provisioned, volumes, chosen: None };
     for (claims, expected) in [
         (vec![Claim::Bound(on("b"))], "-> b"),
         (vec![Claim::Bound(Value::Null)], "-> a"),

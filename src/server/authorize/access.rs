@@ -76,6 +76,10 @@ impl RoleRef {
         self.kind
     }
 
+    fn key(&self) -> String {
+        self.kind.key(&self.namespace, &self.name)
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -203,12 +207,18 @@ impl Access {
         let mine = bindings.values().filter(|found| places(found) && found.subject(user).is_some());
         let rules = |binding: &Arc<Binding>| {
             let role = &binding.role;
-            let key = role.kind.key(&role.namespace, &role.name);
-            let rules =
-                roles.entry(key).or_insert_with(|| role.rules(&self.registry).ok().map(Arc::from)).clone();
+            let rules = || role.rules(&self.registry).ok().map(Arc::from);
+            let rules = roles.entry(role.key()).or_insert_with(rules).clone();
             (binding.clone(), rules)
         };
         Ok(mine.map(rules).collect())
+    }
+
+    /// How many bindings and roles the index holds.
+    #[cfg(test)]
+    pub fn held_at_all(&self) -> (usize, usize) {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.as_ref().map_or((0, 0), |index| (index.bindings.len(), index.roles.len()))
     }
 
     /// Every rule that a user has in a namespace ("" for the whole cluster), and what was wrong meanwhile.
@@ -263,9 +273,15 @@ impl Index {
     }
 
     fn bind(&mut self, key: Arc<str>, object: Option<&Object>) {
-        match object.and_then(Binding::of) {
-            Some(binding) => drop(self.bindings.insert(key, Arc::new(binding))),
-            None => drop(self.bindings.remove(&key)),
+        let before = match object.and_then(Binding::of) {
+            Some(binding) => self.bindings.insert(key, Arc::new(binding)),
+            None => self.bindings.remove(&key),
+        };
+        // The rules of a role that nobody is bound to any more are not kept.
+        if let Some(role) = before.map(|before| before.role.key())
+            && !self.bindings.values().any(|binding| binding.role.key() == role)
+        {
+            self.roles.remove(&role);
         }
     }
 }

@@ -2,7 +2,7 @@ use hyper::Request;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::kinds::{CLUSTER_ROLE_BINDING, Catalogue, ROLE};
+use crate::api::kinds::{CLUSTER_ROLE_BINDING, Catalogue, ROLE, ROLE_BINDING};
 use crate::server::path::Route;
 use crate::server::registry::testing::Cluster;
 use crate::server::registry::{Change, DeleteOptions, WriteOptions};
@@ -95,6 +95,36 @@ fn decisions() {
         let gone = DeleteOptions::default();
         cluster.registry.delete(CLUSTER_ROLE_BINDING, "", "all", gone).await.unwrap();
         assert!(!access.decide(&jane, &pods("get", "")).unwrap().allowed);
+    });
+}
+
+#[test]
+fn rules_are_held_as_long_as_somebody_is_bound_to_them() {
+    let cluster = Cluster::new("held-rules");
+    let access = Access::new(cluster.registry.clone());
+    let jane = User::new("jane", &[]);
+    let held = || {
+        let _ = access.decide(&jane, &pods("delete", "default")).unwrap();
+        access.held_at_all()
+    };
+    smol::block_on(async {
+        for object in [
+            role("", "reader", "get", "pods"),
+            binding("", "all", "ClusterRole/reader", user("jane")),
+            binding("default", "reads", "ClusterRole/reader", user("jane")),
+            binding("default", "lost", "Role/gone", user("jane")),
+        ] {
+            cluster.create(object).await.unwrap();
+        }
+        assert_eq!(held(), (3, 2));
+        for (name, expected) in [("lost", (2, 1)), ("reads", (1, 1))] {
+            let gone = DeleteOptions::default();
+            cluster.registry.delete(ROLE_BINDING, "default", name, gone).await.unwrap();
+            assert_eq!(held(), expected, "without {name}");
+        }
+        let gone = DeleteOptions::default();
+        cluster.registry.delete(CLUSTER_ROLE_BINDING, "", "all", gone).await.unwrap();
+        assert_eq!(held(), (0, 0));
     });
 }
 

@@ -31,7 +31,7 @@ impl Harness {
         };
         let accounts = Arc::new(Accounts::open(&folder, Arc::clone(&registry), "cluster.local").unwrap());
         let links = Links::new(options, registry.clone(), store, tokens, accounts, executor.clone());
-        let scheduler = scheduler::run(registry.clone(), &executor);
+        let scheduler = scheduler::run(registry.clone(), Default::default(), &executor);
         let claims = Claims {
             registry,
             links,
@@ -179,5 +179,58 @@ fn volumes_that_are_there_are_bound_and_kept() {
         pod.str_at("/status/conditions/0/message")
             == "0/1 nodes are available: persistentvolumeclaim \"none\" not found. \
                 preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+    });
+}
+
+#[test]
+fn pods_that_share_a_claim_get_one_node() {
+    let mut harness = Harness::new("shared");
+    for name in ["a", "b"] {
+        let mut node = node(name);
+        node["metadata"]["labels"] = json!({"kubernetes.io/hostname": name});
+        harness.create(node).unwrap();
+    }
+    harness.create(claim("data", LOCAL_PATH.into())).unwrap();
+    harness.until("the class", |registry| registry.item(STORAGE_CLASS, "", LOCAL_PATH).is_ok());
+    let registry = Arc::clone(&harness.cluster.registry);
+    let prefix = PERSISTENT_VOLUME_CLAIM.prefix(None);
+    let mut writes = registry.store().watch(&prefix, registry.store().revision()).unwrap();
+    for name in ["a", "b"] {
+        let mut pod = mounting(name, "data");
+        pod["spec"]["nodeSelector"] = json!({"kubernetes.io/hostname": name});
+        harness.create(pod).unwrap();
+    }
+    // Nobody makes the volume meanwhile: the scheduler is alone with what it has decided.
+    let executor = harness.executor.clone();
+    let why = |name: &str| {
+        let pod = registry.get(POD, "default", name).unwrap();
+        pod.str_at("/status/conditions/0/message").to_owned()
+    };
+    let count = executor.run(async {
+        let mut count = 0;
+        for _ in 0..400 {
+            smol::Timer::after(Duration::from_millis(5)).await;
+            while writes.try_next().unwrap().is_some() {
+                count += 1;
+            }
+            if !why("b").is_empty() {
+                break;
+            }
+        }
+        // What would be written again has its turn.
+        smol::Timer::after(Duration::from_millis(50)).await;
+        while writes.try_next().unwrap().is_some() {
+            count += 1;
+        }
+        count
+    });
+    assert_eq!(block_on(count), 1, "writes of the claim");
+    assert_eq!(
+        why("b"),
+        "0/2 nodes are available: 1 node(s) didn't find available persistent volumes to bind, 1 node(s) didn't match \
+         Pod's node affinity/selector. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+    );
+    harness.until("the first has its node", |registry| {
+        registry.get(POD, "default", "a").unwrap().str_at("/spec/nodeName") == "a"
     });
 }

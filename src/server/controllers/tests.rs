@@ -13,7 +13,7 @@ fn with_controllers(name: &str, test: impl AsyncFnOnce(&Cluster)) {
     let cluster = Cluster::new(name);
     let executor = Executor::default();
     block_on(executor.run(async {
-        let loops = run(cluster.registry.clone(), &executor);
+        let loops = run(cluster.registry.clone(), Default::default(), &executor);
         test(&cluster).await;
         loops.cancel().await;
     }));
@@ -125,7 +125,7 @@ fn a_loop_that_starts_again_makes_nothing_twice() {
                 smol::Timer::after(Duration::from_micros(300 * round)).await;
                 Ok(())
             };
-            or(controllers.follow(), pause).await.unwrap();
+            or(controllers.follow(&Default::default()), pause).await.unwrap();
             controllers.finish().await;
             assert!(pods(&cluster).len() <= 60);
         }
@@ -135,7 +135,7 @@ fn a_loop_that_starts_again_makes_nothing_twice() {
             Ok(Change::Write)
         };
         cluster.registry.modify(REPLICA_SET, "default", "web", options, scale).await.unwrap();
-        let loops = run(cluster.registry.clone(), &executor);
+        let loops = run(cluster.registry.clone(), Default::default(), &executor);
         until("60 pods", || pods(&cluster).len() == 60).await;
         loops.cancel().await;
     }));

@@ -331,7 +331,7 @@ fn run_until(cluster: &Cluster, mut done: impl FnMut() -> bool) -> bool {
     let executor = crate::Executor::default();
     let _loops = [
         crate::server::namespaces::run(cluster.registry.clone(), &executor),
-        crate::server::scheduler::run(cluster.registry.clone(), &executor),
+        crate::server::scheduler::run(cluster.registry.clone(), Default::default(), &executor),
         crate::server::events::expire(cluster.registry.clone(), &executor),
     ];
     let ticks = async {
