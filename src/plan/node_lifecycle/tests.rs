@@ -48,7 +48,7 @@ fn conditions_become_taints() {
     assert_eq!(changes(&BTreeMap::from([("n".to_owned(), Node::of(&cordoned))])), [("n", Some(false))]);
     taint(&mut cordoned, None, later());
     assert_eq!(keys(&cordoned), ["unschedulable:NoSchedule"]);
-    assert!(changes(&BTreeMap::from([("n".to_owned(), Node::of(&cordoned))])).is_empty());
+    assert!(changes(&BTreeMap::from([("n".to_owned(), Node::of(&cordoned))]), false).is_empty());
     cordoned.remove("/spec/unschedulable");
     taint(&mut cordoned, None, later());
     assert_eq!(keys(&cordoned), [""; 0]);
@@ -75,18 +75,31 @@ fn nobody_is_evicted_when_most_nodes_seem_away() {
                 nodes.insert(format!("{zone}{index}"), Node::of(&node));
             }
         }
-        assert_eq!(changes(&nodes).len(), expected, "{zones:?}");
+        assert_eq!(changes(&nodes, false).len(), expected, "{zones:?}");
     }
     // All of them away: those that evict stop it.
     let mut gone = node("Unknown", "", json!([]));
     taint(&mut gone, Some(true), later());
-    assert_eq!(changes(&BTreeMap::from([("n".to_owned(), Node::of(&gone))])), [("n", Some(false))]);
-    let mut keeps = node("Unknown", "", json!([]));
-    taint(&mut keeps, None, later());
-    keeps.set("/metadata/annotations/edge.midge.dev~1keep-pods", "true");
-    let ready = Node::of(&node("True", "", Value::Null));
-    let nodes = BTreeMap::from([("a".to_owned(), Node::of(&keeps)), ("b".to_owned(), ready)]);
-    assert!(changes(&nodes).is_empty());
+    assert_eq!(changes(&BTreeMap::from([("n".to_owned(), Node::of(&gone))]), false), [("n", Some(false))]);
+    // What the annotation says, and the server's flag; whether the node's pods go.
+    for (says, flag, goes) in [
+        (None, false, true),
+        (None, true, false),
+        (Some("true"), false, false),
+        (Some("true"), true, false),
+        (Some("false"), true, true),
+        (Some(""), false, true),
+    ] {
+        let mut away = node("Unknown", "", json!([]));
+        taint(&mut away, None, later());
+        if let Some(says) = says {
+            away.set("/metadata/annotations/edge.midge.dev~1keep-pods", says);
+        }
+        let ready = Node::of(&node("True", "", Value::Null));
+        let nodes = BTreeMap::from([("a".to_owned(), Node::of(&away)), ("b".to_owned(), ready)]);
+        let expected = if goes { vec![("a", Some(true))] } else { Vec::new() };
+        assert_eq!(changes(&nodes, flag), expected, "{says:?} {flag}");
+    }
 }
 
 #[test]

@@ -13,8 +13,10 @@ fn with_loops(name: &str, test: impl AsyncFnOnce(&Cluster)) {
     let cluster = Cluster::new(name);
     let executor = Executor::default();
     block_on(executor.run(async {
-        let loops =
-            [run(cluster.registry.clone(), &executor), scheduler::run(cluster.registry.clone(), &executor)];
+        let loops = [
+            run(cluster.registry.clone(), false, &executor),
+            scheduler::run(cluster.registry.clone(), &executor),
+        ];
         test(&cluster).await;
         for one in loops {
             one.cancel().await;
