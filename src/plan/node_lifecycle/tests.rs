@@ -45,7 +45,10 @@ fn conditions_become_taints() {
     }
     let mut cordoned = node("True", "", json!([]));
     cordoned.set("/spec/unschedulable", true);
-    assert_eq!(changes(&BTreeMap::from([("n".to_owned(), Node::of(&cordoned))])), [("n", Some(false))]);
+    assert_eq!(
+        changes(&BTreeMap::from([("n".to_owned(), Node::of(&cordoned))]), false),
+        [("n", Some(false))]
+    );
     taint(&mut cordoned, None, later());
     assert_eq!(keys(&cordoned), ["unschedulable:NoSchedule"]);
     assert!(changes(&BTreeMap::from([("n".to_owned(), Node::of(&cordoned))]), false).is_empty());
