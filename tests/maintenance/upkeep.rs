@@ -24,12 +24,12 @@ fn roll_out(cluster: &Cluster) {
                   trap 'kill $!; exit 0' TERM; while :; do wait; done";
     let mut web = app("Deployment", "web", serves, json!({"replicas": 20}), json!({}));
     let spec = &mut web["spec"]["template"]["spec"];
-    spec["terminationGracePeriodSeconds"] = 10.into();
+    spec["terminationGracePeriodSeconds"] = 15.into();
     let main = &mut spec["containers"][0];
     main["env"] = json!([{"name": "VERSION", "value": "first"}]);
     main["readinessProbe"] = json!({"httpGet": {"port": 80}, "periodSeconds": 1});
     // The time in which clients learn that it goes.
-    main["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 2}}});
+    main["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 5}}});
     cluster.apply(&web.to_string()).success();
     cluster.kubectl("expose deployment web --port=80").success();
     let rolled_out = || {
