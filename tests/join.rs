@@ -8,15 +8,6 @@ use common::cluster::Cluster;
 use common::command::{Answer, eventually};
 use std::time::{Duration, Instant};
 
-/// The Ready condition of a node: status and reason.
-fn ready(cluster: &Cluster, node: &str) -> (String, String) {
-    let node = cluster.object(&format!("node {node}")).unwrap_or_default();
-    let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let ready = conditions.iter().find(|condition| condition["type"] == "Ready").cloned().unwrap_or_default();
-    let text = |field: &str| ready[field].as_str().unwrap_or_default().to_string();
-    (text("status"), text("reason"))
-}
-
 #[test]
 fn two_hosts_are_ready_with_what_kubectl_shows_of_them() {
     let cluster = Cluster::with_node("two").agent("pi-1").up();
@@ -47,17 +38,17 @@ fn a_host_that_is_cut_off_is_not_ready_and_comes_back_at_once() {
     cluster.agents[0].host.unplug();
     let cut = Instant::now();
     eventually("pi-1 is not Ready", Duration::from_secs(45), || {
-        (ready(&cluster, "pi-1").0 != "True").then_some(())
+        (cluster.ready("pi-1").0 != "True").then_some(())
     });
     println!("NotReady after {:?}", cut.elapsed());
-    let (status, reason) = ready(&cluster, "pi-1");
+    let (status, reason) = cluster.ready("pi-1");
     assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "NodeStatusUnknown"));
     cluster.kubectl("get nodes").success().says(&["NotReady"]);
 
     cluster.agents[0].host.plug_in();
     let back = Instant::now();
     eventually("pi-1 is Ready again", Duration::from_secs(5), || {
-        (ready(&cluster, "pi-1").0 == "True").then_some(())
+        (cluster.ready("pi-1").0 == "True").then_some(())
     });
     println!("Ready after {:?}", back.elapsed());
 }
@@ -79,5 +70,5 @@ fn a_deleted_node_needs_a_join_token() {
     // With a join token it joins anew, as a new node.
     cluster.start_agent(0);
     let cluster = cluster.up();
-    assert_eq!(ready(&cluster, "pi-1").0, "True");
+    assert_eq!(cluster.ready("pi-1").0, "True");
 }

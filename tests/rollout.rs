@@ -19,10 +19,6 @@ fn rolled_out(cluster: &Cluster, name: &str) -> Value {
     cluster.object(&format!("deployment {name}")).unwrap()
 }
 
-fn items(cluster: &Cluster, what: &str) -> Vec<Value> {
-    cluster.object(what).unwrap()["items"].as_array().unwrap().clone()
-}
-
 fn condition<'a>(deployment: &'a Value, kind: &str) -> &'a Value {
     let conditions = deployment["status"]["conditions"].as_array().unwrap();
     conditions.iter().find(|condition| condition["type"] == kind).unwrap()
@@ -39,10 +35,10 @@ fn a_deployment_is_rolled_out_undone_scaled_and_deleted() {
     assert_eq!(condition(&web, "Available")["reason"], "MinimumReplicasAvailable");
     assert_eq!(condition(&web, "Progressing")["reason"], "NewReplicaSetAvailable");
     cluster.kubectl("get deployment web").says(&["3/3"]);
-    let sets = items(&cluster, "replicasets");
+    let sets = cluster.items("replicasets");
     let hash = sets[0]["metadata"]["labels"]["pod-template-hash"].as_str().unwrap();
     assert_eq!(sets[0]["metadata"]["name"], format!("web-{hash}"));
-    for pod in items(&cluster, "pods") {
+    for pod in cluster.items("pods") {
         assert_eq!(pod["metadata"]["labels"]["pod-template-hash"], hash);
         assert!(pod["metadata"]["name"].as_str().unwrap().starts_with(&format!("web-{hash}-")));
     }
@@ -63,7 +59,7 @@ fn a_deployment_is_rolled_out_undone_scaled_and_deleted() {
     cluster.kubectl("rollout undo deployment/web").success().says(&["rolled back"]);
     let web = rolled_out(&cluster, "web");
     assert_eq!(web["metadata"]["annotations"]["deployment.kubernetes.io/revision"], "3");
-    let sets = items(&cluster, "replicasets");
+    let sets = cluster.items("replicasets");
     assert_eq!(sets.len(), 2, "the first ReplicaSet serves again");
     let first = sets.iter().find(|set| set["metadata"]["labels"]["pod-template-hash"] == hash).unwrap();
     assert_eq!(first["metadata"]["annotations"]["deployment.kubernetes.io/revision-history"], "1");
@@ -81,10 +77,10 @@ fn a_deployment_is_rolled_out_undone_scaled_and_deleted() {
     });
     let web = cluster.object("deployment web").unwrap();
     assert_eq!(condition(&web, "Progressing")["reason"], "DeploymentPaused");
-    assert_eq!(items(&cluster, "replicasets").len(), 2);
+    assert_eq!(cluster.items("replicasets").len(), 2);
     cluster.kubectl("rollout resume deployment/web").success();
     rolled_out(&cluster, "web");
-    assert_eq!(items(&cluster, "replicasets").len(), 3);
+    assert_eq!(cluster.items("replicasets").len(), 3);
     cluster.kubectl("rollout restart deployment/web").success();
     rolled_out(&cluster, "web");
     cluster.kubectl("autoscale deployment/web --min=1 --max=3").success();
@@ -96,7 +92,7 @@ fn a_deployment_is_rolled_out_undone_scaled_and_deleted() {
 
     cluster.kubectl("delete deployment web").success();
     eventually("its ReplicaSets and pods are gone", Duration::from_secs(20), || {
-        (items(&cluster, "replicasets").is_empty() && items(&cluster, "pods").is_empty()).then_some(())
+        (cluster.items("replicasets").is_empty() && cluster.items("pods").is_empty()).then_some(())
     });
 }
 
@@ -116,7 +112,7 @@ fn recreate_ends_the_old_before_the_new_begins() {
     rolled_out(&cluster, "one");
     cluster.apply(&manifest("b")).success();
     eventually("the new pods are there", Duration::from_secs(20), || {
-        let pods = items(&cluster, "pods");
+        let pods = cluster.items("pods");
         // One that has ended may be on its way out still.
         let runs = |pod: &&Value| !matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
         let of = |version: &str| {
@@ -129,15 +125,14 @@ fn recreate_ends_the_old_before_the_new_begins() {
 
     // Without its Deployment a ReplicaSet lives on, and the next Deployment adopts it.
     cluster.kubectl("delete deployment one --cascade=orphan").success();
-    let before: Vec<Value> =
-        items(&cluster, "pods").iter().map(|pod| pod["metadata"]["uid"].clone()).collect();
+    let before: Vec<Value> = cluster.items("pods").iter().map(|pod| pod["metadata"]["uid"].clone()).collect();
     cluster.apply(&manifest("b")).success();
     rolled_out(&cluster, "one");
-    for pod in items(&cluster, "pods") {
+    for pod in cluster.items("pods") {
         assert!(before.contains(&pod["metadata"]["uid"]), "a pod was made anew");
     }
     let one = cluster.object("deployment one").unwrap();
-    for set in items(&cluster, "replicasets") {
+    for set in cluster.items("replicasets") {
         assert_eq!(set["metadata"]["ownerReferences"][0]["uid"], one["metadata"]["uid"]);
     }
     cluster.kubectl("delete deployment one --timeout=20s").success();

@@ -206,6 +206,9 @@ node_command! {
         /// the cluster's domain (default cluster.local)
         #[argh(option, arg_name = "domain")]
         pub cluster_domain: Option<String>,
+        /// keep pods bound to nodes that are away, but for those annotated edge.midge.dev/keep-pods=false
+        #[argh(switch)]
+        pub keep_pods: bool,
         /// where the admin's kubeconfig is written (default /etc/midge/midge.yaml)
         #[argh(option, arg_name = "file")]
         pub write_kubeconfig: Option<String>,

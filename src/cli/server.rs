@@ -106,6 +106,7 @@ fn server_config(args: &ServerArgs, token: Option<String>) -> Result<Config, Err
     if let Some(domain) = &args.cluster_domain {
         config.cluster_domain = domain.clone();
     }
+    config.keep_pods = args.keep_pods;
     if let Some(path) = &args.write_kubeconfig {
         config.kubeconfig = Some(path.into());
     }

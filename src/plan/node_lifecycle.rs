@@ -12,7 +12,7 @@ use crate::plan::schedule::{Effect, Taint, Toleration};
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
-/// A node's annotation: `true` keeps its pods bound while it is away.
+/// A node's annotation: `true` keeps its pods bound while it is away, `false` does not, whatever the server's flag says.
 const KEEP_PODS: &str = "edge.midge.dev/keep-pods";
 /// How long pods that do not say stay on a node that is away, in seconds.
 const STAY: i64 = 300;
@@ -46,7 +46,8 @@ pub enum State {
 pub struct Node {
     pub state: State,
     zone: String,
-    keeps_pods: bool,
+    /// What its annotation says.
+    keeps_pods: Option<bool>,
     /// It has the taint that evicts pods since it is away.
     pub evicts: bool,
     /// Its taints are those that its conditions call for.
@@ -69,7 +70,7 @@ impl Node {
                 label("topology.kubernetes.io/region"),
                 label("topology.kubernetes.io/zone")
             ),
-            keeps_pods: node.annotation(KEEP_PODS) == Some("true"),
+            keeps_pods: node.annotation(KEEP_PODS).map(|value| value == "true"),
             evicts: taints.iter().any(|taint| matches!(&*taint.key, NOT_READY | UNREACHABLE)),
             is_true: right.at("/spec/taints") == node.at("/spec/taints"),
             taints,
@@ -115,8 +116,13 @@ pub struct Changes<'a> {
 /// What is to be done about the nodes now. Those that begin to evict their pods are taken down in `pace`.
 ///
 /// Where most nodes of a zone seem to be away, as where all of them everywhere do, it is likely the server that lost
-/// its network: fewer are evicted then, or none (upstream's zone states).
-pub fn changes<'a>(nodes: &'a BTreeMap<String, Node>, pace: &mut Pace, now: Instant) -> Changes<'a> {
+/// its network: fewer are evicted then, or none (upstream's zone states). `keep_pods` counts for nodes that do not say.
+pub fn changes<'a>(
+    nodes: &'a BTreeMap<String, Node>,
+    keep_pods: bool,
+    pace: &mut Pace,
+    now: Instant,
+) -> Changes<'a> {
     let mut zones: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for node in nodes.values() {
         let (all, away) = zones.entry(&node.zone).or_default();
@@ -130,7 +136,7 @@ pub fn changes<'a>(nodes: &'a BTreeMap<String, Node>, pace: &mut Pace, now: Inst
         let (all, away) = zones.get(node.zone.as_str()).copied().unwrap_or_default();
         // Upstream's unhealthyZoneThreshold, 55 %. A zone that is away as a whole is evicted.
         let most = away < all && away > 2 && away * 100 >= all * 55;
-        let evicts = if node.state == State::Ready || node.keeps_pods || nobody_left {
+        let evicts = if node.state == State::Ready || node.keeps_pods.unwrap_or(keep_pods) || nobody_left {
             Some(false)
         } else if node.evicts || most && all <= LARGE_ZONE {
             None

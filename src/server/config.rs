@@ -26,6 +26,8 @@ pub struct Config {
     pub cluster_dns: Option<Ipv4Addr>,
     /// The cluster's DNS domain, `cluster.local` by default.
     pub cluster_domain: String,
+    /// Nodes keep their pods while they are away, unless their annotation says otherwise.
+    pub keep_pods: bool,
     /// Where the admin's kubeconfig is written; `None` writes none.
     pub kubeconfig: Option<PathBuf>,
     /// The kubeconfig's mode, 0600 by default.
@@ -47,6 +49,7 @@ impl Config {
             service_cidr: Cidr { address: Ipv4Addr::new(10, 43, 0, 0), prefix: 16 },
             cluster_dns: None,
             cluster_domain: String::from("cluster.local"),
+            keep_pods: false,
             kubeconfig: Some(PathBuf::from("/etc/midge/midge.yaml")),
             kubeconfig_mode: 0o600,
             token: None,

@@ -63,6 +63,11 @@ pub trait Controller: Sync {
         Vec::new()
     }
 
+    /// What of a plan's cost counts at most for the pause before the next one.
+    fn most_cost(&self) -> Duration {
+        Duration::MAX
+    }
+
     /// What is to be done for an object. `failure` is how the last attempt failed.
     ///
     /// Errors: what is tried again later.
@@ -280,7 +285,7 @@ impl Controllers {
         let Some(object) = self.world.read(&key.1) else { return self.queue.forget(&key) };
         let now = SystemTime::now();
         let plan = one.plan(&self.world, &object, self.queue.failure(&key), now);
-        let cost = began.elapsed();
+        let cost = began.elapsed().min(one.most_cost());
         let plan = match plan {
             Ok(plan) => plan,
             Err(status) => return self.done(Ended { key, outcome: Err(status), cost }),

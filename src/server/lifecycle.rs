@@ -26,13 +26,13 @@ const TURN: usize = 64;
 const RETRY: Duration = Duration::from_secs(30);
 const LAZY: WriteOptions = WriteOptions { durability: Durability::Lazy, ..WriteOptions::STATUS };
 
-/// Runs the loop until the task is dropped.
-pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
+/// Runs the loop until the task is dropped. `keep_pods`: nodes keep their pods while they are away, unless they say.
+pub fn run(registry: Arc<Registry>, keep_pods: bool, executor: &Executor) -> smol::Task<()> {
     executor.spawn(async move {
         let mut told = false;
         let (nodes, seen, pods) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let (pace, paced) = (Pace::default(), None);
-        let mut lifecycle = Lifecycle { registry, nodes, pace, paced, seen, pods, news: true };
+        let mut lifecycle = Lifecycle { registry, keep_pods, nodes, pace, paced, seen, pods, news: true };
         loop {
             // Ends when its watches have fallen behind, or with a failure: everything is looked at anew.
             lifecycle.nodes.clear();
@@ -52,6 +52,7 @@ pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
 
 struct Lifecycle {
     registry: Arc<Registry>,
+    keep_pods: bool,
     nodes: BTreeMap<String, Node>,
     pace: Pace,
     /// When another node may begin to evict its pods.
@@ -157,7 +158,7 @@ impl Lifecycle {
 
     /// Brings the nodes' taints up to date. True if one was written.
     async fn taint(&mut self) -> Result<bool, Status> {
-        let changes = node_lifecycle::changes(&self.nodes, &mut self.pace, Instant::now());
+        let changes = node_lifecycle::changes(&self.nodes, self.keep_pods, &mut self.pace, Instant::now());
         self.paced = changes.again;
         let changes: Vec<(String, Option<bool>)> =
             changes.nodes.into_iter().map(|(name, evicts)| (name.to_owned(), evicts)).collect();

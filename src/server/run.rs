@@ -111,7 +111,7 @@ pub async fn run(
     let loops = [
         executor.spawn(links.clone().run()),
         scheduler::run(registry.clone(), scheduling, &executor),
-        lifecycle::run(registry.clone(), &executor),
+        lifecycle::run(registry.clone(), config.keep_pods, &executor),
         namespaces::run(registry.clone(), &executor),
         garbage::run(registry.clone(), &executor),
         controllers::run(registry.clone(), controlling, &executor),

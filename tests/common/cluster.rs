@@ -2,7 +2,7 @@
 
 use super::command::{Answer, eventually, run};
 use super::containerd::Containerd;
-use super::folder::Folder;
+use super::folder::{Folder, unmount_below};
 use super::network::{Host, Network, in_netns};
 use super::process::Process;
 use std::io::Write;
@@ -47,6 +47,11 @@ impl Cluster {
     /// A server with a node in the same process.
     pub fn with_node(name: &str) -> Cluster {
         Cluster::with_server(name, &[], true)
+    }
+
+    /// A server without a node that is told more.
+    pub fn told(name: &str, arguments: &[&str]) -> Cluster {
+        Cluster::with_server(name, &[&["--disable-agent"], arguments].concat(), false)
     }
 
     fn with_server(name: &str, arguments: &[&str], node: bool) -> Cluster {
@@ -152,6 +157,21 @@ impl Cluster {
         })
     }
 
+    /// The Ready condition of a node: status and reason.
+    pub fn ready(&self, node: &str) -> (String, String) {
+        let node = self.object(&format!("node {node}")).unwrap_or_default();
+        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready =
+            conditions.iter().find(|condition| condition["type"] == "Ready").cloned().unwrap_or_default();
+        let text = |field: &str| ready[field].as_str().unwrap_or_default().to_string();
+        (text("status"), text("reason"))
+    }
+
+    /// The objects of a list.
+    pub fn items(&self, what: &str) -> Vec<serde_json::Value> {
+        self.object(what).unwrap()["items"].as_array().unwrap().clone()
+    }
+
     /// An object as kubectl prints it, `None` when there is none.
     pub fn object(&self, what: &str) -> Option<serde_json::Value> {
         serde_json::from_str(&self.kubectl(&format!("get {what} -o json")).stdout).ok()
@@ -219,7 +239,30 @@ impl Machine {
 
     /// Stops containerd and starts it again; containers go on.
     pub fn restart_containerd(&mut self) {
-        Arc::get_mut(self.containerd.as_mut().unwrap()).expect("it has a neighbour").restart();
+        self.own_containerd().restart();
+    }
+
+    /// Cuts the power: all that runs here ends at once and says nothing more; what a boot clears is gone.
+    pub fn power_off(&mut self) {
+        self.host.unplug();
+        self.midge.as_mut().unwrap().kill();
+        self.own_containerd().power_off();
+        unmount_below(&self.folder);
+        std::fs::remove_dir_all(self.folder.join("run")).unwrap();
+        self.host.clear();
+    }
+
+    /// Boots the host, without an agent yet, and gives it address `number` if it has another now.
+    pub fn power_on(&mut self, number: Option<u8>) {
+        if let Some(number) = number {
+            Arc::get_mut(&mut self.host).expect("it has a neighbour").readdress(number);
+        }
+        self.host.plug_in();
+        self.own_containerd().up();
+    }
+
+    fn own_containerd(&mut self) -> &mut Containerd {
+        Arc::get_mut(self.containerd.as_mut().unwrap()).expect("it has a neighbour")
     }
 
     /// That a deleted pod has left no container, process, mount, namespace, interface, lease or cgroup.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::folder::Folder;
+use super::folder::{Folder, unmount_below};
 
 /// A running containerd with its own root, state, socket and configuration. Dropping it stops it, and
 /// what runs in it still.
@@ -124,6 +124,23 @@ impl Containerd {
 impl Drop for Containerd {
     fn drop(&mut self) {
         self.down();
+        self.end_containers();
+    }
+}
+
+impl Containerd {
+    /// Ends it and all that runs in it, as a power cut does; what a boot clears is gone. [`Containerd::up`] follows.
+    pub fn power_off(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+        self.end_containers();
+        unmount_below(self.folder.path());
+        std::fs::remove_dir_all(self.folder.join("state")).unwrap();
+    }
+
+    fn end_containers(&self) {
         let shims = self.shims();
         let containers =
             processes().filter(|process| shims.contains(&process.parent)).map(|process| process.pid);
@@ -142,9 +159,7 @@ impl Drop for Containerd {
             remove_cgroup(&Path::new("/sys/fs/cgroup").join(&namespace));
         }
     }
-}
 
-impl Containerd {
     /// Its own namespace and all those that something has run in.
     fn namespaces(&self) -> Vec<String> {
         let tasks = self.folder.join("state/io.containerd.runtime.v2.task");

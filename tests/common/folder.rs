@@ -30,17 +30,21 @@ impl Drop for Folder {
     /// Mounts below go whether the folder stays or not: a pod that ran to the end of its test has pinned
     /// its namespaces here.
     fn drop(&mut self) {
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        // Later mounts lie on earlier ones.
-        for target in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
-            if Path::new(target).starts_with(&self.0) {
-                let _ = rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH);
-            }
-        }
+        unmount_below(&self.0);
         if std::thread::panicking() {
             eprintln!("kept `{}`", self.0.display());
         } else if let Err(error) = std::fs::remove_dir_all(&self.0) {
             eprintln!("failed to remove `{}`: {error}", self.0.display());
+        }
+    }
+}
+
+pub fn unmount_below(folder: &Path) {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    // Later mounts lie on earlier ones.
+    for target in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
+        if Path::new(target).starts_with(folder) {
+            let _ = rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH);
         }
     }
 }

@@ -44,9 +44,7 @@ impl Network {
         let uplink = ["-n", &host.netns, "link", "add", "eth0", "type", "veth", "peer", "name", &host.port];
         run("ip", uplink.iter().chain(&["netns", &host.switch]));
         run("ip", ["-n", &host.switch, "link", "set", &host.port, "master", "switch", "up"]);
-        run("ip", ["-n", &host.netns, "addr", "add", &format!("{}/24", host.address), "dev", "eth0"]);
-        run("ip", ["-n", &host.netns, "link", "set", "eth0", "up"]);
-        run("ip", ["-n", &host.netns, "route", "add", "default", "via", "192.168.77.254"]);
+        host.set_address();
         host
     }
 
@@ -98,6 +96,32 @@ impl Host {
 
     pub fn plug_in(&self) {
         run("ip", ["-n", &self.switch, "link", "set", &self.port, "up"]);
+    }
+
+    /// Takes away what a boot does: every interface but the uplink, the packet filter's rules.
+    pub fn clear(&self) {
+        for name in self.interfaces().iter().filter(|name| !matches!(name.as_str(), "lo" | "eth0")) {
+            // The other end of one that is gone is gone, too.
+            let _ = Command::new("ip").args(["-n", &self.netns, "link", "delete", name]).output();
+        }
+        for table in ["filter", "nat"] {
+            for action in ["-F", "-X"] {
+                Answer::of(self.command("iptables").args(["-t", table, action])).success();
+            }
+        }
+    }
+
+    /// Gives the host another address of 192.168.77.0/24.
+    pub fn readdress(&mut self, number: u8) {
+        self.address = format!("192.168.77.{number}");
+        run("ip", ["-n", &self.netns, "addr", "flush", "dev", "eth0"]);
+        self.set_address();
+    }
+
+    fn set_address(&self) {
+        run("ip", ["-n", &self.netns, "addr", "add", &format!("{}/24", self.address), "dev", "eth0"]);
+        run("ip", ["-n", &self.netns, "link", "set", "eth0", "up"]);
+        run("ip", ["-n", &self.netns, "route", "add", "default", "via", "192.168.77.254"]);
     }
 
     /// Names of the network interfaces here.

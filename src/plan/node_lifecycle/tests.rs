@@ -47,7 +47,7 @@ fn conditions_become_taints() {
     cordoned.set("/spec/unschedulable", true);
     let once = |node: &Object| -> Vec<Option<bool>> {
         let nodes = BTreeMap::from([("n".to_owned(), Node::of(node))]);
-        let changes = changes(&nodes, &mut Pace::default(), Clock::now());
+        let changes = changes(&nodes, false, &mut Pace::default(), Clock::now());
         changes.nodes.iter().map(|(_, evicts)| *evicts).collect()
     };
     assert_eq!(once(&cordoned), [Some(false)]);
@@ -63,7 +63,7 @@ fn conditions_become_taints() {
 fn evictions(mut nodes: BTreeMap<String, Node>, start: Clock) -> Vec<u64> {
     let (mut pace, mut now, mut begun) = (Pace::default(), start, Vec::new());
     while now < start + Duration::from_secs(3600) {
-        let Changes { nodes: changed, again } = changes(&nodes, &mut pace, now);
+        let Changes { nodes: changed, again } = changes(&nodes, false, &mut pace, now);
         let changed: Vec<String> = changed.into_iter().map(|(name, _)| name.to_owned()).collect();
         assert!(changed.is_empty() || again.is_none_or(|again| again > now));
         for name in changed {
@@ -110,13 +110,30 @@ fn nodes_are_evicted_one_by_one_and_not_when_most_seem_away() {
     let mut gone = node("Unknown", "", json!([]));
     taint(&mut gone, Some(true), later());
     let gone = BTreeMap::from([("n".to_owned(), Node::of(&gone))]);
-    assert_eq!(changes(&gone, &mut Pace::default(), Clock::now()).nodes, [("n", Some(false))]);
-    let mut keeps = node("Unknown", "", json!([]));
-    taint(&mut keeps, None, later());
-    keeps.set("/metadata/annotations/edge.midge.dev~1keep-pods", "true");
-    let ready = Node::of(&node("True", "", Value::Null));
-    let nodes = BTreeMap::from([("a".to_owned(), Node::of(&keeps)), ("b".to_owned(), ready)]);
-    assert!(evictions(nodes, Clock::now()).is_empty());
+    assert_eq!(changes(&gone, false, &mut Pace::default(), Clock::now()).nodes, [("n", Some(false))]);
+    // What the annotation says, and the server's flag; whether the node's pods go.
+    for (says, flag, goes) in [
+        (None, false, true),
+        (None, true, false),
+        (Some("true"), false, false),
+        (Some("true"), true, false),
+        (Some("false"), true, true),
+        (Some(""), false, true),
+    ] {
+        let mut away = node("Unknown", "", json!([]));
+        taint(&mut away, None, later());
+        if let Some(says) = says {
+            away.set("/metadata/annotations/edge.midge.dev~1keep-pods", says);
+        }
+        let ready = Node::of(&node("True", "", Value::Null));
+        let nodes = BTreeMap::from([("a".to_owned(), Node::of(&away)), ("b".to_owned(), ready)]);
+        let expected = if goes { vec![("a", Some(true))] } else { Vec::new() };
+        assert_eq!(
+            changes(&nodes, flag, &mut Pace::default(), Clock::now()).nodes,
+            expected,
+            "{says:?} {flag}"
+        );
+    }
 }
 
 #[test]

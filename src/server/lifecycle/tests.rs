@@ -14,7 +14,7 @@ fn with_loops(name: &str, test: impl AsyncFnOnce(&Cluster)) {
     let executor = Executor::default();
     block_on(executor.run(async {
         let loops = [
-            run(cluster.registry.clone(), &executor),
+            run(cluster.registry.clone(), false, &executor),
             scheduler::run(cluster.registry.clone(), Default::default(), &executor),
         ];
         test(&cluster).await;
