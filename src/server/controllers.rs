@@ -25,6 +25,7 @@ use smol::channel::{Receiver, Sender};
 use smol::future::or;
 
 use crate::Executor;
+use crate::api::object::NO_ACCOUNT;
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::control::{self, Plan};
 use crate::server::registry::{Item, Registry};
@@ -174,7 +175,7 @@ impl Controllers {
         loop {
             let found = store.list("", after.as_deref(), CHUNK);
             for entry in &found.entries {
-                self.see(&entry.key, None, Some((&entry.value, entry.revision)), true);
+                self.see(&entry.key, None, Some(&entry.value), true);
             }
             smol::future::yield_now().await;
             match found.entries.last() {
@@ -228,19 +229,16 @@ impl Controllers {
     }
 
     fn note(&mut self, event: &store::Event) {
-        let old = event.old.as_deref().map(|old| (old, event.before));
-        self.see(&event.key, old, event.new.as_deref().map(|new| (new, event.revision)), false);
+        self.see(&event.key, event.old.as_deref(), event.new.as_deref(), false);
     }
 
     /// Has the objects looked at that a change concerns; at the `start` all are.
-    fn see(&mut self, key: &Arc<str>, old: Option<(&[u8], u64)>, new: Option<(&[u8], u64)>, start: bool) {
+    fn see(&mut self, key: &Arc<str>, old: Option<&[u8]>, new: Option<&[u8]>, start: bool) {
         let resource = key.split('/').next().unwrap_or_default();
         let is = |kind: &&Kind| kind.resource() == resource;
         let kinds = |one: &&dyn Controller| [&[one.kind()], one.owns(), one.watches()].concat();
         let Some(kind) = self.table.iter().flat_map(kinds).find(is) else { return };
-        let parse = |text: Option<(&[u8], u64)>| {
-            text.and_then(|(value, revision)| Item { revision, value: value.into() }.object().ok())
-        };
+        let parse = |text: Option<&[u8]>| text.and_then(|text| Object::part(text, NO_ACCOUNT).ok());
         let (old, new) = (parse(old), parse(new));
         let seen = Seen { kind, old: old.as_ref(), new: new.as_ref() };
         let owned = self.table.iter().any(|one| one.owns().contains(&kind));
