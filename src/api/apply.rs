@@ -251,13 +251,15 @@ fn keep_own_part(kind: &Kind, config: &mut Object, writer: Writer<'_>) {
 /// What a new object is compared with.
 fn unset(kind: &Kind) -> Value {
     fn structs(of: Type) -> Value {
+        // By name first: what a field's type is takes a search.
+        let named = |field: &table::Field| field.name == "containers" || STRUCTS.contains(&field.name);
         let inner = |field: table::Field| match field.shape.form() {
-            Form::Struct(of) if STRUCTS.contains(&field.name) => Some((field.name.to_owned(), structs(of))),
+            Form::Struct(of) => Some((field.name.to_owned(), structs(of))),
             // Go's types write an empty list here, too.
             Form::List(_) if field.name == "containers" => Some((field.name.to_owned(), Value::Null)),
             _ => None,
         };
-        of.fields().filter_map(inner).collect::<Map<_, _>>().into()
+        of.fields().filter(named).filter_map(inner).collect::<Map<_, _>>().into()
     }
     table::kind(&kind.api_version(), kind.kind).map_or_else(|| serde_json::json!({"metadata": {}}), structs)
 }

@@ -10,6 +10,10 @@ use serde_json::{Map, Value};
 
 use super::time;
 
+mod part;
+
+pub use part::{NO_ACCOUNT, PLACE, Wanted};
+
 /// Why bytes or a value are no object.
 #[derive(Debug)]
 pub enum ObjectError {
@@ -125,7 +129,20 @@ impl Object {
 
     /// The value at a JSON pointer. A JSON null counts as absent, as in the Kubernetes API.
     pub fn at(&self, pointer: &str) -> Option<&Value> {
-        self.0.pointer(pointer).filter(|value| !value.is_null())
+        if pointer.contains('~') {
+            return self.0.pointer(pointer).filter(|value| !value.is_null());
+        }
+        // Nearly all pointers: nothing to unescape, which allocates.
+        let mut tokens = pointer.split('/');
+        if tokens.next() != Some("") {
+            return None;
+        }
+        let found = tokens.try_fold(&self.0, |place, token| match place {
+            Value::Object(map) => map.get(token),
+            Value::Array(_) => place.pointer(&["/", token].concat()),
+            _ => None,
+        });
+        found.filter(|value| !value.is_null())
     }
 
     pub fn at_mut(&mut self, pointer: &str) -> Option<&mut Value> {
@@ -303,8 +320,16 @@ pub fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
+/// Whether stored text has these words in it, wherever: what has not need not be parsed.
+pub fn mentions(stored: &[u8], words: &str) -> bool {
+    std::str::from_utf8(stored).is_ok_and(|text| text.contains(words))
+}
+
 /// A pointer's token, unescaped (RFC 6901 section 4).
 fn unescape(token: &str) -> String {
+    if !token.contains('~') {
+        return token.to_owned();
+    }
     token.replace("~1", "/").replace("~0", "~")
 }
 

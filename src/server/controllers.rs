@@ -25,10 +25,11 @@ use smol::channel::{Receiver, Sender};
 use smol::future::or;
 
 use crate::Executor;
+use crate::api::object::NO_ACCOUNT;
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::control::{self, Plan};
 use crate::server::health::Working;
-use crate::server::registry::{Item, Registry};
+use crate::server::registry::Registry;
 use crate::store;
 use act::Work;
 use queue::{Key, Queue};
@@ -181,8 +182,7 @@ impl Controllers {
         loop {
             let found = store.list("", after.as_deref(), CHUNK);
             for entry in &found.entries {
-                let item = Item { revision: entry.revision, value: entry.value.clone() };
-                self.see(&entry.key, None, Some(item), true);
+                self.see(&entry.key, None, Some(&entry.value), true);
             }
             smol::future::yield_now().await;
             match found.entries.last() {
@@ -237,12 +237,11 @@ impl Controllers {
     }
 
     fn note(&mut self, event: &store::Event) {
-        let item = |value: &Option<Arc<[u8]>>, revision| Some(Item { revision, value: value.clone()? });
-        self.see(&event.key, item(&event.old, event.before), item(&event.new, event.revision), false);
+        self.see(&event.key, event.old.as_deref(), event.new.as_deref(), false);
     }
 
     /// Has the objects looked at that a change concerns; at the `start` all are.
-    fn see(&mut self, key: &Arc<str>, old: Option<Item>, new: Option<Item>, start: bool) {
+    fn see(&mut self, key: &Arc<str>, old: Option<&[u8]>, new: Option<&[u8]>, start: bool) {
         let resource = key.split('/').next().unwrap_or_default();
         let is = |kind: &&Kind| kind.resource() == resource;
         let kind = self.table.iter().find_map(|one| {
@@ -250,7 +249,7 @@ impl Controllers {
             std::iter::once(one.kind()).chain(others()).find(is)
         });
         let Some(kind) = kind else { return };
-        let parse = |item: Option<Item>| item.and_then(|item| item.object().ok());
+        let parse = |text: Option<&[u8]>| text.and_then(|text| Object::part(text, NO_ACCOUNT).ok());
         let (old, new) = (parse(old), parse(new));
         let seen = Seen { kind, old: old.as_ref(), new: new.as_ref() };
         let owned = self.table.iter().any(|one| one.owns().contains(&kind));

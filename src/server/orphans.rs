@@ -10,6 +10,7 @@ use smol::future::or;
 
 use crate::Executor;
 use crate::api::kinds::{NODE, POD};
+use crate::api::object::PLACE;
 use crate::api::selector::FieldSelector;
 use crate::api::{Object, Reason, Status};
 use crate::plan::control::pods;
@@ -80,7 +81,7 @@ impl Orphans {
         if matches!(event, WatchEvent::Deleted(_)) {
             return Ok(());
         }
-        let pod = event.item().object()?;
+        let pod = event.item().part(PLACE)?;
         let node = pod.str_at("/spec/nodeName");
         // The news may be of what this loop itself wrote before it deleted the pod.
         let exists = || self.registry.item(POD, pod.namespace(), pod.name()).is_ok();

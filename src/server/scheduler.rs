@@ -16,6 +16,7 @@ use crate::Executor;
 use crate::api::kinds::{
     NAMESPACE, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, POD_DISRUPTION_BUDGET, STORAGE_CLASS,
 };
+use crate::api::object::NO_ACCOUNT;
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::control::pods;
 use crate::plan::schedule::{self, Budget, Claim, Cluster, Decision, Facts, Refused, preempt, schedule};
@@ -174,7 +175,7 @@ impl Scheduler {
 
     fn pod(&mut self, event: &WatchEvent) -> Result<(), Status> {
         let item = event.item();
-        let pod = item.object()?;
+        let pod = item.part(NO_ACCOUNT)?;
         let key = (pod.namespace().to_owned(), pod.name().to_owned());
         let gone = matches!(event, WatchEvent::Deleted(_));
         // What was bound meanwhile is known as it is now.

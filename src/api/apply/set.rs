@@ -30,10 +30,21 @@ impl Set {
 
     /// Adds what is at a path from here.
     pub fn insert<S: AsRef<str>>(&mut self, path: &[S]) {
-        let place = path
-            .iter()
-            .fold(self, |place, element| place.children.entry(element.as_ref().to_owned()).or_default());
+        let mut place = self;
+        for element in path.iter().map(AsRef::as_ref) {
+            // Most of a path is there already.
+            if !place.children.contains_key(element) {
+                place.children.insert(element.to_owned(), Set::default());
+            }
+            let Some(child) = place.children.get_mut(element) else { return };
+            place = child;
+        }
         place.member = true;
+    }
+
+    /// Sets what is below an element.
+    pub fn put(&mut self, element: String, child: Set) {
+        self.children.insert(element, child);
     }
 
     /// Takes a child away with all that is below.
@@ -114,7 +125,7 @@ impl Set {
 
 /// The element of a map's field.
 pub fn field(name: &str) -> String {
-    format!("f:{name}")
+    ["f:", name].concat()
 }
 
 /// An element in the one form in which it is compared.

@@ -136,28 +136,23 @@ pub struct Difference {
 
 /// Compares two objects.
 pub fn compare(node: Node<'_>, old: &Value, new: &Value) -> Difference {
-    let mut walk = Compare { difference: Difference::default(), path: Vec::new() };
-    walk.value(node, Some(old), Some(new));
-    walk.difference
+    let mut difference = Difference::default();
+    if old != new {
+        difference.value(node, Some(old), Some(new));
+    }
+    difference
 }
 
-struct Compare {
-    difference: Difference,
-    path: Vec<String>,
-}
-
-impl Compare {
+impl Difference {
     fn note(&mut self, old: Option<&Value>, new: Option<&Value>) {
         match (old, new) {
-            (Some(_), None) => self.difference.removed.insert(&self.path),
-            _ => self.difference.taken.insert(&self.path),
+            (Some(_), None) => self.removed.member = true,
+            _ => self.taken.member = true,
         }
     }
 
+    /// Takes in what differs in two values that are not the same.
     fn value(&mut self, node: Node<'_>, old: Option<&Value>, new: Option<&Value>) {
-        if old == new {
-            return;
-        }
         let layout = [new, old].into_iter().flatten().find(|value| !value.is_null());
         let layout = layout.map_or(Layout::Leaf, |value| node.layout(value));
         let (was, is) = (old.unwrap_or(&Value::Null), new.unwrap_or(&Value::Null));
@@ -176,8 +171,10 @@ impl Compare {
             for (name, old, new) in
                 is.iter().map(|(name, value)| (name, was.get(name), Some(value))).chain(gone)
             {
-                let child = node.entry(name).map_or(Node::Unknown, |(child, _)| child);
-                self.step(set::field(name), child, old, new);
+                if old != new {
+                    let child = node.entry(name).map_or(Node::Unknown, |(child, _)| child);
+                    self.below(set::field(name), |difference| difference.value(child, old, new));
+                }
             }
         } else {
             let was = index(&layout, node.item(), was);
@@ -186,16 +183,15 @@ impl Compare {
                 let (old, new) = (was.get(element), is.get(element));
                 let is_one = |items: &Vec<&Value>| items.len() == 1;
                 match (old, new) {
+                    (old, new) if old == new => {}
                     (old, new) if old.is_none_or(is_one) && new.is_none_or(is_one) => {
                         let one = |items: Option<&Vec<_>>| items.and_then(|items| items.first().copied());
-                        self.step(element.clone(), node.item(), one(old), one(new));
+                        self.below(element.clone(), |child| child.value(node.item(), one(old), one(new)));
                     }
                     // An item that is there twice is compared as a whole.
-                    (old, new) if old == new => {}
                     (old, new) => {
-                        self.path.push(element.clone());
-                        self.note(old.map(|_| &Value::Null), new.map(|_| &Value::Null));
-                        self.path.pop();
+                        let [old, new] = [old, new].map(|items| items.map(|_| &Value::Null));
+                        self.below(element.clone(), |child| child.note(old, new));
                     }
                 }
             }
@@ -205,10 +201,16 @@ impl Compare {
         }
     }
 
-    fn step(&mut self, element: String, node: Node<'_>, old: Option<&Value>, new: Option<&Value>) {
-        self.path.push(element);
-        self.value(node, old, new);
-        self.path.pop();
+    /// Takes in what differs below an element of the path.
+    fn below(&mut self, element: String, look: impl FnOnce(&mut Difference)) {
+        let mut child = Difference::default();
+        look(&mut child);
+        if !child.removed.is_empty() {
+            self.removed.put(element.clone(), child.removed);
+        }
+        if !child.taken.is_empty() {
+            self.taken.put(element, child.taken);
+        }
     }
 }
 

@@ -9,15 +9,14 @@ use crate::api::{Object, quantity::Quantity};
 pub fn fill(of: Type, map: &mut Map<String, Value>) {
     map.retain(|_, value| !value.is_null());
     for field in of.fields() {
-        let default = field.default();
         match map.get_mut(field.name) {
             None => {
-                if let Some(value) = default.and_then(parse) {
+                if let Some(value) = field.default().and_then(parse) {
                     map.insert(field.name.to_owned(), value);
                 }
             }
             Some(value) => {
-                if let Some(default) = default.filter(|default| default.replaces_empty)
+                if let Some(default) = field.default().filter(|default| default.replaces_empty)
                     && (value.as_str() == Some("") || value.as_i64() == Some(0))
                     && let Some(constant) = parse(default)
                 {

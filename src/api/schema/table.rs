@@ -236,7 +236,7 @@ impl Type {
     }
 
     pub fn field(&self, name: &str) -> Option<Field> {
-        let is_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' '));
+        let is_it = |line: &&str| line.as_bytes().get(name.len()) == Some(&b' ') && line.starts_with(name);
         self.lines().find(is_it).map(|line| Field::parse(self.package, line))
     }
 
@@ -245,7 +245,7 @@ impl Type {
         let implied = if self.is_kind() { KIND_FIELDS } else { "" };
         [implied, self.body].into_iter().flat_map(|mut rest| {
             std::iter::from_fn(move || {
-                let (line, after) = rest.split_once('\n')?;
+                let (line, after) = split(rest, b'\n')?;
                 rest = after;
                 line.get(1..)
             })
@@ -253,16 +253,27 @@ impl Type {
     }
 }
 
+/// [`str::split_once`], which takes several times as long over texts as short as these.
+fn split(text: &'static str, at: u8) -> Option<(&'static str, &'static str)> {
+    let end = text.bytes().position(|byte| byte == at)?;
+    Some((text.get(..end)?, text.get(end + 1..)?))
+}
+
 impl Field {
     fn parse(package: &'static Package, line: &'static str) -> Field {
-        let (name, rest) = line.split_once(' ').unwrap_or((line, "any"));
-        let (text, marks) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (name, rest) = split(line, b' ').unwrap_or((line, "any"));
+        let (text, marks) = split(rest, b' ').unwrap_or((rest, ""));
         Field { name, shape: Shape { package, text }, marks }
     }
 
     fn words(&self) -> impl Iterator<Item = &'static str> + use<> {
         // Most fields have none, and each is asked for several.
-        (!self.marks.is_empty()).then(|| self.marks.split(' ')).into_iter().flatten()
+        let mut rest = Some(self.marks).filter(|marks| !marks.is_empty());
+        std::iter::from_fn(move || {
+            let (word, after) = split(rest?, b' ').map_or((rest?, None), |(word, after)| (word, Some(after)));
+            rest = after;
+            Some(word)
+        })
     }
 
     fn marked(&self, mark: &str) -> bool {
@@ -321,6 +332,9 @@ impl Field {
 
     /// What it is when the client leaves it out.
     pub fn default(&self) -> Option<Default> {
+        if !self.marks.bytes().any(|byte| byte == b'=') {
+            return None;
+        }
         self.words().find_map(|word| {
             if let Some(json) = word.strip_prefix(":=") {
                 return Some(Default { json, replaces_empty: true });

@@ -52,7 +52,7 @@ impl Walk {
         for field in of.fields() {
             let value = map.get(field.name);
             known += usize::from(value.is_some());
-            if field.is_checked() && value.is_none_or(is_empty) {
+            if value.is_none_or(is_empty) && field.is_checked() {
                 let path = self.child(field.name);
                 self.cause(Cause::required(path, ""));
             }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::forbidden;
 use crate::api::kinds::{INGRESS_CLASS, POD, PRIORITY_CLASS};
+use crate::api::object::mentions;
 use crate::api::strategy::{SYSTEM_CLASSES, restore};
 use crate::api::{Object, Reason, Status};
 use crate::server::registry::{Registry, WriteOptions};
@@ -77,8 +78,12 @@ pub fn keep_priority(new: &mut Object, old: &Object) {
 
 /// The default class with the lowest value, since a cluster may have come to several.
 fn default_priority(registry: &Registry) -> Result<Option<Object>, Status> {
-    let classes = registry.objects(PRIORITY_CLASS, None)?.into_iter();
-    let defaults = classes.filter(|class| class.bool_at("/globalDefault"));
+    // Every pod asks, and few classes are it: others are not parsed.
+    let mut entries = registry.store().list(&PRIORITY_CLASS.prefix(None), None, 0).entries;
+    entries.retain(|entry| mentions(&entry.value, "\"globalDefault\":true"));
+    let classes: Result<Vec<Object>, _> =
+        entries.iter().map(|entry| Object::from_slice(&entry.value).map_err(Status::internal)).collect();
+    let defaults = classes?.into_iter().filter(|class| class.bool_at("/globalDefault"));
     Ok(defaults.min_by_key(|class| class.i64_at("/value").unwrap_or(0)))
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::api::Object;
+use crate::api::object::mentions;
 use crate::plan::garbage::references;
 
 /// The keys of dependents by the uid of their owner. The keys are those of the store, shared with it.
@@ -46,16 +47,12 @@ impl Graph {
 
 /// Whether stored text may have owner references: what has none is not parsed.
 pub fn mentions_owners(text: &[u8]) -> bool {
-    contains(text, b"\"ownerReferences\":[")
+    mentions(text, "\"ownerReferences\":[")
 }
 
 /// Whether stored text may be of an owner that waits.
 pub fn mentions_deletion(text: &[u8]) -> bool {
-    contains(text, b"\"deletionTimestamp\":")
-}
-
-fn contains(text: &[u8], wanted: &[u8]) -> bool {
-    text.windows(wanted.len()).any(|window| window == wanted)
+    mentions(text, "\"deletionTimestamp\":")
 }
 
 #[cfg(test)]

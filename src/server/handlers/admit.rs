@@ -113,6 +113,12 @@ impl Call<'_> {
         Ok(())
     }
 
+    /// Whether what [`Call::shape`] has let through is what the registry would make of it: the same kind's, and not of
+    /// a definition, which may have another schema by then.
+    pub fn shapes(&self) -> bool {
+        self.target.kind == self.stored() && self.target.kind.definition.is_none()
+    }
+
     /// Checks an object's shape, drops what Kubernetes does not have, and returns warnings for that.
     /// `text` is what the client sent, for keys that came twice.
     pub fn shape(
@@ -154,7 +160,9 @@ pub fn shape(
     if let Some(status) = problems.rejection(kind, object.name(), validation) {
         return Err(status);
     }
-    schema::prune(kind, object);
+    if !problems.unknown.is_empty() {
+        schema::prune(kind, object);
+    }
     Ok(problems.warnings(validation))
 }
 

@@ -49,7 +49,7 @@ fn format(media_type: &str) -> Result<Format, Status> {
 pub async fn patch(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let kind = call.target.kind;
     let rendering = Rendering::negotiate(kind, call.headers, &call.query)?;
-    let options = call.write_options()?;
+    let options = WriteOptions { shaped: call.shapes(), ..call.write_options()? };
     let validation = call.field_validation()?;
     let format = format(&body::media_type(call.headers))?;
     if format == Format::Strategic && kind.definition.is_some() {

@@ -41,7 +41,7 @@ struct Write<'c> {
 impl<'c> Write<'c> {
     async fn read(call: &'c Call<'_>, body: Incoming) -> Result<Self, Status> {
         let rendering = Rendering::negotiate(call.target.kind, call.headers, &call.query)?;
-        let options = call.write_options()?;
+        let options = WriteOptions { shaped: call.shapes(), ..call.write_options()? };
         let validation = call.field_validation()?;
         let text = body::bytes(body).await?;
         let (mut object, json) = body::decode(&body::media_type(call.headers), &text)

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::pods::Name;
 use crate::api::Status;
 use crate::api::kinds::POD;
+use crate::api::object::PLACE;
 use crate::server::registry::{From, Registry, Selectors, Watch, WatchEvent};
 
 #[derive(Default)]
@@ -38,7 +39,7 @@ impl Index {
                     continue;
                 }
             };
-            let Ok(pod) = event.item().object() else { continue };
+            let Ok(pod) = event.item().part(PLACE) else { continue };
             let (node, name) = (pod.str_at("/spec/nodeName"), Name::of(&pod));
             if node.is_empty() {
                 continue;

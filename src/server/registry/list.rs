@@ -23,6 +23,11 @@ impl Item {
         Ok(object)
     }
 
+    /// What is wanted of it: for loops that look at every change.
+    pub fn part(&self, wanted: object::Wanted) -> Result<Object, Status> {
+        Object::part(&self.value, wanted).map_err(Status::internal)
+    }
+
     /// The object's JSON, with its resourceVersion, without parsing.
     pub fn json(&self) -> Vec<u8> {
         object::with_resource_version(&self.value, self.revision)
