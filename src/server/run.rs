@@ -15,8 +15,8 @@ use super::links::{self, Links};
 use super::registry::Registry;
 use super::tokens::Tokens;
 use super::{
-    Config, Error, State, admission, auth, claims, controllers, definitions, disruptions, events, garbage,
-    kubeconfig, lifecycle, manifests, namespaces, orphans, router, scheduler, services, watch,
+    Config, Error, State, admission, auth, autoscaler, claims, controllers, definitions, disruptions, events,
+    garbage, kubeconfig, lifecycle, manifests, namespaces, orphans, router, scheduler, services, watch,
 };
 use crate::Executor;
 use crate::http::server::{Limits, Peer, serve};
@@ -116,6 +116,7 @@ pub async fn run(
         manifests::run(folder.join("manifests"), registry.clone(), &executor),
         disruptions::run(registry.clone(), &executor),
         orphans::run(registry.clone(), &executor),
+        autoscaler::run(state.clone(), &executor),
         roles::run(registry.clone(), &executor),
         accounts::run(accounts, authority.certificate_pem().to_owned(), &executor),
         claims::run(registry.clone(), links.clone(), &executor),
