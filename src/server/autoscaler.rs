@@ -131,11 +131,20 @@ impl Autoscalers {
         if resource == HORIZONTAL_POD_AUTOSCALER.resource() {
             return self.see(&event.key, event.new.as_deref());
         }
-        for (_, known) in of_namespace(&mut self.known, namespace) {
-            if known.due.is_none() && (resource == POD.plural || *known.target == *event.key) {
-                known.wake();
-            }
+        let mut sleeping = of_namespace(&mut self.known, namespace)
+            .map(|(_, known)| known)
+            .filter(|known| known.due.is_none())
+            .peekable();
+        if sleeping.peek().is_none() {
+            return;
         }
+        let pod = event.new.as_deref().filter(|_| resource == POD.plural);
+        let pod = pod.and_then(|pod| Object::from_slice(pod).ok());
+        let is_of = |known: &Known| {
+            let selects = |selector: &LabelSelector| pod.as_ref().is_some_and(|pod| selector.matches(pod));
+            *known.target == *event.key || known.selector.as_ref().is_some_and(selects)
+        };
+        sleeping.filter(|known| is_of(known)).for_each(Known::wake);
     }
 
     /// Takes note of an autoscaler as it is; what only its status says is no news.
@@ -198,7 +207,8 @@ impl Autoscalers {
                 }
             }
             let Some(known) = self.known.get_mut(&look.key) else { continue };
-            if has_pods {
+            // A kind that is not defined yet may be later.
+            if has_pods || look.kind.is_none() {
                 known.due = Some(now + PERIOD);
             }
             let outcome = look.carry_out(&self.state, &mut known.history).await;
