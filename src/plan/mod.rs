@@ -1,5 +1,6 @@
 //! Floor 1: pure decisions. No I/O, no clock, no async: `now` is an argument.
 
+pub mod autoscale;
 pub mod control;
 pub mod cron_job;
 pub mod daemon_set;

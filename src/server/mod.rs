@@ -7,7 +7,7 @@
 //!                         → links     (the agents' WebSockets, tokens, node keys)
 //! ```
 //! Tasks: one per connection (`http::server`), one per link, one per controller loop (scheduler,
-//! namespaces, garbage, disruption budgets, manifests, service accounts, definitions, volume claims, orphaned pods,
+//! namespaces, garbage, disruption budgets, autoscalers, manifests, service accounts, definitions, volume claims, orphaned pods,
 //! events' expiry). All live in structs that [`run`] owns: when it returns,
 //! they are gone.
 
@@ -17,6 +17,7 @@ mod admission;
 pub mod attempts;
 pub mod auth;
 mod authorize;
+mod autoscaler;
 mod body;
 mod claims;
 mod compress;

@@ -15,8 +15,9 @@ use super::links::{self, Links};
 use super::registry::Registry;
 use super::tokens::Tokens;
 use super::{
-    Config, Error, State, admission, auth, claims, controllers, definitions, disruptions, events, garbage,
-    health, kubeconfig, lifecycle, manifests, namespaces, orphans, router, scheduler, services, watch,
+    Config, Error, State, admission, auth, autoscaler, claims, controllers, definitions, disruptions, events,
+    garbage, health, kubeconfig, lifecycle, manifests, namespaces, orphans, router, scheduler, services,
+    watch,
 };
 use crate::Executor;
 use crate::http::server::{Limits, Peer, serve};
@@ -118,6 +119,7 @@ pub async fn run(
         manifests::run(folder.join("manifests"), registry.clone(), &executor),
         disruptions::run(registry.clone(), &executor),
         orphans::run(registry.clone(), &executor),
+        autoscaler::run(state.clone(), &executor),
         roles::run(registry.clone(), &executor),
         accounts::run(accounts, authority.certificate_pem().to_owned(), &executor),
         claims::run(registry.clone(), links.clone(), &executor),

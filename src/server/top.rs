@@ -21,6 +21,7 @@ use super::reply::{self, Reply};
 use crate::api::kinds::{NODE, NODE_METRICS, POD};
 use crate::api::{Object, Status, time};
 use crate::link::{Chunk, ReadRequest, StreamRequest};
+use crate::plan::autoscale::{Usage, Used};
 
 /// How long what a node said is answered again.
 const FRESH: Duration = Duration::from_secs(15);
@@ -41,7 +42,7 @@ struct Asked {
 }
 
 #[derive(Clone)]
-struct Said {
+pub struct Said {
     time: SystemTime,
     summary: Arc<Summary>,
 }
@@ -130,12 +131,7 @@ async fn metrics(state: &State, objects: Vec<Object>) -> Vec<Object> {
         "Node" => object.name().to_owned(),
         _ => object.str_at("/spec/nodeName").to_owned(),
     };
-    let nodes: BTreeSet<String> =
-        objects.iter().map(node_of).filter(|node| state.links.connected(node)).collect();
-    let asked = nodes.into_iter().map(|node| {
-        Box::pin(async move { state.top.ask(state, &node).await.map(|said| (node, said)) }) as Pin<Box<_>>
-    });
-    let said: BTreeMap<String, Said> = all(asked.collect()).await.into_iter().flatten().collect();
+    let said = ask(state, objects.iter().map(node_of).collect(), FRESH, PATIENCE).await;
     let of = |object: &Object| {
         let said = said.get(&node_of(object))?;
         match object.kind() {
@@ -148,6 +144,38 @@ async fn metrics(state: &State, objects: Vec<Object>) -> Vec<Object> {
         }
     };
     objects.iter().filter_map(of).collect()
+}
+
+/// What these nodes say, those that do: what is no older than `fresh`, of all of them at once.
+pub async fn ask(
+    state: &State,
+    nodes: BTreeSet<String>,
+    fresh: Duration,
+    patience: Duration,
+) -> BTreeMap<String, Said> {
+    let nodes = nodes.into_iter().filter(|node| state.links.connected(node));
+    let asked = nodes.map(|node| {
+        Box::pin(async move { state.top.ask(state, &node, fresh, patience).await.map(|said| (node, said)) })
+            as Pin<Box<_>>
+    });
+    all(asked.collect()).await.into_iter().flatten().collect()
+}
+
+impl Said {
+    /// What a pod's containers use, of those of which both is known. None: the node does not know the pod.
+    pub fn usage(&self, uid: &str) -> Option<Usage> {
+        let pod = self.summary.pods.iter().find(|pod| pod.pod_ref.uid == uid)?;
+        let used = |container: &Container| {
+            let Figures { cpu, memory } = &container.figures;
+            // As they are when a client reads them: thousandths rounded up, whole KiB.
+            let cpu = cpu.usage_nano_cores?.div_ceil(1_000_000);
+            let memory = (memory.working_set_bytes? / 1024).saturating_mul(1024 * 1000);
+            let amounts = [cpu, memory].map(|amount| i64::try_from(amount).unwrap_or(i64::MAX));
+            Some(Used { name: container.name.clone(), amounts })
+        };
+        let containers: Vec<Used> = pod.containers.iter().filter_map(used).collect();
+        (!containers.is_empty()).then_some(Usage { at: self.time, containers })
+    }
 }
 
 fn of_node(node: &Object, figures: &Figures, time: SystemTime) -> Option<Object> {
@@ -184,7 +212,7 @@ fn described(kind: &str, source: &Object, time: SystemTime) -> Value {
 
 impl Top {
     /// What a node says, or said a moment ago; None when it does not answer.
-    async fn ask(&self, state: &State, node: &str) -> Option<Said> {
+    async fn ask(&self, state: &State, node: &str, fresh: Duration, patience: Duration) -> Option<Said> {
         let entry = {
             let mut nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // Of deleted nodes nothing stays.
@@ -193,16 +221,19 @@ impl Top {
         };
         let mut asked = entry.lock().await;
         // A node that does not answer is not asked again by each who waits for it.
-        if asked.as_ref().is_none_or(|asked| asked.at.elapsed() > FRESH) {
+        if asked.as_ref().is_none_or(|asked| asked.at.elapsed() > fresh) {
             let read = async { read(state, node).await.map_err(|status| status.message) };
             let late = async {
-                Timer::after(PATIENCE).await;
+                Timer::after(patience).await;
                 Err("it took too long".to_owned())
             };
             let said = match future::or(read, late).await {
                 Ok(summary) => Some(Said { time: SystemTime::now(), summary: Arc::new(summary) }),
                 Err(why) => {
-                    log::warn!("node {node} does not say what it uses: {why}");
+                    // Once, however often it is asked in vain.
+                    if asked.as_ref().is_none_or(|asked| asked.said.is_some()) {
+                        log::warn!("node {node} does not say what it uses: {why}");
+                    }
                     None
                 }
             };

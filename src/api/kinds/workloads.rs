@@ -133,7 +133,6 @@ pub static HORIZONTAL_POD_AUTOSCALER: &Kind = &Kind {
     subresources: &[Subresource::new("status", "HorizontalPodAutoscaler", READ_WRITE)],
     columns: table::HORIZONTAL_POD_AUTOSCALER,
     strategy: &strategy::HORIZONTAL_POD_AUTOSCALER,
-    is_inert: true,
     ..AUTOSCALING
 };
 

@@ -7,7 +7,7 @@ mod eviction;
 mod patch;
 mod pods;
 mod read;
-mod scale;
+pub(super) mod scale;
 mod token;
 mod write;
 

@@ -119,7 +119,7 @@ fn patched(scale: &Object, media_type: &str, change: &Value) -> Result<Object, S
 }
 
 /// An object's Scale.
-fn of(object: &Object, paths: &Scale) -> Object {
+pub fn of(object: &Object, paths: &Scale) -> Object {
     let mut scale = Object::new(SCALE, object.namespace(), object.name());
     for field in ["uid", "resourceVersion", "creationTimestamp"] {
         let pointer = format!("/metadata/{field}");
