@@ -133,8 +133,8 @@ impl Verdict {
         }
         let metrics = self.object.array_at("/spec/metrics").to_vec();
         let tolerances = replicas::Tolerances::of(&self.object);
-        let (mut best, mut failed): (Option<(i64, String)>, Vec<(&'static str, String)>) = (None, Vec::new());
-        let mut said = Vec::new();
+        let mut best: Option<(i64, String)> = None;
+        let (mut failed, mut said) = (Vec::new(), Vec::new());
         for metric in &metrics {
             let ask = replicas::Ask { metric, current: target.replicas, pods: &target.pods, tolerances, now };
             said.push(match ask.answer(self.object.namespace()) {

@@ -417,7 +417,7 @@ fn random_samples_come_to_rest() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % below
     };
-    for round in 0..2000 {
+    for round in 0..200 {
         let count = 1 + random(8) as usize;
         let letters: String =
             (0..count).map(|_| ['r', 'r', 'r', 'u', 'f', 'd', 'p'][random(7) as usize]).collect();
