@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::api::{Object, ObjectError};
 use crate::link::PodRef;
+use crate::plan::eviction;
 use crate::plan::pod::{RestartPolicy, RestartRule, Role, Wanted};
 use crate::sys::file;
 
@@ -26,6 +27,7 @@ pub struct Pod {
     pub grace_of_containers: u64,
     /// `activeDeadlineSeconds`.
     pub deadline_seconds: Option<u64>,
+    pub priority: i64,
     /// Of a pod that is being deleted.
     pub grace_seconds: Option<u64>,
 }
@@ -79,6 +81,7 @@ impl Pod {
             host_network: object.bool_at("/spec/hostNetwork"),
             grace_of_containers: grace,
             deadline_seconds: seconds("/spec/activeDeadlineSeconds"),
+            priority: eviction::priority(&object),
             grace_seconds,
             text: object.to_vec().into_boxed_slice(),
         })

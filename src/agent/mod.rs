@@ -310,7 +310,7 @@ where
         let watch = future::or(tended.watch_folder(), tended.tend());
         future::or(watch, tended.list(&described)).await;
     });
-    let _shutdown = executor.spawn(shutdown.clone().serve(shutdown::path(&config.run_dir)));
+    let _shutdown = executor.spawn(shutdown.clone().serve(shutdown::path(&config.run_dir), executor.clone()));
     let _limits = executor.spawn(async move { limits.run().await });
     if config.node_key_path().exists() {
         // A node that has joined runs its pods whether a server is in reach or not.

@@ -22,7 +22,7 @@ const VERSION: u32 = 1;
 const LOST_CODE: u32 = 255;
 
 /// That of a process which SIGTERM has ended.
-const TERMINATED_CODE: u32 = 128 + 15;
+pub const TERMINATED_CODE: u32 = 128 + 15;
 
 /// A time in a file: RFC 3339 with nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,9 @@
 //! reaches. It gets the seconds that this takes at most, then a line whenever there is news, the last one when pods
 //! have ended. Until the agent is started anew the node runs no pods.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,10 +14,13 @@ use futures_lite::{AsyncWriteExt, future};
 use smol::net::unix::{UnixListener, UnixStream};
 
 use super::wake::Wake;
+use crate::Executor;
 use crate::plan::shutdown::Grace;
 
 /// The last line when nothing runs any more.
 pub const ENDED: &str = "all pods have ended";
+/// The last line when pods are not to be ended.
+pub const GO_ON: &str = "pods go on: the node's shutdown grace period is 0";
 /// In the words of the kubelet's Ready condition.
 const TROUBLE: &str = "node is shutting down";
 /// Pods that are named in one line.
@@ -93,11 +98,15 @@ impl Shutdown {
         }
     }
 
-    /// Answers those who ask, one after the other, for ever.
-    pub async fn serve(self, path: PathBuf) {
+    /// Answers those who ask, for ever.
+    pub async fn serve(self, path: PathBuf, executor: Executor) {
         // One that was there belongs to an agent that is gone: this one has the lock.
         let _ = std::fs::remove_file(&path);
-        let listener = match UnixListener::bind(&path) {
+        let listener = UnixListener::bind(&path).and_then(|listener| {
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            Ok(listener)
+        });
+        let listener = match listener {
             Ok(listener) => listener,
             Err(error) => {
                 return log::error!(
@@ -111,22 +120,23 @@ impl Shutdown {
                 smol::Timer::after(ACCEPT_AGAIN).await;
                 continue;
             };
+            let shutdown = self.clone();
             // Whoever asked may have left; that changes nothing.
-            let _ = self.answer(stream).await;
+            executor.spawn(async move { drop(shutdown.answer(stream).await) }).detach();
         }
     }
 
     async fn answer(&self, mut stream: UnixStream) -> io::Result<()> {
         let grace = self.0.grace;
         let most = grace.most() + PATIENCE;
-        stream.write_all(format!("{}\n", most.as_secs()).as_bytes()).await?;
-        if grace.all.is_zero() {
-            return stream.write_all(b"pods go on: the node's shutdown grace period is 0\n").await;
-        }
-        if self.asked().is_none() {
+        if !grace.all.is_zero() && self.asked().is_none() {
             log::info!("{TROUBLE}: pods have {} s to end", grace.all.as_secs());
             self.update(|said| said.is_asked = true);
             self.0.wakes.iter().for_each(Wake::wake);
+        }
+        stream.write_all(format!("{}\n", most.as_secs()).as_bytes()).await?;
+        if grace.all.is_zero() {
+            return stream.write_all(format!("{GO_ON}\n").as_bytes()).await;
         }
         let told = async {
             let mut told = String::new();

@@ -281,8 +281,8 @@ impl Object {
         let mut conditions = self.array_at("/status/conditions").to_vec();
         let before = conditions.iter().position(|other| other["type"] == condition["type"]);
         let kept = before.map(|index| &conditions[index]).filter(|old| old["status"] == condition["status"]);
-        condition["lastTransitionTime"] =
-            kept.map(|old| old["lastTransitionTime"].clone()).unwrap_or_else(|| time::format(now).into());
+        let since = kept.map(|old| old["lastTransitionTime"].clone()).filter(Value::is_string);
+        condition["lastTransitionTime"] = since.unwrap_or_else(|| time::format(now).into());
         match before {
             Some(index) => conditions[index] = condition,
             None => conditions.push(condition),

@@ -216,18 +216,10 @@ impl Verdict {
 
     fn say(&mut self, kind: &str, status: bool, reason: &str, message: String, now: SystemTime) {
         let status = if status { "True" } else { "False" };
-        let mut conditions = self.object.array_at("/status/conditions").to_vec();
-        let before = conditions.iter().position(|condition| condition["type"] == kind);
-        let kept = before.and_then(|at| conditions.get(at)).filter(|condition| condition["status"] == status);
-        let since = kept.map_or_else(|| time::format(now).into(), |kept| kept["lastTransitionTime"].clone());
         let condition = json!({
-            "type": kind, "status": status, "lastTransitionTime": since, "reason": reason, "message": message,
+            "type": kind, "status": status, "reason": reason, "message": message,
             "observedGeneration": self.object.generation(),
         });
-        match before.and_then(|at| conditions.get_mut(at)) {
-            Some(before) => *before = condition,
-            None => conditions.push(condition),
-        }
-        self.object.set("/status/conditions", conditions);
+        self.object.set_condition(condition, now);
     }
 }

@@ -10,7 +10,7 @@ use smol::future::or;
 use super::State;
 use super::events::{self, Type};
 use super::handlers::scale;
-use super::registry::{Change, Item, Page, Selectors, WriteOptions};
+use super::registry::{Change, Item, WriteOptions};
 use super::top;
 use crate::Executor;
 use crate::api::apply::Writer;
@@ -224,7 +224,7 @@ impl Autoscalers {
 
     /// Finds the pods of the targets in a namespace: each is read once, however many autoscalers there are.
     async fn find_pods(&mut self, namespace: &str, looks: &mut [Look]) -> Result<(), Status> {
-        let list = self.state.registry.list(POD, Some(namespace), &Selectors::default(), &Page::default())?;
+        let list = self.state.registry.all(POD, Some(namespace))?;
         let mut rivals: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> = BTreeMap::new();
         for (index, item) in list.items.iter().enumerate() {
             if index % TURN == TURN - 1 {

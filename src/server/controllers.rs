@@ -64,9 +64,9 @@ pub trait Controller: Sync {
         Vec::new()
     }
 
-    /// What of a plan's cost counts at most for the pause before the next one.
-    fn most_cost(&self) -> Duration {
-        Duration::MAX
+    /// What a plan's cost counts for the pause before the next one.
+    fn cost(&self, spent: Duration) -> Duration {
+        spent
     }
 
     /// What is to be done for an object. `failure` is how the last attempt failed.
@@ -284,7 +284,7 @@ impl Controllers {
         let Some(object) = self.world.read(&key.1) else { return self.queue.forget(&key) };
         let now = SystemTime::now();
         let plan = one.plan(&self.world, &object, self.queue.failure(&key), now);
-        let cost = began.elapsed().min(one.most_cost());
+        let cost = one.cost(began.elapsed());
         let plan = match plan {
             Ok(plan) => plan,
             Err(status) => return self.done(Ended { key, outcome: Err(status), cost }),

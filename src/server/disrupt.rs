@@ -28,7 +28,10 @@ pub async fn disrupt(registry: &Registry, pod: &Object, reason: &str, message: &
     };
     match ended.await {
         Ok(_) => Ok(true),
-        Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict) => Ok(false),
-        Err(status) => Err(status),
+        Err(status) => match registry.get(POD, pod.namespace(), pod.name()) {
+            Ok(current) if current.uid() == pod.uid() => Err(status),
+            Err(other) if other.reason != Reason::NotFound => Err(status),
+            _ => Ok(false),
+        },
     }
 }

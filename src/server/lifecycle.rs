@@ -107,7 +107,8 @@ impl Lifecycle {
             match or(changed, timer).await {
                 Wake::Node(event) => self.node(&event?)?,
                 Wake::Pod(event) => self.pod(&event.map_err(behind)?),
-                Wake::Due => self.news = true,
+                // Otherwise it is time for the taints of another node.
+                Wake::Due => self.news = due.is_some_and(|due| due <= Instant::now()),
             }
         }
     }

@@ -102,6 +102,7 @@ impl Scheduler {
             if self.news && !self.pending.is_empty() {
                 (self.news, self.failed) = (false, false);
                 self.round().await?;
+                working.set(true);
                 continue;
             }
             self.news = false;

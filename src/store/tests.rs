@@ -460,6 +460,24 @@ fn failed_writes_change_nothing_and_later_ones_succeed() {
 }
 
 #[test]
+fn a_disk_that_has_room_again_is_found_without_a_write() {
+    let disk = Fake::default();
+    let mut own = disk.clone();
+    let (log, loaded) = create(&mut own).unwrap();
+    let options = Options { lazy_delay: Duration::from_millis(50), ..Options::default() };
+    let store = Journal::start(loaded, Box::new(own), log, options).unwrap();
+    disk.with(|inner| inner.room = Some(0));
+    put(&store, "a", "1", Synced).unwrap_err();
+    assert!(!store.is_writable());
+    disk.with(|inner| inner.room = None);
+    let start = std::time::Instant::now();
+    while !store.is_writable() {
+        assert!(start.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn a_disk_full_of_dead_lines_takes_writes() {
     let disk = Fake::default();
     let store = disk.open();

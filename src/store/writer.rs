@@ -199,7 +199,8 @@ impl Writer {
     /// What becomes of a batch whose writing failed: the synced writes fail; the others never needed the disk and are
     /// decided again, without the failed ones, if the ceiling allows.
     fn recover(&mut self, writes: Vec<Write>, source: &io::Error) -> Batch {
-        self.flush_at = self.flush_at.map(|_| Instant::now() + self.options.lazy_delay);
+        // Whether or not anybody writes again: that is how a disk is found to have recovered.
+        self.flush_at = Some(Instant::now() + self.options.lazy_delay);
         let room = self.ceiling.saturating_sub(self.last) as usize >= writes.len();
         let (rest, failed): (Vec<_>, Vec<_>) =
             writes.into_iter().partition(|write| room && write.durability != Durability::Synced);

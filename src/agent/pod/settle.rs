@@ -59,14 +59,14 @@ impl Pod {
             if !exit.lost {
                 exit.message = last_words(desired, folder, name, current.number, exit.code);
             }
-            if self.turn.is_some() && self.signalled.contains_key(&current.id) {
+            let ends = desired.grace_seconds.is_some() || self.record.failure.is_some();
+            if self.turn.is_some() && !ends && self.signalled.contains_key(&current.id) {
                 exit.interrupted(wanted.policy);
             }
             current.exit = Some(exit);
             let back_off = Duration::from_secs(record.back_off);
             let planned = record.current.as_ref().and_then(Attempt::planned_exit);
             if let Some(exit) = planned.filter(|exit| wanted.restarts(exit.code)) {
-                let ends = desired.grace_seconds.is_some() || self.record.failure.is_some();
                 let is_done = wanted.role == Role::Init && exit.code == 0;
                 if !ends && !is_done && plan::restart_at(&exit, back_off, now) > now {
                     let reference = &desired.reference;

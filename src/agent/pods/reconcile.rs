@@ -23,7 +23,9 @@ impl Pods {
     /// Decides for each pod, has it done, and reports. Returns when to look again.
     pub(super) async fn reconcile(&mut self) -> SystemTime {
         let now = SystemTime::now();
-        let mut retry_at = self.take_turns(now).unwrap_or(now + RESYNC);
+        let turns = self.take_turns(now);
+        let again = turns.as_ref().and_then(|turns| turns.again);
+        let mut retry_at = again.unwrap_or(now + RESYNC);
         let host_ips = self.host_ips();
         let uids: Vec<String> = self.pods.keys().cloned().collect();
         for uid in uids {
@@ -86,6 +88,10 @@ impl Pods {
                 save(pod, &folder).await;
                 self.outbox.set_status(&reference, status);
             }
+        }
+        // How the last one ended is on disk by now.
+        if let Some(turns) = turns {
+            self.shutdown.tell(&turns.running, turns.again.is_none());
         }
         retry_at
     }

@@ -236,8 +236,10 @@ impl Type {
     }
 
     pub fn field(&self, name: &str) -> Option<Field> {
+        // What follows the name in its line is no part of it.
+        let is_name = !name.contains(' ');
         let is_it = |line: &&str| line.as_bytes().get(name.len()) == Some(&b' ') && line.starts_with(name);
-        self.lines().find(is_it).map(|line| Field::parse(self.package, line))
+        self.lines().find(|line| is_name && is_it(line)).map(|line| Field::parse(self.package, line))
     }
 
     /// The fields' lines, without the space that each begins with.

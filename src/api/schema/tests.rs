@@ -137,6 +137,12 @@ fn unknown_fields_are_told_in_upstreams_words() {
 }
 
 #[test]
+fn a_name_with_a_space_is_no_field() {
+    let pod = pod(json!({"hostNetwork bool": 1, "containers": [{"name": "a", "image": "b"}]}));
+    assert_eq!(validate(POD, &pod).unknown, ["spec.hostNetwork bool"]);
+}
+
+#[test]
 fn mistyped_fields_are_told_in_upstreams_words() {
     let message = |spec: Value| {
         let status = validate(POD, &pod(spec)).rejection(POD, "web", FieldValidation::Ignore).unwrap();

@@ -63,7 +63,7 @@ impl Cluster {
                 Action::Delete(object, _) if object.kind() == "Job" => self.deleted = true,
                 Action::Delete(pod, _) => self.delete(pod.name()),
                 Action::Update(pod, _) => {
-                    self.spared += usize::from(pods::is_active(&pod));
+                    self.spared += usize::from(pods::is_active(&pod) && !is_tracked(&pod));
                     self.assert_stored(&pod);
                     let name = pod.name().to_owned();
                     *self.pod(&name) = pod;
@@ -97,7 +97,10 @@ impl Cluster {
         let ends = condition(&self.job, "SuccessCriteriaMet").is_some();
         let ignored = !policy::of_failure(&self.job, pod).counts;
         assert!(
-            uid || index.is_some_and(|index| done.contains(index)) || ends || ignored || pods::is_active(pod),
+            uid || index.is_some_and(|index| done.contains(index))
+                || ends
+                || ignored
+                || pods::is_active(pod) && !is_tracked(pod),
             "{pod:?} is let go of"
         );
     }

@@ -46,8 +46,8 @@ impl Controller for Services {
     }
 
     /// Clients go on asking a pod that ends for as long as it is listed.
-    fn most_cost(&self) -> Duration {
-        Duration::from_millis(20)
+    fn cost(&self, spent: Duration) -> Duration {
+        spent.min(Duration::from_millis(20).max(spent / 4))
     }
 
     fn plan(
