@@ -70,7 +70,8 @@ impl Shutdown {
     pub fn advance(&mut self, running: &[i64], now: SystemTime) -> Next {
         for band in 0..self.0.len() {
             let is_last = band + 1 == self.0.len();
-            let runs = running.iter().any(|priority| self.band(*priority) == band);
+            // One of an earlier band may take a moment longer to be killed.
+            let runs = running.iter().any(|priority| is_last || self.band(*priority) == band);
             let Some(Band { grace, begun, .. }) = self.0.get_mut(band) else { break };
             let begun = begun.get_or_insert(now);
             // A clock that is set back makes nobody wait longer.
@@ -132,6 +133,7 @@ mod tests {
                 &[
                     (0, &[100, NODE], look(20), false),
                     (20, &[100, NODE], look(33), true),
+                    (21, &[100], look(33), true),
                     (33, &[100], Next::Over, true),
                 ],
             ),
