@@ -224,19 +224,13 @@ pub fn eviction(pod: &Object, taints: &[(Taint, Instant)], since: Instant) -> Op
 }
 
 /// What an unreachable node's pod has to say; None: it does already.
-pub fn lost(pod: &Object, node: &str, now: SystemTime) -> Option<Object> {
+pub fn lost(pod: &Object, now: SystemTime) -> Option<Object> {
+    let mut conditions = pod.array_at("/status/conditions").iter();
+    let at = conditions.position(|one| one["type"] == "Ready" && one["status"] == "True")?;
     let mut lost = pod.clone();
-    let conditions = pod.array_at("/status/conditions");
-    if let Some(at) = conditions.iter().position(|c| c["type"] == "Ready" && c["status"] == "True") {
-        lost.set(&format!("/status/conditions/{at}/status"), "False");
-        lost.set(&format!("/status/conditions/{at}/lastTransitionTime"), time::format(now));
-    }
-    if pod.deletion_timestamp().is_some() && pod.str_at("/status/reason") != "NodeLost" {
-        lost.set("/status/reason", "NodeLost");
-        let message = format!("Node {node} which was running pod {} is unresponsive", pod.name());
-        lost.set("/status/message", message);
-    }
-    (lost != *pod).then_some(lost)
+    lost.set(&format!("/status/conditions/{at}/status"), "False");
+    lost.set(&format!("/status/conditions/{at}/lastTransitionTime"), time::format(now));
+    Some(lost)
 }
 
 #[cfg(test)]

@@ -231,7 +231,7 @@ impl Lifecycle {
     /// Says that nothing is known of a pod: it is not ready for those who would use it.
     async fn lose(&self, pod: &Object) -> Result<(), Status> {
         let node = pod.str_at("/spec/nodeName");
-        if node_lifecycle::lost(pod, node, SystemTime::now()).is_none() {
+        if node_lifecycle::lost(pod, SystemTime::now()).is_none() {
             return Ok(());
         }
         let mut changed = false;
@@ -239,7 +239,7 @@ impl Lifecycle {
             let there = current.uid() == pod.uid()
                 && current.str_at("/spec/nodeName") == node
                 && self.as_it_is(node).is_some_and(|node| node.state == State::Unreachable);
-            let lost = node_lifecycle::lost(current, node, SystemTime::now()).filter(|_| there);
+            let lost = node_lifecycle::lost(current, SystemTime::now()).filter(|_| there);
             changed = lost.is_some();
             Ok(lost.map_or(Change::Keep, |lost| {
                 *current = lost;

@@ -64,6 +64,8 @@ fn pods_of_nodes_that_are_away() {
         assert_eq!(pod["metadata"]["uid"], before["metadata"]["uid"], "it was made twice");
         assert!(pod["metadata"]["deletionTimestamp"].is_string());
     }
+    let shown = cluster.kubectl("get pods -l app=db --no-headers").success().stdout;
+    assert!(shown.contains(" Terminating "), "{shown}");
     cluster.kubectl("delete pod cache-0 --force --grace-period=0").success();
     eventually("who says that it is gone gets another", PATIENCE, || {
         (places(&cluster, "cache")? == ["pi-1"]).then_some(())
