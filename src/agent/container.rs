@@ -5,13 +5,12 @@ mod live;
 pub(super) mod signal;
 pub mod stdio;
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures_lite::future;
 use serde_json::Value;
@@ -27,7 +26,7 @@ use super::users::Users;
 use super::volumes::Volumes;
 use crate::api::Object;
 use crate::chain;
-use crate::containerd::{self, Client, ContainerSpec, Labels, Stdio};
+use crate::containerd::{self, Client, ContainerSpec, Labels};
 use crate::token;
 
 const RUNTIME: &str = "io.containerd.runc.v2";
@@ -48,10 +47,6 @@ pub(super) mod label {
 pub use self::live::{Live, observe, was_oom_killed};
 pub(super) use self::signal::SIGTERM;
 pub(super) const SIGKILL: u32 = 9;
-
-/// containerd gives the removal of a task that it could not make 5 s, and midge gives containerd as long again.
-const UNDONE_LIMIT: Duration = Duration::from_secs(10);
-const UNDONE_RETRY: Duration = Duration::from_millis(100);
 
 /// What starting and clearing containers needs beside the pod.
 pub struct Runtime {
@@ -103,16 +98,6 @@ pub struct Start<'a> {
     pub host_ips: &'a [IpAddr],
     /// Where the API is.
     pub server: &'a str,
-}
-
-/// The id of a container: the same for the same attempt, so that a start that is repeated after a crash
-/// finds what is there.
-pub fn id(uid: &str, name: &str, attempt: u32) -> String {
-    let hash = token::sha256(format!("{uid}/{name}/{attempt}").as_bytes());
-    hash.iter().fold(String::with_capacity(64), |mut id, byte| {
-        let _ = write!(id, "{byte:02x}");
-        id
-    })
 }
 
 /// What the pod's specification says of the container `name`, of whichever kind.
@@ -199,7 +184,14 @@ impl Runtime {
             target => self.beside(start, target).await.map(|(sandbox, held)| (sandbox, Some(held)))?,
         };
         let folder = self.pod_folder(uid);
-        let id = id(uid, start.name, start.attempt);
+        // A new one for every try: containerd may still undo what an agent had asked for that was killed meanwhile, and
+        // takes away whatever has that id.
+        let id = match token::random_hex::<32>() {
+            Ok(id) => id,
+            Err(error) => {
+                return Err(Failure::Waits { reason: "CreateContainerError", message: error.to_string() });
+            }
+        };
         let termination_log = files::termination_log(&folder, start.name);
         let fail = |report: &mut dyn Report, reason: &'static str, message: String| {
             report.event(Event::warning("Failed", format!("Error: {message}")).of(start.name));
@@ -297,7 +289,7 @@ impl Runtime {
                 return Err(failure);
             }
         };
-        let task = self.create_task(&id, &mounts, &stdio, stdio::has_terminal(container)).await;
+        let task = self.client.create_task(&id, &mounts, &stdio, stdio::has_terminal(container)).await;
         let (number, image) = (start.attempt, image.name);
         let attempt = Attempt { number, id, image, image_id, stop_signal, started: None, exit: None };
         Ok(Created { attempt, task })
@@ -334,31 +326,6 @@ impl Runtime {
         let id = record.id.clone();
         self.client.create_container(record).await?;
         self.client.prepare_snapshot(&self.snapshotter, &id, parent, &Labels::new()).await
-    }
-
-    /// containerd may still undo what an agent had asked for that was killed meanwhile: that is waited for.
-    async fn create_task(
-        &self,
-        id: &str,
-        mounts: &[containerd::Mount],
-        stdio: &Stdio,
-        terminal: bool,
-    ) -> Result<u32, containerd::Error> {
-        let deadline = Instant::now() + UNDONE_LIMIT;
-        let mut is_undone = false;
-        loop {
-            match self.client.create_task(id, mounts, stdio, terminal).await {
-                Err(error) if Instant::now() < deadline && (is_undone || error.is_in_the_way()) => {
-                    // From here on anything may go wrong: the folder of the new task is removed for the old one's.
-                    is_undone = true;
-                    log::debug!("container {id}: {error}; trying again");
-                    // Or it was not undone: the task is there by now.
-                    self.client.delete_task(id).await?;
-                    smol::Timer::after(UNDONE_RETRY).await;
-                }
-                other => return other,
-            }
-        }
     }
 
     async fn clear_failed(&self, id: &str) {

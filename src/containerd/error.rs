@@ -78,18 +78,6 @@ impl Error {
         self.code() == Some(Code::AlreadyExists)
     }
 
-    /// What is to be made is there, or is just being removed. containerd has a code for it, but a shim's
-    /// folder (`mkdir …: file exists`) and runc's state come as `Unknown`.
-    pub fn is_in_the_way(&self) -> bool {
-        match self {
-            Error::Status { code: Code::AlreadyExists, .. } => true,
-            Error::Status { code: Code::Unknown, message, .. } => {
-                message.ends_with("file exists") || message.contains("already exists")
-            }
-            _ => false,
-        }
-    }
-
     /// containerd can't be reached at the moment: worth trying again later, and no verdict about the
     /// subject of the call.
     pub fn is_unavailable(&self) -> bool {

@@ -64,7 +64,8 @@ fn tail(mut file: fs::File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The log's folder and an empty termination message. Logs older than the previous attempt's go.
+/// The log's folder and an empty termination message. Logs older than the previous attempt's go, and what a start of
+/// this one that came to nothing has left.
 pub fn prepare(log: &Path, termination_log: &Path, attempt: u32) -> io::Result<()> {
     for path in [log, termination_log] {
         if let Some(folder) = path.parent() {
@@ -81,7 +82,7 @@ pub fn prepare(log: &Path, termination_log: &Path, attempt: u32) -> io::Result<(
         // `1.log`, and `1.log.1` that came before it.
         let name = path.file_name().and_then(|name| name.to_str());
         let number = name.and_then(|name| name.split('.').next()?.parse::<u32>().ok());
-        if number.is_some_and(|number| number.saturating_add(1) < attempt) {
+        if number.is_some_and(|number| number.saturating_add(1) < attempt || number == attempt) {
             fs::remove_file(path)?;
         }
     }
@@ -97,7 +98,10 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("midge-container-{}", std::process::id()));
         for attempt in 0..4 {
             let log = log_path(&folder, "web", attempt);
+            fs::create_dir_all(log.parent().unwrap()).unwrap();
+            fs::write(&log, "of a start that came to nothing").unwrap();
             prepare(&log, &termination_log(&folder, "web"), attempt).unwrap();
+            assert!(!log.exists());
             fs::write(log, "x").unwrap();
         }
         assert!(!log_path(&folder, "web", 1).exists());

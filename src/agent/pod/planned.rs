@@ -47,7 +47,7 @@ impl Pod {
             let record = self.record.containers.get(name);
             let current = record.and_then(|record| record.current.as_ref());
             let mine = self.live.iter().filter(|live| live.name == *name);
-            let newest = mine.max_by_key(|live| live.attempt);
+            let newest = mine.max_by_key(|live| (live.attempt, live.was_started));
             let live = match current {
                 Some(current) => self.live.iter().find(|live| live.id == current.id),
                 None => None,
