@@ -41,6 +41,7 @@ pub mod reset;
 pub mod sandbox;
 pub mod seccomp;
 pub mod session;
+mod shims;
 pub mod shutdown;
 pub mod spec;
 pub mod standing;

@@ -19,6 +19,7 @@ use super::pod::Pod;
 use super::probes::Probes;
 use super::record::Record;
 use super::sandbox::SandboxSpec;
+use super::shims;
 use super::shutdown::Shutdown;
 use super::wake::Wake;
 use super::work::{Context, Outcome, remove_folder};
@@ -34,6 +35,8 @@ mod watch;
 
 /// Everything is looked at again after this long, whatever woke the loop or not.
 const RESYNC: Duration = Duration::from_secs(120);
+/// The second time comes sooner: what containerd was asked for by an agent before this one is settled by then.
+const RESYNC_FIRST: Duration = Duration::from_secs(5);
 /// Waits after a failed observation.
 const OBSERVE_FIRST: Duration = Duration::from_millis(500);
 const OBSERVE_MAX: Duration = Duration::from_secs(10);
@@ -76,6 +79,7 @@ pub struct Pods {
     /// Pods on disk that could not be read: nothing of them is touched.
     unreadable: Vec<String>,
     resync_at: SystemTime,
+    resync_pause: Duration,
     observe_delay: Duration,
     on_network: OnNetwork,
     oom: Arc<Mutex<Vec<String>>>,
@@ -139,6 +143,7 @@ impl Pods {
             pods: BTreeMap::new(),
             unreadable: loaded.unreadable,
             resync_at: now,
+            resync_pause: RESYNC_FIRST,
             observe_delay: Duration::ZERO,
             on_network: parts.on_network,
             oom,
@@ -182,7 +187,7 @@ impl Pods {
                 Ok(()) => {
                     self.observe_delay = Duration::ZERO;
                     self.health.set(None);
-                    self.reconcile().await
+                    self.reconcile().await.min(self.resync_at)
                 }
                 Err(error) => {
                     self.observe_delay =
@@ -348,7 +353,8 @@ impl Pods {
             self.pods.iter().filter(|(_, pod)| pod.work.is_some()).map(|(uid, _)| uid.clone()).collect();
         let mut seen = self.context.runtime.observe().await?;
         if now >= self.resync_at || self.resync_at > now + 2 * RESYNC {
-            self.resync_at = now + RESYNC;
+            self.resync_at = now + std::mem::replace(&mut self.resync_pause, RESYNC);
+            shims::end_strays(&self.context.runtime.client).await?;
             match self.context.sandboxes.list() {
                 Ok(uids) => seen.extend(
                     uids.into_iter()

@@ -36,16 +36,41 @@ pub fn kill_tree(leader: u32, group: &str) -> usize {
     tree.len()
 }
 
+/// What all processes were started with.
+pub fn command_lines() -> Vec<Vec<String>> {
+    process_ids().map(command_line).collect()
+}
+
+/// Kills the processes whose command line is `chosen`. Returns how many there were.
+pub fn kill_where(chosen: impl Fn(&[String]) -> bool) -> usize {
+    let is_killed = |id: &i32| {
+        chosen(&command_line(*id))
+            && Pid::from_raw(*id).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+    };
+    process_ids().filter(is_killed).count()
+}
+
+/// Empty for one that has ended, or that is the kernel's own.
+fn command_line(id: i32) -> Vec<String> {
+    let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line);
+    line.split_terminator('\0').map(str::to_owned).collect()
+}
+
 struct Process {
     id: i32,
     parent: i32,
     session: i32,
 }
 
+fn process_ids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
 fn processes() -> Vec<Process> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    ids.filter_map(|id| process(id, &fs::read_to_string(format!("/proc/{id}/stat")).ok()?)).collect()
+    let stat = |id| process(id, &fs::read_to_string(format!("/proc/{id}/stat")).ok()?);
+    process_ids().filter_map(stat).collect()
 }
 
 /// From `/proc/<id>/stat`: `1 (name) S parent group session …`, whose name may hold anything. None for one
@@ -72,6 +97,15 @@ mod tests {
         assert_eq!((found.parent, found.session), (3, 5));
         assert!(process(7, "7 (a) Z 3 7 5 34816").is_none());
         assert!(process(7, "7 (a) S 3").is_none());
+    }
+
+    #[test]
+    fn kills_by_command_line() {
+        let mut child = Command::new("sleep").arg("100.4711").spawn().unwrap();
+        let is_child = |line: &[String]| line == ["sleep", "100.4711"];
+        assert!(command_lines().iter().any(|line| is_child(line)));
+        assert_eq!(kill_where(is_child), 1);
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{GRACE, KILL_LIMIT, POLL, Reset, Step};
 use crate::agent::container::{SIGKILL, SIGTERM, label};
+use crate::agent::shims;
 use crate::chain;
 use crate::containerd::{Client, Container, Error, TaskStatus};
 
@@ -91,6 +92,7 @@ impl<S: FnMut(Step)> Reset<'_, S> {
                 self.removed(title);
             }
         }
+        shims::end_strays(client).await?;
         Ok(())
     }
 
