@@ -54,8 +54,9 @@ pub mod wake;
 pub mod work;
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_lite::{future, stream};
 
@@ -90,6 +91,9 @@ const NODE_PERIOD: Duration = Duration::from_secs(60);
 const MAX_PODS: u32 = 110;
 /// What probes said that the pod loop has not taken yet.
 const MAX_PROBE_EVENTS: usize = 64;
+/// How long the pods of a node that was deleted may take to go, and how often that is looked at.
+const REVOKED_LIMIT: Duration = Duration::from_secs(60);
+const REVOKED_POLL: Duration = Duration::from_millis(100);
 /// Waits for a containerd that is not there yet.
 const CONTAINERD_RETRY: Duration = Duration::from_secs(2);
 
@@ -297,6 +301,16 @@ where
         standing,
     );
     let link = link(outbox.clone());
+    let link = async {
+        let ended = link.await;
+        if let Err(session::Error::Revoked { .. }) = ended {
+            // They may run elsewhere by now.
+            log::warn!("the node was deleted: its pods end");
+            outbox.withdraw();
+            all_gone(&config.pods_folder()).await;
+        }
+        ended
+    };
     let pod_loop = async {
         pods.run(&wake).await;
         future::pending().await
@@ -325,6 +339,16 @@ where
     // None of the four ends but the link, with an error.
     let others = future::or(future::or(pod_loop, node), pressure);
     future::or(others, link).await.map_err(Error::Session)
+}
+
+/// Waits for the loop to have removed all pods, [`REVOKED_LIMIT`] at most.
+async fn all_gone(pods_folder: &Path) {
+    let begun = Instant::now();
+    while begun.elapsed() < REVOKED_LIMIT
+        && std::fs::read_dir(pods_folder).is_ok_and(|mut pods| pods.next().is_some())
+    {
+        smol::Timer::after(REVOKED_POLL).await;
+    }
 }
 
 /// A machine that just started may start containerd after midge: one that has joined waits for it.

@@ -165,6 +165,14 @@ impl Outbox {
         self.state().pods.remove(uid);
     }
 
+    /// The cluster has no such node any more: all of its pods are to go.
+    pub fn withdraw(&self) {
+        let mut state = self.state();
+        state.changes = state.pods.keys().map(|uid| (uid.clone(), Change::Remove)).collect();
+        drop(state);
+        self.0.incoming.wake();
+    }
+
     /// An Event object, JSON.
     pub fn event(&self, event: Vec<u8>) {
         let mut state = self.state();

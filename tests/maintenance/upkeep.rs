@@ -166,10 +166,7 @@ fn drain_and_delete(cluster: &Cluster) {
     });
     at("everywhere", &["pi-2", "pi-3"]);
     assert_eq!(pods(cluster, "moves").len(), 1);
-    println!(
-        "LEFT {:?} running {} log {}",
-        cluster.agents[0].ctr("tasks ls -q"),
-        cluster.agents[0].midge.is_some(),
-        cluster.agents[0].log()
-    );
+    eventually("nothing of them runs on it", PATIENCE, || {
+        cluster.agents[0].ctr("containers ls -q").is_empty().then_some(())
+    });
 }
