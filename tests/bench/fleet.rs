@@ -3,11 +3,12 @@
 use super::agents::Fleet;
 use super::common::command::eventually;
 use super::common::folder::Folder;
-use super::count::{ready_nodes, running_pods};
+use super::count::{observed, ready_nodes, running_pods};
 use super::load::{self, Request};
 use super::rates::pod;
 use super::server::Server;
 use super::{MONTH, Table, idle_seconds, memory, rollup, ticks};
+use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -82,6 +83,51 @@ pub fn rows(table: &Table, nodes: usize, pods: usize) {
     assert_eq!((running_pods(&server.target()), fleet.pods(), fleet.sums().removals), (pods, pods, 0));
     drop(fleet);
     let _ = std::fs::remove_dir_all(&shared);
+}
+
+/// Deployments that nobody changes, and one that is scaled.
+pub fn deployments(table: &Table, nodes: usize, count: usize) {
+    let server = Server::start("bench-deployments");
+    let keys = Folder::new("deployments-keys");
+    let mut fleet = Fleet::new(server.url(), server.token(), keys.path());
+    fleet.grow(nodes);
+    let target = server.target();
+    eventually("all are there", PATIENCE, || (ready_nodes(&target) == nodes).then_some(()));
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    load::run(&target, 16, count, |number| {
+        let body = deployment(&format!("app-{number:04}")).to_string().into_bytes();
+        Request { method: "POST", path: path.to_owned(), content_type: "application/json", body }
+    });
+    eventually("all are looked after", PATIENCE, || (observed(&target, path) == count).then_some(()));
+    // Longer than the registry's batch of lazy writes takes.
+    std::thread::sleep(Duration::from_secs(35));
+    let what = format!("{count} Deployments, {nodes} nodes");
+    table.row(&format!("{what}: memory, at rest"), "", memory(server.id()));
+    idle(table, &what, &server, nodes);
+
+    let before = ticks(server.id());
+    let start = Instant::now();
+    let patch = br#"{"spec":{"replicas":1000}}"#;
+    let answer = load::Client::connect(&target)
+        .unwrap()
+        .ask("PATCH", &format!("{path}/app-0000/scale"), "application/merge-patch+json", patch)
+        .unwrap();
+    assert_eq!(answer.code, 200);
+    eventually("all pods are told of", PATIENCE, || (fleet.pods() == 1000).then_some(()));
+    eventually("all pods are Running", PATIENCE, || (running_pods(&target) == 1000).then_some(()));
+    let (elapsed, cpu) = (start.elapsed().as_secs_f64(), (ticks(server.id()) - before) * 10);
+    let text = format!("{elapsed:.1} s, {cpu} ms of the server's CPU");
+    table.row(&format!("{what}: one scaled to 1000, until all pods are reported Running"), "", text);
+}
+
+fn deployment(name: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": name}}, "template": {
+            "metadata": {"labels": {"app": name}},
+            "spec": {"containers": [{"name": "main", "image": "localhost/busybox:1"}]},
+        }},
+    })
 }
 
 /// How long it takes from `begin` until `done`, and the server's CPU.

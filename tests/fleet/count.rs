@@ -29,6 +29,11 @@ pub fn running_pods(target: &Target) -> usize {
     count(target, "/api/v1/pods", |pod| pod["status"]["phase"] == "Running")
 }
 
+/// Objects whose controller has seen them as they are.
+pub fn observed(target: &Target, path: &str) -> usize {
+    count(target, path, |object| object["status"]["observedGeneration"] == object["metadata"]["generation"])
+}
+
 /// Name, uid and resourceVersion of every pod.
 pub fn pods(target: &Target) -> Vec<[String; 3]> {
     let mut client = Client::connect(target).unwrap();

@@ -6,6 +6,7 @@
 mod agents;
 #[path = "../common/mod.rs"]
 mod common;
+#[allow(dead_code)]
 mod count;
 #[path = "../bench/load.rs"]
 #[allow(dead_code)]
