@@ -184,19 +184,15 @@ impl Runtime {
             target => self.beside(start, target).await.map(|(sandbox, held)| (sandbox, Some(held)))?,
         };
         let folder = self.pod_folder(uid);
-        // A new one for every try: containerd may still undo what an agent had asked for that was killed meanwhile, and
-        // takes away whatever has that id.
-        let id = match token::random_hex::<32>() {
-            Ok(id) => id,
-            Err(error) => {
-                return Err(Failure::Waits { reason: "CreateContainerError", message: error.to_string() });
-            }
-        };
         let termination_log = files::termination_log(&folder, start.name);
         let fail = |report: &mut dyn Report, reason: &'static str, message: String| {
             report.event(Event::warning("Failed", format!("Error: {message}")).of(start.name));
             Failure::Waits { reason, message }
         };
+        // A new one for every try: containerd may still undo what an agent had asked for that was killed meanwhile, and
+        // takes away whatever has that id.
+        let id = token::random_hex::<32>()
+            .map_err(|error| fail(report, "CreateContainerError", error.to_string()))?;
         let facts = Facts {
             pod_ips: if start.sandbox.ips.is_empty() { start.host_ips } else { &start.sandbox.ips },
             host_ips: start.host_ips,

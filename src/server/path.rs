@@ -12,9 +12,9 @@ use crate::api::kinds::{Catalogue, POD};
 #[derive(Debug)]
 pub enum Route<'a> {
     /// `/healthz`, `/livez`, `/readyz`.
-    Health(&'a str),
+    Health(&'static str),
     /// One of their checks: `/readyz/ping`.
-    HealthCheck(Cow<'a, str>, String),
+    HealthCheck(&'static str, String),
     /// `/version`
     Version,
     /// `/metrics`
@@ -75,8 +75,9 @@ impl<'a> Route<'a> {
         }
         let rest = parts.split_off(1);
         match parts[0].as_ref() {
-            "healthz" | "livez" | "readyz" if rest.is_empty() => Self::Health(path.trim_matches('/')),
-            "healthz" | "livez" | "readyz" => Self::HealthCheck(parts.swap_remove(0), rest.join("/")),
+            "healthz" => health("healthz", &rest),
+            "livez" => health("livez", &rest),
+            "readyz" => health("readyz", &rest),
             "version" if rest.is_empty() => Self::Version,
             "metrics" if rest.is_empty() => Self::Metrics,
             "cacerts" if rest.is_empty() => Self::Certificate,
@@ -115,6 +116,10 @@ pub fn of_old_watch(uri: &Uri) -> Option<Uri> {
     let one = one.map(|name| format!("&fieldSelector=metadata.name%3D{name}")).unwrap_or_default();
     let query = uri.query().map(|query| format!("&{query}")).unwrap_or_default();
     format!("{}?watch=1{one}{query}", parts.join("/")).parse().ok()
+}
+
+fn health<'a>(name: &'static str, rest: &[Cow<'_, str>]) -> Route<'a> {
+    if rest.is_empty() { Route::Health(name) } else { Route::HealthCheck(name, rest.join("/")) }
 }
 
 fn own(mut parts: Vec<Cow<'_, str>>) -> Route<'_> {
@@ -276,6 +281,7 @@ mod tests {
         assert!(matches!(Route::parse("/apis", &Catalogue::default()), Route::Groups));
         assert!(matches!(Route::parse("/apis/coordination.k8s.io", &Catalogue::default()), Route::Group(_)));
         assert!(matches!(Route::parse("/livez/", &Catalogue::default()), Route::Health("livez")));
+        assert!(matches!(Route::parse("/%6civez", &Catalogue::default()), Route::Health("livez")));
         let check = Route::parse("/readyz/ping", &Catalogue::default());
         assert!(matches!(check, Route::HealthCheck(of, check) if of == "readyz" && check == "ping"));
         assert!(matches!(Route::parse("/v1-midge/connect", &Catalogue::default()), Route::Link));

@@ -60,7 +60,7 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>, peer: Peer) -> R
         Route::UnknownObjects => Err(not_there(parts.uri.path())),
         Route::Unknown => Ok(paths(state.registry.kinds(), parts.uri.path() == "/")),
         _ if !reading => Err(Status::method_not_allowed()),
-        Route::HealthCheck(name, check) => health::serve(state, &name, &check, None),
+        Route::HealthCheck(name, check) => health::serve(state, name, &check, None),
         Route::Metrics => metrics::serve(state),
         Route::KeySet => Ok(reply::full(StatusCode::OK, JWKS, state.accounts.key_set().to_string())),
         Route::IssuerDiscovery => Ok(reply::value(&state.accounts.discovery(&peer.local.to_string()))),

@@ -49,6 +49,12 @@ impl Live {
         }
     }
 
+    /// The last try of a container's last attempt, one that was started before one that was not.
+    pub fn newest<'a>(all: &'a [Live], name: &str) -> Option<&'a Live> {
+        let mine = all.iter().filter(|live| live.name == name);
+        mine.max_by_key(|live| (live.attempt, live.was_started))
+    }
+
     pub fn runs(&self) -> bool {
         let status = self.task.as_ref().map(|task| task.status);
         status.is_some_and(|status| !matches!(status, TaskStatus::Stopped | TaskStatus::Created))

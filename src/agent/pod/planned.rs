@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use super::Pod;
+use crate::agent::container::Live;
 use crate::plan::pod::{self as plan, Action, State, Stray};
 use crate::plan::shutdown::Turn;
 
@@ -46,8 +47,7 @@ impl Pod {
         for name in wanted.iter().map(|wanted| &wanted.name) {
             let record = self.record.containers.get(name);
             let current = record.and_then(|record| record.current.as_ref());
-            let mine = self.live.iter().filter(|live| live.name == *name);
-            let newest = mine.max_by_key(|live| (live.attempt, live.was_started));
+            let newest = Live::newest(&self.live, name);
             let live = match current {
                 Some(current) => self.live.iter().find(|live| live.id == current.id),
                 None => None,

@@ -26,11 +26,7 @@ impl Pod {
         for wanted in &desired.containers {
             let name = &wanted.name;
             let record = self.record.containers.entry(name.clone()).or_default();
-            let newest = self
-                .live
-                .iter()
-                .filter(|live| live.name == *name)
-                .max_by_key(|live| (live.attempt, live.was_started));
+            let newest = Live::newest(&self.live, name);
             // A started container of a later attempt than recorded: the agent died after its start.
             if let Some(live) = newest.filter(|live| live.was_started) {
                 if record.current.as_ref().is_none_or(|current| current.number < live.attempt) {

@@ -71,8 +71,6 @@ impl Pod {
     pub fn of(pod: &Object) -> Self {
         let sidecars = pod.array_at("/spec/initContainers").iter();
         let sidecars = sidecars.filter(|container| container["restartPolicy"] == "Always");
-        let condition =
-            pod.array_at("/status/conditions").iter().find(|condition| condition["type"] == "Ready");
         Self {
             name: pod.name().to_owned(),
             uid: pod.uid().to_owned(),
@@ -84,7 +82,7 @@ impl Pod {
                 _ => Phase::Other,
             },
             started: pod.time_at("/status/startTime"),
-            unready: condition.map(|condition| {
+            unready: pod.condition("Ready").map(|condition| {
                 let since = condition["lastTransitionTime"].as_str().and_then(time::parse);
                 (condition["status"] == "False", since.unwrap_or(SystemTime::UNIX_EPOCH))
             }),

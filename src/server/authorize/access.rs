@@ -53,9 +53,10 @@ struct Subject {
 }
 
 /// The role that a binding gives.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct RoleRef {
     kind: &'static Kind,
+    /// "" for a ClusterRole.
     namespace: String,
     name: String,
 }
@@ -63,12 +64,12 @@ pub struct RoleRef {
 impl RoleRef {
     /// `object` is a binding. None for a reference to what is no role.
     pub fn of(object: &Object) -> Option<Self> {
-        let kind = match object.str_at("/roleRef/kind") {
-            "ClusterRole" => CLUSTER_ROLE,
-            "Role" => ROLE,
+        let (kind, namespace) = match object.str_at("/roleRef/kind") {
+            "ClusterRole" => (CLUSTER_ROLE, ""),
+            "Role" => (ROLE, object.namespace()),
             _ => return None,
         };
-        let (namespace, name) = (object.namespace(), object.str_at("/roleRef/name"));
+        let name = object.str_at("/roleRef/name");
         Some(Self { kind, namespace: namespace.to_owned(), name: name.to_owned() })
     }
 
@@ -278,10 +279,10 @@ impl Index {
             None => self.bindings.remove(&key),
         };
         // The rules of a role that nobody is bound to any more are not kept.
-        if let Some(role) = before.map(|before| before.role.key())
-            && !self.bindings.values().any(|binding| binding.role.key() == role)
+        if let Some(before) = before
+            && !self.bindings.values().any(|binding| binding.role == before.role)
         {
-            self.roles.remove(&role);
+            self.roles.remove(&before.role.key());
         }
     }
 }
