@@ -120,12 +120,6 @@ impl Registry {
         limits::check(self, kind, new, old)?;
         quotas::check(self, kind, new, old)
     }
-
-    /// All objects of a kind in a namespace (in all of them: None), with their storage keys' order.
-    fn objects(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Object>, Status> {
-        let entries = self.store().list(&kind.prefix(namespace), None, 0).entries;
-        entries.iter().map(|entry| Object::from_slice(&entry.value).map_err(Status::internal)).collect()
-    }
 }
 
 /// 403 as upstream's admission words it.

@@ -12,19 +12,18 @@ use super::links::Links;
 use crate::Executor;
 use crate::api::kinds::{NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, STORAGE_CLASS};
 use crate::api::strategy::{CLAIM_PROTECTION, VOLUME_PROTECTION};
-use crate::api::{Kind, Object, Reason, Status};
+use crate::api::{Object, Reason, Status};
 use crate::link::{Chunk, ReclaimRequest, StreamRequest};
 use crate::plan::control::pods;
 use crate::plan::volume::{self, Cluster, Step};
 use crate::server::events::{self, Type};
+use crate::server::failures::Failures;
 use crate::server::registry::{Change, DeleteOptions, Registry, Subresource, WriteOptions};
 
 /// The class that every cluster has.
 const LOCAL_PATH: &str = "local-path";
 /// Who says it, in events.
 const NAME: &str = "persistentvolume-controller";
-/// How long the loop waits after a failure.
-const PAUSE: Duration = Duration::from_secs(2);
 /// After which data that could not be removed are tried again, if no node has changed before.
 const RECLAIM_AGAIN: Duration = Duration::from_secs(60);
 const INTERNAL: WriteOptions = WriteOptions {
@@ -43,13 +42,16 @@ pub fn run(registry: Arc<Registry>, links: Arc<Links>, executor: &Executor) -> s
         reclaims: Arc::default(),
     };
     executor.spawn(async move {
+        let mut failures = Failures::default();
         loop {
             let revision = claims.registry.store().revision();
             match claims.pass().await {
-                Ok(waits) => claims.changed(revision, waits).await,
+                Ok(waits) => {
+                    failures.end();
+                    claims.changed(revision, waits).await;
+                }
                 Err(status) => {
-                    log::warn!("failed to look after the volume claims: {status}");
-                    smol::Timer::after(PAUSE).await;
+                    failures.rest("look after the volume claims", &status).await;
                 }
             }
         }
@@ -103,22 +105,18 @@ impl Claims {
         or(change, again).await;
     }
 
-    fn all(&self, kind: &'static Kind) -> Result<Vec<Object>, Status> {
-        let list = self.registry.all(kind, None)?;
-        list.items.iter().map(|item| item.object()).collect()
-    }
-
     /// Looks at everything once.
     async fn pass(&mut self) -> Result<Waits, Status> {
         let mut waits = Waits::default();
         self.ensure_class().await?;
-        let claims = self.all(PERSISTENT_VOLUME_CLAIM)?;
-        let mut volumes = self.all(PERSISTENT_VOLUME)?;
+        let claims = self.registry.objects(PERSISTENT_VOLUME_CLAIM, None)?;
+        let mut volumes = self.registry.objects(PERSISTENT_VOLUME, None)?;
         self.said.retain(|uid, _| claims.iter().any(|claim| claim.uid() == uid));
         if claims.is_empty() && volumes.is_empty() {
             return Ok(waits);
         }
-        let (classes, nodes) = (self.all(STORAGE_CLASS)?, self.all(NODE)?);
+        let (classes, nodes) =
+            (self.registry.objects(STORAGE_CLASS, None)?, self.registry.objects(NODE, None)?);
         for claim in &claims {
             if claim.deletion_timestamp().is_some() {
                 waits.pods |= !self.let_go(claim).await?;
@@ -167,7 +165,7 @@ impl Claims {
             return Ok(());
         }
         let mut class = Object::new(STORAGE_CLASS, "", LOCAL_PATH);
-        let is_default = self.all(STORAGE_CLASS)?.is_empty().to_string();
+        let is_default = self.registry.objects(STORAGE_CLASS, None)?.is_empty().to_string();
         class.set("/metadata/annotations", json!({volume::DEFAULT_CLASS: is_default}));
         class.set("/provisioner", volume::PROVISIONERS[0]);
         class.set("/reclaimPolicy", "Delete");

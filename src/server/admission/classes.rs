@@ -7,7 +7,7 @@ use crate::api::kinds::{INGRESS_CLASS, POD, PRIORITY_CLASS};
 use crate::api::object::mentions;
 use crate::api::strategy::{SYSTEM_CLASSES, restore};
 use crate::api::{Object, Reason, Status};
-use crate::server::registry::{Registry, WriteOptions};
+use crate::server::registry::{Item, Registry, WriteOptions};
 
 const DEFAULT_INGRESS: &str = "ingressclass.kubernetes.io/is-default-class";
 
@@ -79,10 +79,9 @@ pub fn keep_priority(new: &mut Object, old: &Object) {
 /// The default class with the lowest value, since a cluster may have come to several.
 fn default_priority(registry: &Registry) -> Result<Option<Object>, Status> {
     // Every pod asks, and few classes are it: others are not parsed.
-    let mut entries = registry.store().list(&PRIORITY_CLASS.prefix(None), None, 0).entries;
-    entries.retain(|entry| mentions(&entry.value, "\"globalDefault\":true"));
-    let classes: Result<Vec<Object>, _> =
-        entries.iter().map(|entry| Object::from_slice(&entry.value).map_err(Status::internal)).collect();
+    let mut items = registry.all(PRIORITY_CLASS, None)?.items;
+    items.retain(|item| mentions(&item.value, "\"globalDefault\":true"));
+    let classes: Result<Vec<Object>, Status> = items.iter().map(Item::object).collect();
     let defaults = classes?.into_iter().filter(|class| class.bool_at("/globalDefault"));
     Ok(defaults.min_by_key(|class| class.i64_at("/value").unwrap_or(0)))
 }

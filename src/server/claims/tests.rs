@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::Kind;
 use crate::server::accounts::Accounts;
 use crate::server::links::Options;
 use crate::server::registry::testing::{Cluster as Registered, node, pod};

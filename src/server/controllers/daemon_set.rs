@@ -34,7 +34,7 @@ impl Controller for DaemonSets {
         if old == new {
             return Vec::new();
         }
-        let sets = world.list(DAEMON_SET, None).unwrap_or_default();
+        let sets = world.registry().objects(DAEMON_SET, None).unwrap_or_default();
         sets.iter().map(|set| DAEMON_SET.key(set.namespace(), set.name())).collect()
     }
 

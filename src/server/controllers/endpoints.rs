@@ -37,7 +37,7 @@ impl Controller for Services {
         {
             return Vec::new();
         }
-        let services = world.list(SERVICE, Some(object.namespace())).unwrap_or_default();
+        let services = world.registry().objects(SERVICE, Some(object.namespace())).unwrap_or_default();
         let either = [change.old, change.new];
         let services = services
             .iter()
@@ -59,7 +59,7 @@ impl Controller for Services {
     ) -> Result<Plan, Status> {
         let mut pods = Vec::new();
         if endpoints::is_selecting(service) {
-            pods = world.list(POD, Some(service.namespace()))?;
+            pods = world.registry().objects(POD, Some(service.namespace()))?;
             pods.retain(|pod| endpoints::selects(service, pod));
         }
         let slices = world.of(ENDPOINT_SLICE, service, false);

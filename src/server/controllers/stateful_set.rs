@@ -32,7 +32,7 @@ impl Controller for StatefulSets {
         let owners = |claim: &Object| claim.at("/metadata/ownerReferences").cloned();
         let is_free = |old: &&Object| change.new.is_none_or(|new| owners(new) != owners(old));
         let Some(claim) = change.old.filter(is_free) else { return Vec::new() };
-        let sets = world.list(STATEFUL_SET, Some(claim.namespace())).unwrap_or_default();
+        let sets = world.registry().objects(STATEFUL_SET, Some(claim.namespace())).unwrap_or_default();
         let names = sets.iter().filter(|set| stateful_set::is_claim(set, claim.name()));
         names.map(|set| STATEFUL_SET.key(set.namespace(), set.name())).collect()
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::api::{Kind, Object, Status};
+use crate::api::{Kind, Object};
 use crate::plan::control;
 use crate::server::registry::{Item, Registry};
 
@@ -73,11 +73,5 @@ impl World {
     /// One object, if it is there.
     pub fn get(&self, kind: &'static Kind, namespace: &str, name: &str) -> Option<Object> {
         self.registry.get(kind, namespace, name).ok()
-    }
-
-    /// All objects of a kind, in a namespace or everywhere: for kinds of which there are few.
-    pub fn list(&self, kind: &'static Kind, namespace: Option<&str>) -> Result<Vec<Object>, Status> {
-        let list = self.registry.all(kind, namespace)?;
-        list.items.iter().map(|item| item.object()).collect()
     }
 }

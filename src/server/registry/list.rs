@@ -66,6 +66,11 @@ impl Registry {
         self.list(kind, namespace, &Selectors::default(), &Page::default())
     }
 
+    /// [`Registry::all`], parsed: for kinds of which there are few.
+    pub fn objects(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Object>, Status> {
+        self.all(kind, namespace)?.items.iter().map(Item::object).collect()
+    }
+
     /// The objects of a kind in one namespace, or in all of them. All pages show the first one's revision.
     ///
     /// Errors: 410 for a revision that is too old to be told, for a continue token with one that goes on with

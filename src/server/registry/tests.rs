@@ -396,7 +396,7 @@ fn pods_are_placed_as_soon_as_there_is_room() {
     let reason = |name: &str| get(name).str_at("/status/conditions/0/message").to_owned();
     // What is written is told of afterwards, unless the loop ends in between.
     let told = || {
-        let events = cluster.registry.list(EVENT, None, &Selectors::default(), &Page::default()).unwrap();
+        let events = cluster.registry.all(EVENT, None).unwrap();
         let reason = |item: &Item| item.object().unwrap().str_at("/reason").to_owned();
         let mut reasons: Vec<_> = events.items.iter().map(reason).collect();
         reasons.sort();
