@@ -18,6 +18,7 @@ use crate::api::kinds::{HORIZONTAL_POD_AUTOSCALER, POD};
 use crate::api::selector::LabelSelector;
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::autoscale::{self, History, Pod, Target, Verdict};
+use crate::server::failures::Failures;
 use crate::store::{self, Durability};
 
 /// Upstream's.
@@ -28,8 +29,6 @@ const TOGETHER: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An autoscaler is looked at no more often than this, whoever changes it how often.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// How long the loop waits after a failure.
-const PAUSE: Duration = Duration::from_secs(2);
 /// So many pods are looked at before others get their turn.
 const TURN: usize = 64;
 const SOURCE: &str = "horizontal-pod-autoscaler";
@@ -37,17 +36,11 @@ const SOURCE: &str = "horizontal-pod-autoscaler";
 /// Runs the loop until the task is dropped.
 pub fn run(state: Arc<State>, executor: &Executor) -> smol::Task<()> {
     executor.spawn(async move {
-        let mut told = false;
+        let mut failures = Failures::default();
         let mut autoscalers = Autoscalers { state, known: BTreeMap::new() };
         loop {
-            match autoscalers.follow(&mut told).await {
-                Err(status) if status.reason != Reason::Expired => {
-                    if !std::mem::replace(&mut told, true) {
-                        log::warn!("failed to look after the autoscalers: {status}");
-                    }
-                    smol::Timer::after(PAUSE).await;
-                }
-                _ => {}
+            if let Err(status) = autoscalers.follow(&mut failures).await {
+                failures.rest("look after the autoscalers", &status).await;
             }
         }
     })
@@ -91,7 +84,7 @@ impl Known {
 }
 
 impl Autoscalers {
-    async fn follow(&mut self, told: &mut bool) -> Result<(), Status> {
+    async fn follow(&mut self, failures: &mut Failures) -> Result<(), Status> {
         let behind = |_| Status::expired("the autoscaler loop has fallen behind");
         let store = self.state.registry.store().clone();
         let mut watch = store.watch("", store.revision()).map_err(behind)?;
@@ -108,7 +101,7 @@ impl Autoscalers {
             let due = self.known.values().filter_map(|known| known.due).min();
             if due.is_some_and(|due| due <= Instant::now()) {
                 self.round().await?;
-                *told = false;
+                failures.end();
                 continue;
             }
             let due = async {

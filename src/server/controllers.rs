@@ -28,6 +28,7 @@ use crate::Executor;
 use crate::api::object::NO_ACCOUNT;
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::control::{self, Plan};
+use crate::server::failures::Failures;
 use crate::server::health::Working;
 use crate::server::registry::Registry;
 use crate::store;
@@ -118,8 +119,6 @@ static CONTROLLERS: &[&dyn Controller] = &[
 const AT_ONCE: usize = 32;
 /// How many entries are read in one go at the start.
 const CHUNK: usize = 256;
-/// How long the loop waits after a failure of its own.
-const PAUSE: Duration = Duration::from_secs(2);
 /// No plan waits longer for its time: a clock that is set does not hold it up for long.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
@@ -127,17 +126,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 pub fn run(registry: Arc<Registry>, working: Working, executor: &Executor) -> smol::Task<()> {
     let shared = executor.clone();
     executor.spawn(async move {
+        let mut failures = Failures::default();
         loop {
             let mut controllers = Controllers::new(CONTROLLERS, registry.clone(), shared.clone());
             // Ends when its watch has fallen behind: everything is looked at anew.
-            let failed = controllers.follow(&working).await;
+            let failed = controllers.follow(&working, &mut failures).await;
             controllers.finish().await;
-            if let Err(status) = failed
-                && status.reason != Reason::Expired
-            {
-                working.set(false);
-                log::warn!("the controllers start again: {status}");
-                smol::Timer::after(PAUSE).await;
+            if let Err(status) = failed {
+                working.set(status.reason == Reason::Expired);
+                failures.rest("look after what owns pods", &status).await;
             }
         }
     })
@@ -174,7 +171,7 @@ impl Controllers {
         Self { table, world, executor, queue, works, end, ended }
     }
 
-    async fn follow(&mut self, working: &Working) -> Result<(), Status> {
+    async fn follow(&mut self, working: &Working, failures: &mut Failures) -> Result<(), Status> {
         let behind = |_| Status::expired("the controllers have fallen behind");
         let store = self.world.registry().store().clone();
         let mut watch = store.watch("", store.revision()).map_err(behind)?;
@@ -191,6 +188,7 @@ impl Controllers {
             }
         }
         working.set(true);
+        failures.end();
         loop {
             while let Some(event) = watch.try_next().map_err(behind)? {
                 self.note(&event);
@@ -339,7 +337,8 @@ fn owners(one: &dyn Controller, world: &World, seen: &Seen<'_>) -> Vec<String> {
             }
             Some(_) => {}
             None if seen.is_other() => {
-                let adopters = world.list(one.kind(), Some(object.namespace())).unwrap_or_default();
+                let adopters =
+                    world.registry().objects(one.kind(), Some(object.namespace())).unwrap_or_default();
                 let adopts = |adopter: &&Object| {
                     control::selector(adopter)
                         .is_some_and(|selector| !selector.is_empty() && selector.matches(object))

@@ -7,7 +7,7 @@ mod openapi;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -17,11 +17,9 @@ use crate::Executor;
 use crate::api::kinds::{CUSTOM_RESOURCE_DEFINITION, Definitions, Kind, version_order};
 use crate::api::strategy::set_condition;
 use crate::api::{Object, Reason, Status, time};
+use crate::server::failures::Failures;
 use crate::server::registry::{Change, From, Registry, Selectors, Subresource, WatchEvent, WriteOptions};
 use names::Names;
-
-/// How long the loop waits after a failure.
-const PAUSE: Duration = Duration::from_secs(2);
 
 /// The loop, before it runs.
 pub struct Loop {
@@ -64,15 +62,15 @@ impl Loop {
     pub fn run(mut self) -> smol::Task<()> {
         let executor = self.executor.clone();
         executor.spawn(async move {
+            let mut failures = Failures::default();
             loop {
                 // Ends when its watch has fallen behind, or with a failure: everything is looked at anew.
-                let ended = match self.follow().await {
+                let ended = match self.follow(&mut failures).await {
                     Err(status) if status.reason == Reason::Expired => self.look_at_all().await,
                     other => other,
                 };
                 if let Err(status) = ended {
-                    log::warn!("failed to look after the CustomResourceDefinitions: {status}");
-                    smol::Timer::after(PAUSE).await;
+                    failures.rest("look after the CustomResourceDefinitions", &status).await;
                     self.revision = 0;
                 }
             }
@@ -102,7 +100,7 @@ impl Loop {
         Ok(())
     }
 
-    async fn follow(&mut self) -> Result<(), Status> {
+    async fn follow(&mut self, failures: &mut Failures) -> Result<(), Status> {
         if self.revision == 0 {
             self.look_at_all().await?;
         }
@@ -126,6 +124,7 @@ impl Loop {
                 }
             }
             self.revision = watch.revision();
+            failures.end();
         }
     }
 

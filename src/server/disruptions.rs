@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::Value;
 use smol::future::or;
@@ -14,29 +14,22 @@ use crate::api::kinds::{
 };
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::disruption;
+use crate::server::failures::Failures;
 use crate::server::registry::{Change, Registry, WriteOptions};
 use crate::store;
 
-/// How long the loop waits after a failure.
-const PAUSE: Duration = Duration::from_secs(2);
 /// Whose `spec.replicas` says how many pods there should be.
 const SCALED: [&Kind; 4] = [DEPLOYMENT, REPLICA_SET, STATEFUL_SET, REPLICATION_CONTROLLER];
 
 /// Runs the loop until the task is dropped.
 pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
     executor.spawn(async move {
-        let mut told = false;
+        let mut failures = Failures::default();
         loop {
             let mut disruptions =
                 Disruptions { registry: registry.clone(), budgets: BTreeMap::new(), dirty: BTreeSet::new() };
-            match disruptions.follow(&mut told).await {
-                Err(status) if status.reason != Reason::Expired => {
-                    if !std::mem::replace(&mut told, true) {
-                        log::warn!("failed to look after the disruption budgets: {status}");
-                    }
-                    smol::Timer::after(PAUSE).await;
-                }
-                _ => {}
+            if let Err(status) = disruptions.follow(&mut failures).await {
+                failures.rest("look after the disruption budgets", &status).await;
             }
         }
     })
@@ -51,7 +44,7 @@ struct Disruptions {
 }
 
 impl Disruptions {
-    async fn follow(&mut self, told: &mut bool) -> Result<(), Status> {
+    async fn follow(&mut self, failures: &mut Failures) -> Result<(), Status> {
         let store = self.registry.store().clone();
         let behind = |_| Status::expired("the disruption loop has fallen behind");
         let mut watch = store.watch("", store.revision()).map_err(behind)?;
@@ -65,7 +58,7 @@ impl Disruptions {
             }
             if let Some(namespace) = self.dirty.pop_first() {
                 self.look_after(&namespace).await?;
-                *told = false;
+                failures.end();
                 continue;
             }
             let due = self.budgets.values().flatten().min().copied();

@@ -6,14 +6,14 @@ mod graph;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::Executor;
 use crate::api::kinds::CUSTOM_RESOURCE_DEFINITION;
-use crate::api::{Kind, Object, Reason, Status};
+use crate::api::{Kind, Object, Status};
 use crate::plan::garbage::{
     self, FOREGROUND, Fate, ORPHAN, Owner, Propagation, Reference, references, waits,
 };
+use crate::server::failures::Failures;
 use crate::server::registry::{Item, Registry};
 use crate::store::Event;
 use act::{Action, Subject};
@@ -23,14 +23,12 @@ use graph::{Graph, mentions_deletion, mentions_owners};
 const TOGETHER: usize = 64;
 /// How many entries are read in one go at the start.
 const CHUNK: usize = 256;
-/// How long the loop waits after a failure.
-const PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the loop until the task is dropped.
 pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
     let executor = executor.clone();
     executor.clone().spawn(async move {
-        let mut told = false;
+        let mut failures = Failures::default();
         loop {
             let mut garbage = Garbage {
                 registry: registry.clone(),
@@ -39,14 +37,8 @@ pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
                 news: BTreeSet::new(),
             };
             // Ends when its watch has fallen behind, or with a failure: everything is looked at anew.
-            match garbage.follow(&executor, &mut told).await {
-                Err(status) if status.reason != Reason::Expired => {
-                    if !std::mem::replace(&mut told, true) {
-                        log::warn!("failed to collect garbage: {status}");
-                    }
-                    smol::Timer::after(PAUSE).await;
-                }
-                _ => {}
+            if let Err(status) = garbage.follow(&executor, &mut failures).await {
+                failures.rest("collect garbage", &status).await;
             }
         }
     })
@@ -62,7 +54,7 @@ struct Garbage {
 }
 
 impl Garbage {
-    async fn follow(&mut self, executor: &Executor, told: &mut bool) -> Result<(), Status> {
+    async fn follow(&mut self, executor: &Executor, failures: &mut Failures) -> Result<(), Status> {
         let store = self.registry.store().clone();
         let behind = |_| Status::expired("the garbage collector has fallen behind");
         let mut watch = store.watch("", store.revision()).map_err(behind)?;
@@ -102,7 +94,7 @@ impl Garbage {
                 // What was changed by somebody else meanwhile is looked at again.
                 self.queue.extend(task.await?);
             }
-            *told = false;
+            failures.end();
         }
     }
 

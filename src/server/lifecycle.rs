@@ -15,11 +15,10 @@ use crate::api::{Object, Reason, Status};
 use crate::plan::node_lifecycle::{self, Node, Pace, State};
 use crate::plan::schedule::Taint;
 use crate::server::events::{self, Type};
+use crate::server::failures::Failures;
 use crate::server::registry::{Change, From, Registry, Selectors, WatchEvent, WriteOptions};
 use crate::store::{self, Durability};
 
-/// How long the loop waits after a failure.
-const PAUSE: Duration = Duration::from_secs(2);
 /// So many pods are looked at before others get their turn.
 const TURN: usize = 64;
 /// A pod that could not be evicted is tried again after this long.
@@ -29,7 +28,7 @@ const LAZY: WriteOptions = WriteOptions { durability: Durability::Lazy, ..WriteO
 /// Runs the loop until the task is dropped. `keep_pods`: nodes keep their pods while they are away, unless they say.
 pub fn run(registry: Arc<Registry>, keep_pods: bool, executor: &Executor) -> smol::Task<()> {
     executor.spawn(async move {
-        let mut told = false;
+        let mut failures = Failures::default();
         let (nodes, seen, pods) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let (pace, paced) = (Pace::default(), None);
         let mut lifecycle = Lifecycle { registry, keep_pods, nodes, pace, paced, seen, pods, news: true };
@@ -37,14 +36,8 @@ pub fn run(registry: Arc<Registry>, keep_pods: bool, executor: &Executor) -> smo
             // Ends when its watches have fallen behind, or with a failure: everything is looked at anew.
             lifecycle.nodes.clear();
             lifecycle.news = true;
-            match lifecycle.follow(&mut told).await {
-                Err(status) if status.reason != Reason::Expired => {
-                    if !std::mem::replace(&mut told, true) {
-                        log::warn!("failed to look after the nodes: {status}");
-                    }
-                    smol::Timer::after(PAUSE).await;
-                }
-                _ => {}
+            if let Err(status) = lifecycle.follow(&mut failures).await {
+                failures.rest("look after the nodes", &status).await;
             }
         }
     })
@@ -72,7 +65,7 @@ enum Wake {
 }
 
 impl Lifecycle {
-    async fn follow(&mut self, told: &mut bool) -> Result<(), Status> {
+    async fn follow(&mut self, failures: &mut Failures) -> Result<(), Status> {
         let behind = |_| Status::expired("the node lifecycle loop has fallen behind");
         let store = self.registry.store().clone();
         let mut pods = store.watch(&POD.prefix(None), store.revision()).map_err(behind)?;
@@ -92,7 +85,7 @@ impl Lifecycle {
                 due = self.look(Instant::now()).await?;
                 continue;
             }
-            *told = false;
+            failures.end();
             let next = due.into_iter().chain(self.paced).min();
             let timer = async {
                 match next {

@@ -28,6 +28,7 @@ mod disrupt;
 mod disruptions;
 mod error;
 pub mod events;
+mod failures;
 mod garbage;
 mod handlers;
 mod health;

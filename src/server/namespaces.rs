@@ -1,38 +1,34 @@
 //! The namespace loop: empties terminating namespaces. Woken by changes only.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::Executor;
 use crate::api::kinds::NAMESPACE;
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::garbage::Propagation;
 use crate::plan::termination::{self, Remaining};
+use crate::server::failures::Failures;
 use crate::server::registry::{Change, DeleteOptions, Deleted, Registry, WriteOptions};
 use crate::store;
 
 /// How many objects are deleted at the same time: they share one fsync.
 const TOGETHER: usize = 64;
-/// How long the loop waits after a failure.
-const PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the loop until the task is dropped.
 pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
     let namespaces = Namespaces { registry, executor: executor.clone() };
     executor.spawn(async move {
-        let mut told = false;
+        let mut failures = Failures::default();
         loop {
             let revision = namespaces.registry.store().revision();
             match namespaces.pass().await {
                 Ok(terminating) => {
-                    told = false;
+                    failures.end();
                     namespaces.changed(revision, terminating).await;
                 }
                 Err(status) => {
-                    if !std::mem::replace(&mut told, true) {
-                        log::warn!("failed to look after the namespaces: {status}");
-                    }
-                    smol::Timer::after(PAUSE).await;
+                    failures.rest("look after the namespaces", &status).await;
                 }
             }
         }

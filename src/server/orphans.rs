@@ -14,6 +14,7 @@ use crate::api::object::PLACE;
 use crate::api::selector::FieldSelector;
 use crate::api::{Object, Reason, Status};
 use crate::plan::control::pods;
+use crate::server::failures::Failures;
 use crate::server::registry::{
     Change, DeleteOptions, From, Page, Registry, Selectors, Subresource, WatchEvent, WriteOptions,
 };
@@ -21,21 +22,16 @@ use crate::store::Durability;
 
 /// How long a node must be missing (upstream's quarantineTime).
 const QUARANTINE: Duration = Duration::from_secs(40);
-/// How long the loop waits after a failure.
-const PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the loop until the task is dropped.
 pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
     executor.spawn(async move {
+        let mut failures = Failures::default();
         let mut orphans = Orphans { registry, missing: BTreeMap::new() };
         loop {
             // Ends when its watches have fallen behind, or with a failure: everything is looked at anew.
-            match orphans.follow().await {
-                Err(status) if status.reason != Reason::Expired => {
-                    log::warn!("failed to look after the pods of missing nodes: {status}");
-                    smol::Timer::after(PAUSE).await;
-                }
-                _ => {}
+            if let Err(status) = orphans.follow(&mut failures).await {
+                failures.rest("look after the pods of missing nodes", &status).await;
             }
         }
     })
@@ -54,7 +50,7 @@ enum Wake {
 }
 
 impl Orphans {
-    async fn follow(&mut self) -> Result<(), Status> {
+    async fn follow(&mut self, failures: &mut Failures) -> Result<(), Status> {
         let mut pods = self.registry.watch(POD, None, Selectors::default(), From::Now)?;
         let mut nodes = self.registry.watch(NODE, None, Selectors::default(), From::Now)?;
         loop {
@@ -74,6 +70,7 @@ impl Orphans {
                 Wake::Node(event) => self.node(&event?, Instant::now())?,
                 Wake::Due => self.collect(Instant::now()).await?,
             }
+            failures.end();
         }
     }
 

@@ -17,10 +17,11 @@ use crate::api::kinds::{
     NAMESPACE, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, POD_DISRUPTION_BUDGET, STORAGE_CLASS,
 };
 use crate::api::object::NO_ACCOUNT;
-use crate::api::{Kind, Object, Reason, Status};
+use crate::api::{Object, Reason, Status};
 use crate::plan::control::pods;
 use crate::plan::schedule::{self, Budget, Claim, Cluster, Decision, Facts, Refused, preempt, schedule};
 use crate::plan::volume;
+use crate::server::failures::Failures;
 use crate::server::health::Working;
 use crate::server::registry::{
     Change, From, Registry, Selectors, Subresource, Watch, WatchEvent, WriteOptions,
@@ -38,16 +39,13 @@ const TURN: usize = 16;
 pub fn run(registry: Arc<Registry>, working: Working, executor: &Executor) -> smol::Task<()> {
     let shared = executor.clone();
     executor.spawn(async move {
+        let mut failures = Failures::default();
         loop {
             // Ends when its watches have fallen behind, or with a failure: everything is looked at anew.
             let mut scheduler = Scheduler::new(registry.clone(), shared.clone());
-            match scheduler.run(&working).await {
-                Err(status) if status.reason != Reason::Expired => {
-                    working.set(false);
-                    log::warn!("the scheduler starts again: {status}");
-                    smol::Timer::after(PAUSE).await;
-                }
-                _ => {}
+            if let Err(status) = scheduler.run(&working, &mut failures).await {
+                working.set(status.reason == Reason::Expired);
+                failures.rest("schedule", &status).await;
             }
         }
     })
@@ -90,7 +88,7 @@ impl Scheduler {
         Self { registry, executor, cluster, pending, news: false, failed: false }
     }
 
-    async fn run(&mut self, working: &Working) -> Result<(), Status> {
+    async fn run(&mut self, working: &Working, failures: &mut Failures) -> Result<(), Status> {
         let mut pods = self.registry.watch(POD, None, Selectors::default(), From::Now)?;
         let mut nodes = self.registry.watch(NODE, None, Selectors::default(), From::Now)?;
         let mut namespaces = self.registry.watch(NAMESPACE, None, Selectors::default(), From::Now)?;
@@ -103,6 +101,7 @@ impl Scheduler {
                 (self.news, self.failed) = (false, false);
                 self.round().await?;
                 working.set(true);
+                failures.end();
                 continue;
             }
             self.news = false;
@@ -305,7 +304,8 @@ impl Scheduler {
         }
         let budgets = match budgets {
             Some(budgets) => budgets,
-            None => budgets.insert(self.all(POD_DISRUPTION_BUDGET)?.iter().map(Budget::of).collect()),
+            None => budgets
+                .insert(self.registry.objects(POD_DISRUPTION_BUDGET, None)?.iter().map(Budget::of).collect()),
         };
         Ok(match preempt(needs, &self.cluster, &refused, budgets) {
             Ok(preemption) => Verdict::Waits {
@@ -322,18 +322,14 @@ impl Scheduler {
         })
     }
 
-    fn all(&self, kind: &'static Kind) -> Result<Vec<Object>, Status> {
-        let list = self.registry.all(kind, None)?;
-        list.items.iter().map(|item| item.object()).collect()
-    }
-
     /// What is known of the claims that a pod mounts.
     fn claims(&self, pod: &Object) -> Result<Vec<Claim>, Status> {
         let mut names = claim_names(pod).peekable();
         if names.peek().is_none() {
             return Ok(Vec::new());
         }
-        let (classes, volumes) = (self.all(STORAGE_CLASS)?, self.all(PERSISTENT_VOLUME)?);
+        let (classes, volumes) =
+            (self.registry.objects(STORAGE_CLASS, None)?, self.registry.objects(PERSISTENT_VOLUME, None)?);
         let claim = |name: &str| {
             let claim = self.registry.get(PERSISTENT_VOLUME_CLAIM, pod.namespace(), name).ok();
             let chosen = claim.as_ref().and_then(|claim| claim.annotation(volume::SELECTED_NODE));

@@ -13,12 +13,13 @@ use crate::Executor;
 use crate::api::kinds::{ENDPOINT_SLICE, ENDPOINTS, SERVICE};
 use crate::api::{Kind, Object, Reason, Status};
 use crate::server::Config;
+use crate::server::failures::Failures;
 use crate::server::registry::{Change, Registry, WriteOptions};
 use crate::sys::{host, netlink};
 
 const NAMESPACE: &str = "default";
 const NAME: &str = "kubernetes";
-/// How long the loop waits after a failure, and between mends of what somebody keeps changing.
+/// How long the loop waits between mends of what somebody keeps changing.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Where others reach this server.
@@ -65,20 +66,18 @@ pub fn run(registry: Arc<Registry>, advertised: Advertised, executor: &Executor)
             None => netlink::changes().map_err(|error| log::warn!("no news of the network: {error}")).ok(),
         };
         let mut address = None;
-        let mut failing = false;
+        let mut failures = Failures::default();
         loop {
             let revision = registry.store().revision();
             address = advertised.now().or(address);
-            let outcome = pass(&registry, address).await;
-            if let Err(status) = outcome {
-                if !std::mem::replace(&mut failing, true) {
-                    log::warn!("failed to look after the service {NAME}: {status}");
+            match pass(&registry, address).await {
+                Ok(()) => {
+                    failures.end();
+                    or(changed(&registry, revision), advertised.moved(&mut news, address)).await;
+                    smol::Timer::after(PAUSE).await;
                 }
-            } else {
-                failing = false;
-                or(changed(&registry, revision), advertised.moved(&mut news, address)).await;
+                Err(status) => failures.rest(&format!("look after the service {NAME}"), &status).await,
             }
-            smol::Timer::after(PAUSE).await;
         }
     })
 }

@@ -2,7 +2,6 @@
 //! that is to hold a token one. Woken by changes only.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use data_encoding::BASE64;
 
@@ -10,31 +9,27 @@ use super::{Accounts, NAME_ANNOTATION, SECRET_TYPE, UID_ANNOTATION};
 use crate::Executor;
 use crate::api::kinds::{CONFIG_MAP, NAMESPACE, SECRET, SERVICE_ACCOUNT};
 use crate::api::{Kind, Object, Reason, Status};
+use crate::server::failures::Failures;
 use crate::server::registry::{Change, DeleteOptions, Registry, Subresource, WriteOptions};
 use crate::store;
 
 /// The ConfigMap that holds the certificate to trust the API by.
 pub const ROOT_CA: &str = "kube-root-ca.crt";
 const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
-/// How long the loop waits after a failure.
-const PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs the loop until the task is dropped.
 pub fn run(accounts: Arc<Accounts>, certificate: String, executor: &Executor) -> smol::Task<()> {
     executor.spawn(async move {
-        let mut told = false;
+        let mut failures = Failures::default();
         loop {
             let revision = accounts.registry.store().revision();
             match accounts.pass(&certificate).await {
                 Ok(()) => {
-                    told = false;
+                    failures.end();
                     accounts.changed(revision).await;
                 }
                 Err(status) => {
-                    if !std::mem::replace(&mut told, true) {
-                        log::warn!("failed to look after the service accounts: {status}");
-                    }
-                    smol::Timer::after(PAUSE).await;
+                    failures.rest("look after the service accounts", &status).await;
                 }
             }
         }

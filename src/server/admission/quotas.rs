@@ -13,13 +13,12 @@ use crate::api::kinds::{POD, RESOURCE_QUOTA};
 use crate::api::quantity::Quantity;
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::quota::{self, Amounts};
+use crate::server::failures::Failures;
 use crate::server::registry::{Change, Registry, Subresource, WriteOptions};
 use crate::store::Durability;
 
 /// Changes that come together are counted together.
 const TOGETHER: Duration = Duration::from_millis(200);
-/// How long the loop waits after a failure.
-const PAUSE: Duration = Duration::from_secs(2);
 
 /// Holds an object against the quotas of its namespace. What an update gives back is always admitted.
 pub fn check(registry: &Registry, kind: &Kind, new: &Object, old: Option<&Object>) -> Result<(), Status> {
@@ -98,20 +97,17 @@ fn used(registry: &Registry, quota: &Object, of: &Amounts, now: SystemTime) -> R
 /// Keeps the quotas' status until the task is dropped. Woken by changes in namespaces that have one.
 pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
     executor.spawn(async move {
-        let mut failing = false;
+        let mut failures = Failures::default();
         loop {
             let revision = registry.store().revision();
             match pass(&registry).await {
                 Ok(namespaces) => {
-                    failing = false;
+                    failures.end();
                     changed(&registry, revision, &namespaces).await;
                     smol::Timer::after(TOGETHER).await;
                 }
                 Err(status) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        log::warn!("failed to count what quotas are about: {status}");
-                    }
-                    smol::Timer::after(PAUSE).await;
+                    failures.rest("count what quotas are about", &status).await;
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! The roles that every cluster has, and roles that gather the rules of others.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -10,6 +9,7 @@ use crate::Executor;
 use crate::api::kinds::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING};
 use crate::api::selector::LabelSelector;
 use crate::api::{Kind, Object, Reason, Status};
+use crate::server::failures::Failures;
 use crate::server::registry::{Change, Registry, WriteOptions};
 use crate::store::Durability;
 
@@ -17,8 +17,6 @@ const TABLE: &str = include_str!("roles.txt");
 const GROUP: &str = "rbac.authorization.k8s.io";
 /// Who sets this annotation to "false" keeps what it made of a role.
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
-/// How long the loop waits after a failure.
-const PAUSE: Duration = Duration::from_secs(5);
 
 /// Makes the roles and bindings that every cluster has, and adds to those that are there what they lack, as
 /// upstream does at each start. Writes nothing where nothing is missing.
@@ -146,12 +144,12 @@ fn object(kind: &Kind, name: &str) -> Object {
 /// Keeps the rules of roles that aggregate others, until the task is dropped. Woken by changes of roles only.
 pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
     executor.spawn(async move {
-        let mut told = false;
+        let mut failures = Failures::default();
         loop {
             let revision = registry.store().revision();
             match aggregate(&registry).await {
                 Ok(()) => {
-                    told = false;
+                    failures.end();
                     let Ok(mut changes) = registry.store().watch(&CLUSTER_ROLE.prefix(None), revision) else {
                         continue;
                     };
@@ -159,11 +157,7 @@ pub fn run(registry: Arc<Registry>, executor: &Executor) -> smol::Task<()> {
                     let _ = changes.next().await;
                 }
                 Err(status) => {
-                    if !told {
-                        log::warn!("failed to gather the rules of cluster roles: {status}");
-                        told = true;
-                    }
-                    smol::Timer::after(PAUSE).await;
+                    failures.rest("gather the rules of cluster roles", &status).await;
                 }
             }
         }

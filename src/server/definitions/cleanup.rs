@@ -1,27 +1,23 @@
 //! A definition that is deleted takes its objects with it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::api::kinds::{CUSTOM_RESOURCE_DEFINITION, Kind};
 use crate::api::strategy::{CLEANUP, set_condition};
 use crate::api::{Object, Reason, Status, time};
+use crate::server::failures::Failures;
 use crate::server::registry::{Change, DeleteOptions, Page, Registry, Selectors, Subresource, WriteOptions};
 
 /// Objects that are parsed at once.
 const TOGETHER: usize = 64;
-/// How long to wait after a failure.
-const PAUSE: Duration = Duration::from_secs(2);
 
 /// Deletes all objects of a definition (None: it never had any), waits for those that finalizers hold, and lets the
 /// definition go.
 pub async fn run(registry: Arc<Registry>, name: String, kind: Option<&'static Kind>) {
-    let mut failed = false;
+    let mut failures = Failures::default();
     while let Err(status) = empty(&registry, &name, kind).await {
-        if !std::mem::replace(&mut failed, true) {
-            log::warn!("failed to delete the objects of {name}: {status}");
-        }
-        smol::Timer::after(PAUSE).await;
+        failures.rest(&format!("delete the objects of {name}"), &status).await;
     }
 }
 
