@@ -166,9 +166,15 @@ fn fleets() {
         _ => {
             fleet::rows(&table, 20, 1000);
             fleet::rows(&table, 1000, 10_000);
-            fleet::deployments(&table, 20, 1000);
         }
     }
+}
+
+/// What the controllers cost, and how fast they are.
+#[test]
+#[ignore = "a benchmark: just bench"]
+fn deployments() {
+    fleet::deployments(&Table::new(), 20, 1000);
 }
 
 /// Pods on one node, beside `ctr` on the same containerd.
