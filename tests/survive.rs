@@ -62,6 +62,34 @@ fn an_agent_that_is_killed_finds_its_pods_again() {
     cluster.kubectl("delete pod counter --timeout=30s").success();
 }
 
+/// A pod's containers share one shim, that of its first one.
+#[test]
+fn a_killed_agent_leaves_a_container_alone_whose_pods_first_one_is_gone() {
+    let mut cluster = Cluster::new("firstgone").agent("pi-1").up();
+    let brief = format!("name: brief, image: '{IMAGE}', command: [sleep, '1']}}, {{name: main");
+    let pod = counter("pair").replace("name: main", &brief);
+    cluster.apply(&pod).success();
+    let status = |cluster: &Cluster, name: &str| {
+        let pod = cluster.object("pod pair")?;
+        pod["status"]["containerStatuses"].as_array()?.iter().find(|one| one["name"] == name).cloned()
+    };
+    eventually("the first container has started again", Duration::from_secs(20), || {
+        (status(&cluster, "brief")?["restartCount"].as_i64()? > 0).then_some(())
+    });
+    let before = status(&cluster, "main").unwrap();
+    cluster.agents[0].midge.as_mut().unwrap().kill();
+    cluster.start_agent(0);
+    let cluster = cluster.up();
+    // It looks for what is lost at once, and once more after five seconds.
+    std::thread::sleep(Duration::from_secs(8));
+    let after = status(&cluster, "main").unwrap();
+    assert_eq!((&after["containerID"], &after["restartCount"]), (&before["containerID"], &0.into()));
+    let id = before["containerID"].as_str().unwrap().trim_start_matches("containerd://");
+    let tasks = cluster.agents[0].ctr("tasks ls");
+    assert!(tasks.lines().any(|task| task.contains(id) && task.contains("RUNNING")), "{tasks}");
+    cluster.kubectl("delete pod pair --timeout=30s").success();
+}
+
 #[test]
 fn a_server_that_is_killed_has_everything_again() {
     let mut cluster = Cluster::new("serverkill").agent("pi-1").up();

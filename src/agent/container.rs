@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use data_encoding::HEXLOWER;
 use futures_lite::future;
 use serde_json::Value;
 
@@ -98,6 +99,17 @@ pub struct Start<'a> {
     pub host_ips: &'a [IpAddr],
     /// Where the API is.
     pub server: &'a str,
+}
+
+/// A new container's id: 32 random hex digits, and 32 that its pod's containers share.
+fn id(uid: &str) -> Result<String, token::RandomError> {
+    let pod = HEXLOWER.encode(&token::sha256(uid.as_bytes())[..16]);
+    Ok(token::random_hex::<16>()? + &pod)
+}
+
+/// What an id has in common with those of its pod's other containers.
+pub(super) fn pod_part(id: &str) -> &str {
+    id.get(32..).unwrap_or(id)
 }
 
 /// What the pod's specification says of the container `name`, of whichever kind.
@@ -191,8 +203,7 @@ impl Runtime {
         };
         // A new one for every try: containerd may still undo what an agent had asked for that was killed meanwhile, and
         // takes away whatever has that id.
-        let id = token::random_hex::<32>()
-            .map_err(|error| fail(report, "CreateContainerError", error.to_string()))?;
+        let id = id(uid).map_err(|error| fail(report, "CreateContainerError", error.to_string()))?;
         let facts = Facts {
             pod_ips: if start.sandbox.ips.is_empty() { start.host_ips } else { &start.sandbox.ips },
             host_ips: start.host_ips,

@@ -343,10 +343,16 @@ where
 
 /// Waits for the loop to have removed all pods, [`REVOKED_LIMIT`] at most.
 async fn all_gone(pods_folder: &Path) {
+    let left = || {
+        let names = std::fs::read_dir(pods_folder).into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| desired::is_uid(name)).collect::<Vec<_>>()
+    };
     let begun = Instant::now();
-    while begun.elapsed() < REVOKED_LIMIT
-        && std::fs::read_dir(pods_folder).is_ok_and(|mut pods| pods.next().is_some())
-    {
+    while !left().is_empty() {
+        if begun.elapsed() > REVOKED_LIMIT {
+            return log::warn!("pods are left: {}", left().join(", "));
+        }
         smol::Timer::after(REVOKED_POLL).await;
     }
 }

@@ -48,6 +48,8 @@ struct State {
     cluster: Option<Cluster>,
     /// The server of the link that is up.
     server: String,
+    /// All pods are to go.
+    withdrawn: bool,
 }
 
 struct Pod {
@@ -110,7 +112,11 @@ impl Outbox {
     /// What was received since the last call.
     pub fn take(&self) -> (BTreeMap<String, Change>, Option<Cluster>) {
         let mut state = self.state();
-        (std::mem::take(&mut state.changes), state.cluster.take())
+        let mut changes = std::mem::take(&mut state.changes);
+        if state.withdrawn {
+            changes = state.pods.keys().map(|uid| (uid.clone(), Change::Remove)).collect();
+        }
+        (changes, state.cluster.take())
     }
 
     /// The ConfigMaps and Secrets that were received since the last call. Asked for after [`Outbox::take`], it has
@@ -132,7 +138,12 @@ impl Outbox {
 
     /// The agent has this revision of a pod.
     pub fn set_pod(&self, pod: &PodRef, revision: u64) {
-        self.state().pod(pod).revision = revision;
+        let mut state = self.state();
+        state.pod(pod).revision = revision;
+        // One that was under way.
+        if state.withdrawn {
+            self.0.incoming.wake();
+        }
     }
 
     /// A pod's status, said when it differs from the last.
@@ -167,9 +178,7 @@ impl Outbox {
 
     /// The cluster has no such node any more: all of its pods are to go.
     pub fn withdraw(&self) {
-        let mut state = self.state();
-        state.changes = state.pods.keys().map(|uid| (uid.clone(), Change::Remove)).collect();
-        drop(state);
+        self.state().withdrawn = true;
         self.0.incoming.wake();
     }
 

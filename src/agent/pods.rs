@@ -354,7 +354,9 @@ impl Pods {
         let mut seen = self.context.runtime.observe().await?;
         if now >= self.resync_at || self.resync_at > now + 2 * RESYNC {
             self.resync_at = now + std::mem::replace(&mut self.resync_pause, RESYNC);
-            shims::end_strays(&self.context.runtime.client).await?;
+            if let Err(error) = shims::end_strays(&self.context.runtime.client).await {
+                log::warn!("failed to look for shims that serve nothing: {}", chain(&error));
+            }
             match self.context.sandboxes.list() {
                 Ok(uids) => seen.extend(
                     uids.into_iter()

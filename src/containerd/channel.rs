@@ -4,7 +4,7 @@
 //! is seen at once, and a stuck one by the deadlines of the calls.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -39,6 +39,10 @@ struct Live {
 impl Channel {
     pub fn new(socket: PathBuf, executor: Executor) -> Channel {
         Channel { socket, executor, live: Mutex::new(None) }
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     pub fn executor(&self) -> &Executor {

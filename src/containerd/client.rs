@@ -77,6 +77,11 @@ impl Client {
         Ok(())
     }
 
+    /// The socket that this is connected to.
+    pub fn socket(&self) -> &Path {
+        self.channel.socket()
+    }
+
     pub fn namespace(&self) -> &str {
         &self.namespace
     }

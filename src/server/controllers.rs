@@ -28,7 +28,6 @@ use crate::Executor;
 use crate::api::object::NO_ACCOUNT;
 use crate::api::{Kind, Object, Reason, Status};
 use crate::plan::control::{self, Plan};
-use crate::server::failures::Failures;
 use crate::server::health::Working;
 use crate::server::registry::Registry;
 use crate::store;
@@ -126,16 +125,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 pub fn run(registry: Arc<Registry>, working: Working, executor: &Executor) -> smol::Task<()> {
     let shared = executor.clone();
     executor.spawn(async move {
-        let mut failures = Failures::default();
         loop {
             let mut controllers = Controllers::new(CONTROLLERS, registry.clone(), shared.clone());
-            // Ends when its watch has fallen behind: everything is looked at anew.
-            let failed = controllers.follow(&working, &mut failures).await;
+            // Ends only when its watch has fallen behind: everything is looked at anew.
+            let _ = controllers.follow(&working).await;
             controllers.finish().await;
-            if let Err(status) = failed {
-                working.set(status.reason == Reason::Expired);
-                failures.rest("look after what owns pods", &status).await;
-            }
         }
     })
 }
@@ -171,7 +165,7 @@ impl Controllers {
         Self { table, world, executor, queue, works, end, ended }
     }
 
-    async fn follow(&mut self, working: &Working, failures: &mut Failures) -> Result<(), Status> {
+    async fn follow(&mut self, working: &Working) -> Result<(), Status> {
         let behind = |_| Status::expired("the controllers have fallen behind");
         let store = self.world.registry().store().clone();
         let mut watch = store.watch("", store.revision()).map_err(behind)?;
@@ -188,7 +182,6 @@ impl Controllers {
             }
         }
         working.set(true);
-        failures.end();
         loop {
             while let Some(event) = watch.try_next().map_err(behind)? {
                 self.note(&event);

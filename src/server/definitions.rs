@@ -54,7 +54,7 @@ impl Loop {
     pub async fn open(registry: Arc<Registry>, executor: Executor) -> Result<Self, Status> {
         let rows = Definitions::default();
         let mut this = Self { registry, executor, rows, known: BTreeMap::new(), revision: 0 };
-        this.look_at_all().await?;
+        this.look_at_all(&mut Failures::default()).await?;
         Ok(this)
     }
 
@@ -66,7 +66,7 @@ impl Loop {
             loop {
                 // Ends when its watch has fallen behind, or with a failure: everything is looked at anew.
                 let ended = match self.follow(&mut failures).await {
-                    Err(status) if status.reason == Reason::Expired => self.look_at_all().await,
+                    Err(status) if status.reason == Reason::Expired => self.look_at_all(&mut failures).await,
                     other => other,
                 };
                 if let Err(status) = ended {
@@ -77,7 +77,7 @@ impl Loop {
         })
     }
 
-    async fn look_at_all(&mut self) -> Result<(), Status> {
+    async fn look_at_all(&mut self, failures: &mut Failures) -> Result<(), Status> {
         let list = self.registry.all(CUSTOM_RESOURCE_DEFINITION, None)?;
         let mut gone: Vec<String> = self.known.keys().cloned().collect();
         // Names go to who has them already, then to who came first.
@@ -97,12 +97,13 @@ impl Loop {
         }
         self.revision = list.revision;
         self.serve();
+        failures.end();
         Ok(())
     }
 
     async fn follow(&mut self, failures: &mut Failures) -> Result<(), Status> {
         if self.revision == 0 {
-            self.look_at_all().await?;
+            self.look_at_all(failures).await?;
         }
         let from = From::Revision(self.revision);
         let mut watch = self.registry.watch(CUSTOM_RESOURCE_DEFINITION, None, Selectors::default(), from)?;
@@ -124,7 +125,6 @@ impl Loop {
                 }
             }
             self.revision = watch.revision();
-            failures.end();
         }
     }
 

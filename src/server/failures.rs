@@ -18,7 +18,7 @@ impl Failures {
     /// behind is no failure: the loop starts over at once.
     pub async fn rest(&mut self, what: &str, status: &Status) {
         if status.reason == Reason::Expired {
-            return;
+            return smol::future::yield_now().await;
         }
         if !std::mem::replace(&mut self.said, true) {
             log::warn!("failed to {what}: {status}");

@@ -68,9 +68,11 @@ impl Orphans {
             match or(changed, due).await {
                 Wake::Pod(event) => self.pod(&event?, Instant::now())?,
                 Wake::Node(event) => self.node(&event?, Instant::now())?,
-                Wake::Due => self.collect(Instant::now()).await?,
+                Wake::Due => {
+                    self.collect(Instant::now()).await?;
+                    failures.end();
+                }
             }
-            failures.end();
         }
     }
 

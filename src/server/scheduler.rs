@@ -101,11 +101,11 @@ impl Scheduler {
                 (self.news, self.failed) = (false, false);
                 self.round().await?;
                 working.set(true);
-                failures.end();
                 continue;
             }
             self.news = false;
             working.set(true);
+            failures.end();
             // All of them are cancel-safe.
             let changed =
                 or(async { Wake::Pod(pods.next().await) }, async { Wake::Node(nodes.next().await) });

@@ -36,12 +36,12 @@ pub fn kill_tree(leader: u32, group: &str) -> usize {
     tree.len()
 }
 
-/// What all processes were started with.
+/// What the processes beside this one were started with; those in a container have a number space of their own.
 pub fn command_lines() -> Vec<Vec<String>> {
     process_ids().map(command_line).collect()
 }
 
-/// Kills the processes whose command line is `chosen`. Returns how many there were.
+/// Kills the processes beside this one whose command line is `chosen`. Returns how many there were.
 pub fn kill_where(chosen: impl Fn(&[String]) -> bool) -> usize {
     let is_killed = |id: &i32| {
         chosen(&command_line(*id))
@@ -50,8 +50,12 @@ pub fn kill_where(chosen: impl Fn(&[String]) -> bool) -> usize {
     process_ids().filter(is_killed).count()
 }
 
-/// Empty for one that has ended, or that is the kernel's own.
+/// Empty for one that has ended, that is the kernel's own, or that runs in a container.
 fn command_line(id: i32) -> Vec<String> {
+    let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/pid")).ok();
+    if namespace(&id.to_string()) != namespace("self") {
+        return Vec::new();
+    }
     let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
     let line = String::from_utf8_lossy(&line);
     line.split_terminator('\0').map(str::to_owned).collect()
@@ -101,8 +105,9 @@ mod tests {
 
     #[test]
     fn kills_by_command_line() {
-        let mut child = Command::new("sleep").arg("100.4711").spawn().unwrap();
-        let is_child = |line: &[String]| line == ["sleep", "100.4711"];
+        let seconds = format!("100.{}", std::process::id());
+        let mut child = Command::new("sleep").arg(&seconds).spawn().unwrap();
+        let is_child = |line: &[String]| line == ["sleep", &seconds];
         assert!(command_lines().iter().any(|line| is_child(line)));
         assert_eq!(kill_where(is_child), 1);
         assert_eq!(child.wait().unwrap().signal(), Some(9));

@@ -275,7 +275,7 @@ impl Machine {
         assert!(!snapshots.contains("Active"), "snapshots are left: {snapshots}");
         assert_eq!(self.ctr("leases ls -q"), "", "leases of content are left");
         let shims = || self.containerd.as_ref().unwrap().shims();
-        // containerd may have lost one whose agent was killed; the next agent ends it when it looks for such.
+        // An agent that was killed may have left one that containerd has lost; the next agent looks for such.
         eventually("the shims are gone", Duration::from_secs(20), || shims().is_empty().then_some(()));
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let ours = self.folder.to_string_lossy().into_owned();

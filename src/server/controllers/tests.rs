@@ -125,7 +125,7 @@ fn a_loop_that_starts_again_makes_nothing_twice() {
                 smol::Timer::after(Duration::from_micros(300 * round)).await;
                 Ok(())
             };
-            or(controllers.follow(&Default::default(), &mut Default::default()), pause).await.unwrap();
+            or(controllers.follow(&Default::default()), pause).await.unwrap();
             controllers.finish().await;
             assert!(pods(&cluster).len() <= 60);
         }
