@@ -76,6 +76,14 @@ impl LabelSelector {
         Ok(LabelSelector { requirements })
     }
 
+    /// Labels that whatever matches must have.
+    pub fn equalities(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.requirements.iter().filter_map(|requirement| match &requirement.test {
+            Test::In(values) if values.len() == 1 => Some((&*requirement.key, values.first()?.as_str())),
+            _ => None,
+        })
+    }
+
     pub fn is_empty(&self) -> bool {
         self.requirements.is_empty()
     }

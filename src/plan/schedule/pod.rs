@@ -12,21 +12,36 @@ use crate::api::{Object, time};
 
 /// Labels in one text: `key=value` in lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Labels(Box<str>);
+pub(super) struct Labels {
+    text: Box<str>,
+    /// The [`label_bit`] of each.
+    bits: u64,
+}
+
+/// One bit of 64: labels that lack a bit have no label with it.
+pub(super) fn label_bit(key: &str, value: &str) -> u64 {
+    1 << (digest(&format!("{key}={value}")) >> 58)
+}
 
 impl Labels {
     pub(super) fn of(labels: Option<&Map<String, Value>>) -> Self {
-        let mut text = String::new();
+        let (mut text, mut bits) = (String::new(), 0);
         for (key, value) in labels.into_iter().flatten() {
-            for part in [key, "=", value.as_str().unwrap_or_default(), "\n"] {
+            let value = value.as_str().unwrap_or_default();
+            bits |= label_bit(key, value);
+            for part in [key, "=", value, "\n"] {
                 text.push_str(part);
             }
         }
-        Self(text.into())
+        Self { text: text.into(), bits }
+    }
+
+    pub(super) fn has_bits(&self, bits: u64) -> bool {
+        self.bits & bits == bits
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.split('\n').find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        self.text.split('\n').find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
     }
 }
 
@@ -86,6 +101,11 @@ impl Facts {
 
     pub(super) fn namespace(&self) -> &str {
         self.key.split('/').next().unwrap_or_default()
+    }
+
+    /// [`Facts::namespace`] is this one; asked of every pod for every placement.
+    pub(super) fn is_in(&self, namespace: &str) -> bool {
+        self.key.strip_prefix(namespace).is_some_and(|rest| rest.starts_with('/'))
     }
 
     pub(super) fn name(&self) -> &str {

@@ -95,7 +95,7 @@ fn spread(pod: &Pod, cluster: &Cluster, fits: &[Fit<'_>]) -> Option<Vec<i64>> {
             }
             let matching = place.pods.iter().filter(|other| {
                 // The cheap look first: owners are numbers.
-                !other.ends && constraint.matches(other) && other.namespace() == pod.facts.namespace()
+                !other.ends && constraint.matches(other) && other.is_in(pod.facts.namespace())
             });
             let number = matching.count() as i64;
             if number > 0 {
@@ -135,17 +135,16 @@ fn spread(pod: &Pod, cluster: &Cluster, fits: &[Fit<'_>]) -> Option<Vec<i64>> {
 fn company(pod: &Pod, cluster: &Cluster, fits: &[Fit<'_>]) -> Option<Vec<i64>> {
     let mut points: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     let own = pod.facts.terms.as_ref();
-    let namespace = cluster.namespace(&pod.facts);
     for (node, place) in cluster.nodes() {
         for other in concerned(pod, place) {
             let mine = own.into_iter().flat_map(|terms| &terms.preferred);
-            let mine = mine.filter(|term| term.matches(other, cluster.namespace(other)));
+            let mine = mine.filter(|term| term.matches(other, cluster));
             let theirs = other.terms.as_ref();
             let preferred = theirs.into_iter().flat_map(|terms| &terms.preferred);
-            let preferred = preferred.filter(|term| term.matches(&pod.facts, namespace));
+            let preferred = preferred.filter(|term| term.matches(&pod.facts, cluster));
             // What must be together counts, too, with upstream's hardPodAffinityWeight.
             let must = theirs.into_iter().flat_map(|terms| &terms.together);
-            let must = must.filter(|term| term.matches(&pod.facts, namespace)).map(|term| (term, 1));
+            let must = must.filter(|term| term.matches(&pod.facts, cluster)).map(|term| (term, 1));
             for (term, weight) in mine.chain(preferred).map(|term| (term, term.weight)).chain(must) {
                 if let Some(value) = node.label(&term.key) {
                     *points.entry((&term.key, value)).or_insert(0) += weight;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cluster::Cluster;
 use super::node::{Node, Place, Refusal};
-use super::pod::{Facts, Labels, Pod};
+use super::pod::{Facts, Pod};
 use super::terms::{Constraint, Term};
 
 /// What a lane counts.
@@ -27,7 +27,6 @@ struct Lane<'a> {
 /// The counts for one pod. A domain that counts is in the map, even with nothing in it.
 pub(super) struct Tally<'a> {
     pod: &'a Pod,
-    namespace: Option<&'a Labels>,
     cluster: &'a Cluster,
     lanes: Vec<Lane<'a>>,
     counts: BTreeMap<(usize, &'a str), i64>,
@@ -44,17 +43,17 @@ impl<'a> Tally<'a> {
             terms.together.iter().for_each(|term| lane(&term.key, Of::Together));
             terms.apart.iter().for_each(|term| lane(&term.key, Of::Apart(term)));
         }
-        let (namespace, counts) = (cluster.namespace(&pod.facts), BTreeMap::new());
-        let mut tally = Self { pod, namespace, cluster, lanes, counts };
+        let mut tally = Self { pod, cluster, lanes, counts: BTreeMap::new() };
         let own = tally.lanes.len();
         for (node, place) in cluster.nodes() {
             tally.open(node);
             if own == 0 && place.asking == 0 {
                 continue;
             }
+            let values = tally.values(node);
             for other in &place.pods {
                 if own > 0 || other.terms.is_some() {
-                    tally.count(node, other, 1);
+                    tally.count_at(node, &values, other, 1);
                 }
             }
         }
@@ -74,18 +73,28 @@ impl<'a> Tally<'a> {
         }
     }
 
+    /// The node's domain in each lane.
+    fn values(&self, node: &'a Node) -> Vec<Option<&'a str>> {
+        self.lanes.iter().map(|lane| node.label(lane.key)).collect()
+    }
+
     /// Counts a pod of a node in, or with -1 out.
     pub(super) fn count(&mut self, node: &'a Node, other: &'a Facts, by: i64) {
-        let Self { pod, namespace, cluster, lanes, counts, .. } = self;
+        let values = self.values(node);
+        self.count_at(node, &values, other, by);
+    }
+
+    fn count_at(&mut self, node: &'a Node, values: &[Option<&'a str>], other: &'a Facts, by: i64) {
+        let Self { pod, cluster, lanes, counts } = self;
         let facts = &*pod.facts;
         let mut together = None;
-        for (index, lane) in lanes.iter().enumerate() {
-            let Some(value) = node.label(lane.key) else { continue };
+        for (index, (lane, value)) in lanes.iter().zip(values).enumerate() {
+            let Some(value) = *value else { continue };
             let matches = match &lane.of {
                 Of::Spread(constraint) => {
                     if !other.ends
-                        && other.namespace() == facts.namespace()
                         && constraint.matches(other)
+                        && other.is_in(facts.namespace())
                         && let Some(count) = counts.get_mut(&(index, value))
                         && self::counts(pod, constraint, node)
                     {
@@ -95,18 +104,19 @@ impl<'a> Tally<'a> {
                 }
                 Of::Together => *together.get_or_insert_with(|| {
                     let terms = facts.terms.iter().flat_map(|terms| &terms.together);
-                    terms.into_iter().all(|term| term.matches(other, cluster.namespace(other)))
+                    terms.into_iter().all(|term| term.matches(other, cluster))
                 }),
-                Of::Apart(term) => term.matches(other, cluster.namespace(other)),
+                Of::Apart(term) => term.matches(other, cluster),
                 Of::Kept => false,
             };
             if matches {
                 *counts.entry((index, value)).or_insert(0) += by;
             }
         }
-        for term in other.terms.iter().flat_map(|terms| &terms.apart) {
+        let Some(terms) = &other.terms else { return };
+        for term in &terms.apart {
             let Some(value) = node.label(&term.key) else { continue };
-            if term.matches(facts, *namespace) {
+            if term.matches(facts, cluster) {
                 let known =
                     lanes.iter().position(|lane| matches!(lane.of, Of::Kept) && *lane.key == *term.key);
                 let index = known.unwrap_or_else(|| {
@@ -179,7 +189,7 @@ impl<'a> Tally<'a> {
         let of = |index: usize| self.lanes.get(index).is_some_and(|lane| matches!(lane.of, Of::Together));
         let none = self.counts.iter().all(|((index, _), count)| *count <= 0 || !of(*index));
         let mut terms = self.pod.facts.terms.iter().flat_map(|terms| &terms.together);
-        none && terms.all(|term| term.matches(&self.pod.facts, self.namespace))
+        none && terms.all(|term| term.matches(&self.pod.facts, self.cluster))
     }
 }
 

@@ -2,12 +2,27 @@
 
 use serde_json::{Value, json};
 
-use super::pod::{Facts, Labels};
+use super::cluster::Cluster;
+use super::pod::{Facts, Labels, label_bit};
 use crate::api::Object;
 use crate::api::selector::LabelSelector;
 
+/// A selector of pods, which is asked of every pod for every placement.
+#[derive(Clone, Debug, PartialEq)]
+struct Selector {
+    selector: LabelSelector,
+    /// Of the labels that a match must have.
+    bits: u64,
+}
+
+impl Selector {
+    fn matches(&self, labels: &Labels) -> bool {
+        labels.has_bits(self.bits) && self.selector.matches_with(&|key| labels.get(key))
+    }
+}
+
 /// A selector with the pod's own values of some keys in it. None matches nothing.
-fn selector(of: &Value, labels: &Labels) -> Option<LabelSelector> {
+fn selector(of: &Value, labels: &Labels) -> Option<Selector> {
     let mut selector = of["labelSelector"].clone();
     if !selector.is_object() {
         return None;
@@ -22,17 +37,15 @@ fn selector(of: &Value, labels: &Labels) -> Option<LabelSelector> {
             }
         }
     }
-    LabelSelector::from_json(&selector).ok()
-}
-
-fn matches(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
-    selector.is_some_and(|selector| selector.matches_with(&|key| labels.get(key)))
+    let selector = LabelSelector::from_json(&selector).ok()?;
+    let bits = selector.equalities().fold(0, |bits, (key, value)| bits | label_bit(key, value));
+    Some(Selector { selector, bits })
 }
 
 /// A `PodAffinityTerm`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Term {
-    selector: Option<LabelSelector>,
+    selector: Option<Selector>,
     namespaces: Vec<Box<str>>,
     /// Namespaces by their labels.
     selected: Option<LabelSelector>,
@@ -58,16 +71,17 @@ impl Term {
         }
     }
 
-    /// Whether it is about a pod, whose namespace has these labels.
-    pub(super) fn matches(&self, pod: &Facts, namespace: Option<&Labels>) -> bool {
-        let name = pod.namespace();
-        let there = self.namespaces.iter().any(|own| **own == *name)
-            || match (&self.selected, namespace) {
-                (Some(selector), Some(labels)) => matches(Some(selector), labels),
-                (Some(selector), None) => selector.is_empty(),
-                (None, _) => false,
-            };
-        there && matches(self.selector.as_ref(), &pod.labels)
+    /// Whether it is about a pod.
+    pub(super) fn matches(&self, pod: &Facts, cluster: &Cluster) -> bool {
+        self.selector.as_ref().is_some_and(|selector| selector.matches(&pod.labels))
+            && (self.namespaces.iter().any(|own| pod.is_in(own)) || self.selects_namespace(pod, cluster))
+    }
+
+    fn selects_namespace(&self, pod: &Facts, cluster: &Cluster) -> bool {
+        self.selected.as_ref().is_some_and(|selector| match cluster.namespace(pod) {
+            Some(labels) => selector.matches_with(&|key| labels.get(key)),
+            None => selector.is_empty(),
+        })
     }
 }
 
@@ -107,7 +121,7 @@ impl Terms {
 /// A `TopologySpreadConstraint`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Constraint {
-    selector: Option<LabelSelector>,
+    selector: Option<Selector>,
     /// Of upstream's default constraints: the pods of this owner.
     owner: u64,
     pub key: Box<str>,
@@ -154,6 +168,10 @@ impl Constraint {
 
     /// Whether a pod of the same namespace counts.
     pub(super) fn matches(&self, pod: &Facts) -> bool {
-        if self.is_usual() { pod.owner == self.owner } else { matches(self.selector.as_ref(), &pod.labels) }
+        if self.is_usual() {
+            pod.owner == self.owner
+        } else {
+            self.selector.as_ref().is_some_and(|selector| selector.matches(&pod.labels))
+        }
     }
 }
