@@ -44,7 +44,9 @@ pub fn run(registry: Arc<Registry>, working: Working, executor: &Executor) -> sm
             // Ends when its watches have fallen behind, or with a failure: everything is looked at anew.
             let mut scheduler = Scheduler::new(registry.clone(), shared.clone());
             if let Err(status) = scheduler.run(&working, &mut failures).await {
-                working.set(status.reason == Reason::Expired);
+                if status.reason != Reason::Expired {
+                    working.set(false);
+                }
                 failures.rest("schedule", &status).await;
             }
         }
