@@ -186,15 +186,11 @@ pub fn record(
         return;
     }
     let version = kind.api_version();
-    let before = old.map_or_else(
-        || unset(kind),
-        |old| {
-            let mut old = old.clone();
-            old.remove(MANAGED_FIELDS);
-            old.as_value().clone()
-        },
-    );
-    let mut changes = walk::compare(node, &before, new.as_value());
+    // That the old one has managedFields is no matter: nobody owns those.
+    let mut changes = match old {
+        Some(old) => walk::compare(node, old.as_value(), new.as_value()),
+        None => walk::compare(node, &unset(kind), new.as_value()),
+    };
     disown(kind, &mut changes.taken, writer);
     managers.all(|entry| {
         entry.set.subtract(&changes.taken);
@@ -202,7 +198,7 @@ pub fn record(
     });
     if !changes.taken.is_empty() {
         let entry = managers.entry(writer, &version);
-        entry.set.extend(&changes.taken);
+        entry.set.extend(changes.taken);
         entry.time = time::format(now);
     }
     if let Some(entries) = managers.into_value() {
@@ -210,21 +206,25 @@ pub fn record(
     }
 }
 
-/// Whether two accounts differ in nothing but times.
+/// Whether two accounts differ in nothing but times, by which they are ordered.
 pub fn is_same_account(one: Option<&Value>, other: Option<&Value>) -> bool {
-    let timeless = |value: Option<&Value>| {
-        let mut managers = value.and_then(Managers::parse)?;
-        managers.all(|entry| entry.time.clear());
-        managers.into_value()
+    let (Some(Value::Array(one)), Some(Value::Array(other))) = (one, other) else { return one == other };
+    let mut left: Vec<_> = other.iter().map(timeless).collect();
+    let mut take = |entry| {
+        let place = left.iter().position(|other| *other == entry);
+        place.map(|place| left.swap_remove(place)).is_some()
     };
-    one == other || timeless(one) == timeless(other)
+    one.len() == other.len() && one.iter().map(timeless).all(&mut take)
+}
+
+/// What an entry of an account says, but for its time.
+fn timeless(entry: &Value) -> Vec<(&String, &Value)> {
+    entry.as_object().into_iter().flatten().filter(|(field, _)| *field != "time").collect()
 }
 
 /// Takes what a writer cannot own out of a set: what nobody owns and, as status is written apart, status.
 fn disown(kind: &Kind, set: &mut Set, writer: Writer<'_>) {
-    let mut unowned = Set::default();
-    UNOWNED.iter().for_each(|path| unowned.insert(path));
-    set.subtract(&unowned);
+    UNOWNED.iter().for_each(|path| set.remove(path));
     if writer.subresource.is_empty() && kind.subresource("status").is_some() {
         set.remove_child("f:status");
     }

@@ -70,22 +70,22 @@ impl Entry {
         (text("fieldsType") == "FieldsV1" && !entry.api_version.is_empty()).then_some(entry)
     }
 
-    fn to_value(&self) -> Value {
+    fn into_value(self) -> Value {
         let operation = if self.operation == Operation::Apply { "Apply" } else { "Update" };
         let mut map = Map::new();
         for (field, text) in [
-            ("manager", self.manager.as_str()),
-            ("operation", operation),
-            ("apiVersion", &self.api_version),
-            ("time", &self.time),
-            ("fieldsType", "FieldsV1"),
-            ("subresource", &self.subresource),
+            ("manager", self.manager),
+            ("operation", operation.to_owned()),
+            ("apiVersion", self.api_version),
+            ("time", self.time),
+            ("fieldsType", "FieldsV1".to_owned()),
+            ("subresource", self.subresource),
         ] {
             if !text.is_empty() {
                 map.insert(field.to_owned(), text.into());
             }
         }
-        map.insert("fieldsV1".to_owned(), self.set.to_fields());
+        map.insert("fieldsV1".to_owned(), Value::Object(self.set.into_fields()));
         Value::Object(map)
     }
 }
@@ -133,7 +133,7 @@ impl Managers {
     /// What all own together.
     pub fn union(&self) -> Set {
         let mut all = Set::default();
-        self.0.iter().for_each(|entry| all.extend(&entry.set));
+        self.0.iter().for_each(|entry| all.extend(entry.set.clone()));
         all
     }
 
@@ -141,13 +141,12 @@ impl Managers {
     pub fn into_value(mut self) -> Option<Value> {
         self.0.retain(|entry| !entry.set.is_empty());
         self.cap();
+        fn name(of: &Entry) -> [&str; 3] {
+            [&of.manager, &of.api_version, &of.subresource]
+        }
         let rank = |entry: &Entry| (entry.operation, seconds(&entry.time));
-        self.0.sort_by(|one, other| {
-            let name =
-                |entry: &Entry| (entry.manager.clone(), entry.api_version.clone(), entry.subresource.clone());
-            rank(one).cmp(&rank(other)).then_with(|| name(one).cmp(&name(other)))
-        });
-        (!self.0.is_empty()).then(|| self.0.iter().map(Entry::to_value).collect())
+        self.0.sort_by(|one, other| rank(one).cmp(&rank(other)).then_with(|| name(one).cmp(&name(other))));
+        (!self.0.is_empty()).then(|| self.0.into_iter().map(Entry::into_value).collect())
     }
 
     /// Puts the oldest updaters of each version together until there are few enough.
@@ -163,7 +162,7 @@ impl Managers {
             let oldest = kept.iter_mut().find(|old| updates(old) && old.api_version == entry.api_version);
             match oldest {
                 Some(oldest) if over > MAX_UPDATERS => {
-                    oldest.set.extend(&entry.set);
+                    oldest.set.extend(entry.set);
                     oldest.manager = ANCIENT.to_owned();
                     oldest.subresource.clear();
                     oldest.time = entry.time;

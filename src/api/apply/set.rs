@@ -4,6 +4,7 @@
 //! `i:N`, an item by its place, is read and kept, never made.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde_json::{Map, Value};
 
@@ -47,6 +48,20 @@ impl Set {
         self.children.insert(element, child);
     }
 
+    /// Takes what is at a path out, but not what is below.
+    pub fn remove(&mut self, path: &[&str]) {
+        let Some((element, rest)) = path.split_first() else {
+            self.member = false;
+            return;
+        };
+        if let Some(child) = self.children.get_mut(*element) {
+            child.remove(rest);
+            if child.is_empty() {
+                self.children.remove(*element);
+            }
+        }
+    }
+
     /// Takes a child away with all that is below.
     pub fn remove_child(&mut self, element: &str) {
         self.children.remove(element);
@@ -69,10 +84,15 @@ impl Set {
         self.keep(Some(other), true);
     }
 
-    pub fn extend(&mut self, other: &Set) {
+    pub fn extend(&mut self, other: Set) {
         self.member |= other.member;
-        for (element, child) in &other.children {
-            self.children.entry(element.clone()).or_default().extend(child);
+        other.children.into_iter().for_each(|(element, child)| self.add(element, child));
+    }
+
+    fn add(&mut self, element: String, child: Set) {
+        match self.children.entry(element) {
+            Entry::Vacant(place) => drop(place.insert(child)),
+            Entry::Occupied(mut place) => place.get_mut().extend(child),
         }
     }
 
@@ -95,16 +115,16 @@ impl Set {
         }
     }
 
-    pub fn to_fields(&self) -> Value {
-        let mut fields = Map::new();
-        for (element, child) in &self.children {
-            let mut below = child.to_fields();
-            if let (true, Value::Object(map)) = (child.member && !child.children.is_empty(), &mut below) {
-                map.insert(".".to_owned(), Value::Object(Map::new()));
+    pub fn into_fields(self) -> Map<String, Value> {
+        let below = |(element, child): (String, Set)| {
+            let is_both = child.member && !child.children.is_empty();
+            let mut fields = child.into_fields();
+            if is_both {
+                fields.insert(".".to_owned(), Value::Object(Map::new()));
             }
-            fields.insert(element.clone(), below);
-        }
-        Value::Object(fields)
+            (element, Value::Object(fields))
+        };
+        self.children.into_iter().map(below).collect()
     }
 
     /// None when it is no `fieldsV1`.
@@ -117,7 +137,7 @@ impl Set {
             let element = canonical(element)?;
             let mut child = Set::from_fields(below)?;
             child.member = below.as_object().is_some_and(|map| map.is_empty() || map.contains_key("."));
-            set.children.entry(element).or_default().extend(&child);
+            set.add(element, child);
         }
         Some(set)
     }

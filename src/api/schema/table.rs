@@ -1,5 +1,6 @@
-//! Reads `schema.txt`, without copying it: a type is three slices of the text, an index of where they are
-//! finds it, and a field's line is parsed each time it is looked at. `tests/schema-table` writes the text.
+//! Reads `schema.txt`, without copying it: an index says where in the text each type is, and a type's lines are
+//! parsed when its fields are first asked for, so that what nobody uses takes no memory. `tests/schema-table`
+//! writes the text.
 
 use std::sync::OnceLock;
 
@@ -27,8 +28,8 @@ pub struct Package {
     types: Vec<Spot>,
 }
 
-/// A type's place in the text. Every write looks up some hundred types: no search for where one ends.
-#[derive(Clone, Copy, Debug)]
+/// A type's place in the text.
+#[derive(Debug)]
 struct Spot {
     /// Of the head line.
     start: u32,
@@ -38,17 +39,15 @@ struct Spot {
     head: u16,
     /// Bytes of the fields' lines, which follow it.
     body: u32,
+    /// What those lines say. Every write asks some hundred types for theirs.
+    fields: OnceLock<Box<[Field]>>,
 }
 
 /// A struct or string type of the table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Type {
     pub package: &'static Package,
-    /// With the `~` of a string type.
-    label: &'static str,
-    /// What follows it in its line.
-    marks: &'static str,
-    body: &'static str,
+    spot: &'static Spot,
 }
 
 /// One field of a struct.
@@ -57,13 +56,20 @@ pub struct Field {
     pub name: &'static str,
     pub shape: Shape,
     marks: &'static str,
+    // What every write asks of each field that it has or leaves out.
+    is_checked: bool,
+    is_atomic: bool,
+    is_set: bool,
+    has_keys: bool,
+    has_default: bool,
 }
 
 /// The type of a field, or of the items of a list or map.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    package: &'static Package,
     text: &'static str,
+    /// What the text names after all its `[]` and `{}`.
+    named: Option<Type>,
 }
 
 /// What a [`Shape`] says.
@@ -148,7 +154,8 @@ fn build() -> Index {
                 _ => {
                     let head = line.trim_end().len() as u16;
                     let name = line.find([' ', '\n']).map_or(head, |end| end as u16);
-                    package.types.push(Spot { start: offset, name, head, body: 0 });
+                    let fields = OnceLock::new();
+                    package.types.push(Spot { start: offset, name, head, body: 0, fields });
                 }
             }
         }
@@ -172,36 +179,41 @@ impl Spot {
         label.strip_prefix('~').unwrap_or(label)
     }
 
-    fn read(&self, package: &'static Package) -> Type {
-        let (label, end) = (self.label(), self.start as usize + usize::from(self.head));
-        let marks = &TEXT[self.start as usize + label.len()..end];
+    /// What follows the label in its line.
+    fn marks(&self) -> &'static str {
+        let start = self.start as usize;
+        &TEXT[start + usize::from(self.name)..start + usize::from(self.head)]
+    }
+
+    /// The fields' lines, each with the space that it begins with.
+    fn body(&self) -> &'static str {
         // Past the head's newline.
-        let body = if self.body == 0 { "" } else { &TEXT[end + 1..end + 1 + self.body as usize] };
-        Type { package, label, marks, body }
+        let start = self.start as usize + usize::from(self.head) + 1;
+        if self.body == 0 { "" } else { &TEXT[start..start + self.body as usize] }
     }
 }
 
 impl Package {
     /// The types of the package, ordered by name.
     pub fn types(&'static self) -> impl Iterator<Item = Type> {
-        self.types.iter().map(move |spot| spot.read(self))
+        self.types.iter().map(move |spot| Type { package: self, spot })
     }
 
     /// A type by its name.
     pub fn find(&'static self, name: &str) -> Option<Type> {
         let found = self.types.binary_search_by(|spot| spot.name().cmp(name)).ok()?;
-        Some(self.types[found].read(self))
+        Some(Type { package: self, spot: &self.types[found] })
     }
 }
 
 impl Type {
     pub fn name(&self) -> &'static str {
-        self.label.strip_prefix('~').unwrap_or(self.label)
+        self.spot.name()
     }
 
     /// Whether it is a string type, not a struct.
     pub fn is_string(&self) -> bool {
-        self.label.starts_with('~')
+        self.spot.label().starts_with('~')
     }
 
     /// Whether it has `apiVersion` and `kind`.
@@ -215,12 +227,13 @@ impl Type {
     }
 
     fn marked(&self, mark: &str) -> bool {
-        !self.marks.is_empty() && !self.is_string() && self.marks.split(' ').any(|word| word == mark)
+        let marks = self.spot.marks();
+        !marks.is_empty() && !self.is_string() && marks.split(' ').any(|word| word == mark)
     }
 
     /// The values a string type may have; none: any value.
     pub fn values(&self) -> impl Iterator<Item = &'static str> + Clone + use<> {
-        let words = if self.is_string() { self.marks } else { "" };
+        let words = if self.is_string() { self.spot.marks() } else { "" };
         let unquote = |word: &'static str| if word == "\"\"" { "" } else { word };
         words.split(' ').skip(1).map(unquote)
     }
@@ -231,76 +244,68 @@ impl Type {
     }
 
     pub fn fields(&self) -> impl Iterator<Item = Field> + use<> {
-        let package = self.package;
-        self.lines().map(move |line| Field::parse(package, line))
+        self.parsed().iter().copied()
     }
 
     pub fn field(&self, name: &str) -> Option<Field> {
-        // What follows the name in its line is no part of it.
-        let is_name = !name.contains(' ');
-        let is_it = |line: &&str| line.as_bytes().get(name.len()) == Some(&b' ') && line.starts_with(name);
-        self.lines().find(|line| is_name && is_it(line)).map(|line| Field::parse(self.package, line))
+        self.parsed().iter().find(|field| field.name == name).copied()
     }
 
-    /// The fields' lines, without the space that each begins with.
-    fn lines(&self) -> impl Iterator<Item = &'static str> + use<> {
-        let implied = if self.is_kind() { KIND_FIELDS } else { "" };
-        [implied, self.body].into_iter().flat_map(|mut rest| {
-            std::iter::from_fn(move || {
-                let (line, after) = split(rest, b'\n')?;
-                rest = after;
-                line.get(1..)
-            })
+    fn parsed(&self) -> &'static [Field] {
+        self.spot.fields.get_or_init(|| {
+            let implied = if self.is_kind() { KIND_FIELDS } else { "" };
+            let lines = implied.lines().chain(self.spot.body().lines());
+            lines.map(|line| Field::parse(self.package, line.trim_start())).collect()
         })
     }
 }
 
-/// [`str::split_once`], which takes several times as long over texts as short as these.
-fn split(text: &'static str, at: u8) -> Option<(&'static str, &'static str)> {
-    let end = text.bytes().position(|byte| byte == at)?;
-    Some((text.get(..end)?, text.get(end + 1..)?))
+impl std::fmt::Debug for Type {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.package.name, self.name())
+    }
 }
 
 impl Field {
     fn parse(package: &'static Package, line: &'static str) -> Field {
-        let (name, rest) = split(line, b' ').unwrap_or((line, "any"));
-        let (text, marks) = split(rest, b' ').unwrap_or((rest, ""));
-        Field { name, shape: Shape { package, text }, marks }
-    }
-
-    fn words(&self) -> impl Iterator<Item = &'static str> + use<> {
-        // Most fields have none, and each is asked for several.
-        let mut rest = Some(self.marks).filter(|marks| !marks.is_empty());
-        std::iter::from_fn(move || {
-            let (word, after) = split(rest?, b' ').map_or((rest?, None), |(word, after)| (word, Some(after)));
-            rest = after;
-            Some(word)
-        })
-    }
-
-    fn marked(&self, mark: &str) -> bool {
-        self.words().any(|word| word == mark)
+        let (name, rest) = line.split_once(' ').unwrap_or((line, "any"));
+        let (text, marks) = rest.split_once(' ').unwrap_or((rest, ""));
+        let shape = Shape { text, named: Shape::named(package, text) };
+        let marked = |mark: &str| words(marks).any(|word| word == mark);
+        Field {
+            name,
+            shape,
+            marks,
+            is_checked: marked("!!"),
+            is_atomic: marked("atomic"),
+            is_set: marked("set"),
+            has_keys: words(marks).any(|word| word.starts_with("map=")),
+            has_default: words(marks).any(|word| word.starts_with('=') || word.starts_with(":=")),
+        }
     }
 
     /// The protobuf field number, with those of the embedded messages before it: `2.5`. None: an object's
     /// `apiVersion` and `kind`, and fields that are too new for the table's source of numbers.
     pub fn number(&self) -> Option<&'static str> {
-        self.words().find_map(|word| word.strip_prefix('#'))
+        words(self.marks).find_map(|word| word.strip_prefix('#'))
     }
 
     /// Whether the OpenAPI document calls it required.
     pub fn is_required(&self) -> bool {
-        self.marked("!") || self.is_checked()
+        self.is_checked || self.marked("!")
     }
 
     /// Whether an object without it is refused.
     pub fn is_checked(&self) -> bool {
-        self.marked("!!")
+        self.is_checked
     }
 
     /// The keys that tell the items of a list of type `map` apart, joined by commas.
     pub fn list_keys(&self) -> Option<&'static str> {
-        self.words().find_map(|word| word.strip_prefix("map="))
+        if !self.has_keys {
+            return None;
+        }
+        words(self.marks).find_map(|word| word.strip_prefix("map="))
     }
 
     /// Whether something empty says more than nothing: Go has a pointer there. Of scalars only.
@@ -310,21 +315,25 @@ impl Field {
 
     /// Whether it is a list of type `set`.
     pub fn is_set(&self) -> bool {
-        self.marked("set")
+        self.is_set
     }
 
     /// Whether server-side apply takes it as a whole.
     pub fn is_atomic(&self) -> bool {
-        self.marked("atomic")
+        self.is_atomic
     }
 
     /// How strategic merge patch merges it, if it does: other lists are replaced.
     pub fn merge(&self) -> Option<Merge> {
-        self.words().find_map(|word| match word.split_once('=') {
+        words(self.marks).find_map(|word| match word.split_once('=') {
             Some(("merge", key)) => Some(Merge::Key(key)),
             None if word == "merge" => Some(Merge::Scalars),
             _ => None,
         })
+    }
+
+    fn marked(&self, mark: &str) -> bool {
+        words(self.marks).any(|word| word == mark)
     }
 
     /// Whether its patch strategy is `retainKeys`.
@@ -334,10 +343,10 @@ impl Field {
 
     /// What it is when the client leaves it out.
     pub fn default(&self) -> Option<Default> {
-        if !self.marks.bytes().any(|byte| byte == b'=') {
+        if !self.has_default {
             return None;
         }
-        self.words().find_map(|word| {
+        words(self.marks).find_map(|word| {
             if let Some(json) = word.strip_prefix(":=") {
                 return Some(Default { json, replaces_empty: true });
             }
@@ -346,18 +355,24 @@ impl Field {
     }
 }
 
+fn words(marks: &'static str) -> impl Iterator<Item = &'static str> {
+    marks.split(' ')
+}
+
 impl Shape {
     /// The shape of a whole object of type `of`.
     pub fn form(&self) -> Form {
-        let package = self.package;
+        let named = self.named;
         if let Some(text) = self.text.strip_prefix("[]") {
-            return Form::List(Shape { package, text });
+            return Form::List(Shape { text, named });
         }
         if let Some(text) = self.text.strip_prefix("{}") {
-            return Form::Map(Shape { package, text });
+            return Form::Map(Shape { text, named });
         }
-        let is_named = self.text.starts_with(|first: char| first.is_ascii_uppercase());
-        match if is_named { "" } else { self.text } {
+        if let Some(named) = named {
+            return if named.is_string() { Form::Named(named) } else { Form::Struct(named) };
+        }
+        match self.text {
             "string" => Form::String,
             "bool" => Form::Bool,
             "int32" => Form::Int32,
@@ -368,18 +383,16 @@ impl Shape {
             "micro" => Form::MicroTime,
             "quantity" => Form::Quantity,
             "intstr" => Form::IntOrString,
-            _ => match self.named() {
-                Some(found) if found.is_string() => Form::Named(found),
-                Some(found) => Form::Struct(found),
-                None => Form::Any,
-            },
+            _ => Form::Any,
         }
     }
 
-    fn named(&self) -> Option<Type> {
-        match self.text.rsplit_once('.') {
+    /// The type that `text` names; None: one that the table's format knows by itself.
+    fn named(package: &'static Package, text: &str) -> Option<Type> {
+        let name = text.trim_start_matches(['[', ']', '{', '}']);
+        match name.rsplit_once('.') {
             Some((package, name)) => find(package, name),
-            None => self.package.find(self.text),
+            None => package.find(name),
         }
     }
 
