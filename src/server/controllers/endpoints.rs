@@ -2,11 +2,21 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde_json::json;
+
 use super::{Controller, Seen, World};
 use crate::api::kinds::{ENDPOINT_SLICE, ENDPOINTS, POD, SERVICE};
+use crate::api::object::Wanted;
+use crate::api::selector::LabelSelector;
 use crate::api::{Kind, Object, Status};
 use crate::plan::control::Plan;
 use crate::plan::endpoints;
+use crate::server::registry::{Item, Page, Selectors};
+
+/// Which pods a Service selects.
+const SELECTION: Wanted = |section, field| {
+    matches!((section, field), ("metadata", "name" | "namespace") | ("spec", "selector" | "type"))
+};
 
 pub struct Services;
 
@@ -37,12 +47,14 @@ impl Controller for Services {
         {
             return Vec::new();
         }
-        let services = world.registry().objects(SERVICE, Some(object.namespace())).unwrap_or_default();
+        let services = world.registry().all(SERVICE, Some(object.namespace())).unwrap_or_default().items;
         let either = [change.old, change.new];
-        let services = services
-            .iter()
-            .filter(|service| either.into_iter().flatten().any(|pod| endpoints::selects(service, pod)));
-        services.map(|service| SERVICE.key(service.namespace(), service.name())).collect()
+        // Every pod's change asks this of all Services beside it.
+        let services = services.iter().filter_map(|item| item.part(SELECTION).ok());
+        services
+            .filter(|service| either.into_iter().flatten().any(|pod| endpoints::selects(service, pod)))
+            .map(|service| SERVICE.key(service.namespace(), service.name()))
+            .collect()
     }
 
     /// Clients go on asking a pod that ends for as long as it is listed.
@@ -59,8 +71,11 @@ impl Controller for Services {
     ) -> Result<Plan, Status> {
         let mut pods = Vec::new();
         if endpoints::is_selecting(service) {
-            pods = world.registry().objects(POD, Some(service.namespace()))?;
-            pods.retain(|pod| endpoints::selects(service, pod));
+            let labels = LabelSelector::from_json(&json!({"matchLabels": service.at("/spec/selector")}))?;
+            let selectors = Selectors { labels, ..Selectors::default() };
+            let page = Page::default();
+            let found = world.registry().list(POD, Some(service.namespace()), &selectors, &page)?;
+            pods = found.items.iter().map(Item::object).collect::<Result<_, _>>()?;
         }
         let slices = world.of(ENDPOINT_SLICE, service, false);
         Ok(endpoints::plan(service, &pods, slices, world.get(ENDPOINTS, service.namespace(), service.name())))
