@@ -56,9 +56,17 @@ impl Rendering {
         match self.shape {
             Shape::Table => Ok(self.table(&self.parsed(item)?, headers)),
             Shape::Metadata => self.metadata_only(item),
-            Shape::Plain | Shape::Discovery if self.converts() => Ok(self.parsed(item)?.to_vec()),
-            Shape::Plain | Shape::Discovery => Ok(item.json()),
+            Shape::Plain | Shape::Discovery => match self.stored_text(item) {
+                Some(text) => Ok(text),
+                None => Ok(self.parsed(item)?.to_vec()),
+            },
         }
+    }
+
+    /// What is shown of a stored object, where that is its text.
+    pub fn stored_text(&self, item: &Item) -> Option<Vec<u8>> {
+        let is_plain = matches!(self.shape, Shape::Plain | Shape::Discovery);
+        (is_plain && !self.converts()).then(|| item.json())
     }
 
     /// Whether stored objects may differ from what is shown of them.

@@ -23,7 +23,8 @@ use super::auth::User;
 use super::authorize::Attributes;
 use super::path::Target;
 use super::query::Query;
-use super::registry::{Change, WriteOptions};
+use super::registry::{Change, Item, WriteOptions};
+use super::render::Rendering;
 use super::reply::{self, Reply};
 use super::{reviews, top};
 use crate::api::kinds::COMPUTED;
@@ -92,6 +93,14 @@ impl Call<'_> {
             Ok(done)
         };
         self.state.registry.modify(stored, self.namespace(), self.name(), options, change).await
+    }
+
+    /// The answer to a write that led to `object`: the text that was stored, unless that is there no more.
+    pub fn written(&self, rendering: &Rendering, object: &Object, options: WriteOptions<'_>) -> Vec<u8> {
+        let is_it = |item: &Item| !options.dry_run && object.resource_version() == Some(item.revision);
+        let stored = self.state.registry.item(self.stored(), object.namespace(), object.name());
+        let text = stored.ok().filter(is_it).and_then(|item| rendering.stored_text(&item));
+        text.unwrap_or_else(|| rendering.object(object, true))
     }
 
     /// Whether who asks may do this as well to what the path names.

@@ -60,7 +60,8 @@ pub async fn patch(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let text = body::bytes(body).await?;
     if format == Format::Apply {
         let applied = Application::read(call, text, options, validation)?.carry_out().await?;
-        let reply = reply::full(applied.code, reply::JSON, rendering.object(&applied.object, true));
+        let text = call.written(&rendering, &applied.object, options);
+        let reply = reply::full(applied.code, reply::JSON, text);
         return Ok(warned(reply, &applied.warnings));
     }
     let change: Value = serde_json::from_slice(&text)
@@ -83,7 +84,7 @@ pub async fn patch(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
         Ok(Change::Write)
     };
     let patched = call.modify(options, &mut apply).await?;
-    Ok(warned(reply::json(rendering.object(&patched, true)), &warnings))
+    Ok(warned(reply::json(call.written(&rendering, &patched, options)), &warnings))
 }
 
 /// A field of another type than the kind's is upstream's decoder to find in an object, and the patch's fault here.

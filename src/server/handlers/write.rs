@@ -15,7 +15,8 @@ pub async fn create(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
     let write = Write::read(call, body).await?;
     call.check_escalation(&write.object, None)?;
     let created = call.create(write.object, write.options).await?;
-    let reply = reply::full(StatusCode::CREATED, reply::JSON, write.rendering.object(&created, true));
+    let text = call.written(&write.rendering, &created, write.options);
+    let reply = reply::full(StatusCode::CREATED, reply::JSON, text);
     Ok(warned(reply, &write.warnings))
 }
 
@@ -27,7 +28,8 @@ pub async fn update(call: &Call<'_>, body: Incoming) -> Result<Reply, Status> {
         Ok(Change::Write)
     };
     let updated = call.modify(write.options, &mut replace).await?;
-    Ok(warned(reply::json(write.rendering.object(&updated, true)), &write.warnings))
+    let text = call.written(&write.rendering, &updated, write.options);
+    Ok(warned(reply::json(text), &write.warnings))
 }
 
 /// An object that a client sent whole, and how it is to be stored and answered.
