@@ -168,3 +168,26 @@ fn a_definition_ends_with_its_watches_and_keeps_its_names() {
     assert!(before.elapsed().as_secs() < 20, "it waited");
     assert!(!seen.contains("ERROR"), "{seen}");
 }
+
+#[test]
+fn all_that_is_wrong_with_an_object_is_told_at_once() {
+    let server = Server::start();
+    let pod = json!({"metadata": {"name": "Web", "labels": {"a b": "c"}}, "spec": {"restartPolicy": "Sometimes",
+        "containers": [{"image": "web", "ports": [{"containerPort": 70000}]}]}});
+    let refused = server.post("/api/v1/namespaces/default/pods", pod).is(422).json();
+    let causes = refused["details"]["causes"].as_array().unwrap();
+    let mut fields: Vec<_> = causes.iter().map(|cause| cause["field"].as_str().unwrap()).collect();
+    fields.sort_unstable();
+    let expected = [
+        "metadata.labels",
+        "metadata.name",
+        "spec.containers[0].name",
+        "spec.containers[0].ports[0].containerPort",
+        "spec.restartPolicy",
+    ];
+    assert_eq!(fields, expected, "{refused}");
+    // A name that is still to be made is no fault.
+    let pod = json!({"metadata": {"generateName": "web-"}, "spec": {"containers": [{"image": "web"}]}});
+    let refused = server.post("/api/v1/namespaces/default/pods", pod).is(422).message();
+    assert_eq!(refused, "Pod \"\" is invalid: spec.containers[0].name: Required value");
+}

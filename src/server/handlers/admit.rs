@@ -157,6 +157,9 @@ pub fn shape(
     if let Some(text) = text.filter(|_| validation != FieldValidation::Ignore) {
         problems.duplicates = schema::duplicates(text);
     }
+    if !problems.causes.is_empty() {
+        problems.causes.extend(further(kind, object, &problems.causes));
+    }
     if let Some(status) = problems.rejection(kind, object.name(), validation) {
         return Err(status);
     }
@@ -164,6 +167,19 @@ pub fn shape(
         schema::prune(kind, object);
     }
     Ok(problems.warnings(validation))
+}
+
+/// What the kind's rules say against an object whose shape is refused: who wrote it learns all at once.
+fn further(kind: &Kind, object: &Object, known: &[Cause]) -> Vec<Cause> {
+    let mut object = object.clone();
+    if object.name().is_empty() {
+        let generated = format!("{}00000", object.str_at("/metadata/generateName"));
+        object.set("/metadata/name", generated);
+    }
+    kind.strategy.prepare_create(&mut object);
+    let mut causes = strategy::validate(kind, &object, None);
+    causes.retain(|cause| known.iter().all(|known| known.field != cause.field));
+    causes
 }
 
 /// A warning for who writes what nothing acts on.
