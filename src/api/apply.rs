@@ -251,7 +251,6 @@ fn keep_own_part(kind: &Kind, config: &mut Object, writer: Writer<'_>) {
 /// What a new object is compared with.
 fn unset(kind: &Kind) -> Value {
     fn structs(of: Type) -> Value {
-        // By name first: what a field's type is takes a search.
         let named = |field: &table::Field| field.name == "containers" || STRUCTS.contains(&field.name);
         let inner = |field: table::Field| match field.shape.form() {
             Form::Struct(of) => Some((field.name.to_owned(), structs(of))),

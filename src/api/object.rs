@@ -12,7 +12,7 @@ use super::time;
 
 mod part;
 
-pub use part::{NO_ACCOUNT, PLACE, Wanted};
+pub use part::{LABELS, NO_ACCOUNT, PLACE, Wanted};
 
 /// Why bytes or a value are no object.
 #[derive(Debug)]

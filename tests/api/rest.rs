@@ -190,4 +190,15 @@ fn all_that_is_wrong_with_an_object_is_told_at_once() {
     let pod = json!({"metadata": {"generateName": "web-"}, "spec": {"containers": [{"image": "web"}]}});
     let refused = server.post("/api/v1/namespaces/default/pods", pod).is(422).message();
     assert_eq!(refused, "Pod \"\" is invalid: spec.containers[0].name: Required value");
+    // No more than people read.
+    let many = json!({"metadata": {"name": "web"}, "spec": {"containers": vec![json!({}); 500]}});
+    let refused = server.post("/api/v1/namespaces/default/pods", many).is(422).json();
+    assert_eq!(refused["details"]["causes"].as_array().map(Vec::len), Some(100));
+    // What may be changed is not judged as if it were new.
+    let pod = json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "web", "image": "web"}]}});
+    server.post("/api/v1/namespaces/default/pods", pod).is(201);
+    let debugger = json!({"spec": {"ephemeralContainers": [{"image": "busybox"}]}}).to_string();
+    let path = "/api/v1/namespaces/default/pods/web/ephemeralcontainers";
+    let refused = server.ask("PATCH", path, MERGE, debugger).is(422).message();
+    assert_eq!(refused, "Pod \"web\" is invalid: spec.ephemeralContainers[0].name: Required value");
 }

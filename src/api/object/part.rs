@@ -18,6 +18,9 @@ pub const PLACE: Wanted = |section, field| {
     matches!((section, field), ("metadata", "name" | "namespace" | "uid") | ("spec", "nodeName"))
 };
 
+/// What label selectors ask for.
+pub const LABELS: Wanted = |section, field| (section, field) == ("metadata", "labels");
+
 impl Object {
     /// [`Object::from_slice`] of what is wanted; of all if one of the sections is no map.
     pub fn part(text: &[u8], wanted: Wanted) -> Result<Object, ObjectError> {

@@ -360,7 +360,7 @@ fn words(marks: &'static str) -> impl Iterator<Item = &'static str> {
 }
 
 impl Shape {
-    /// The shape of a whole object of type `of`.
+    /// What it says.
     pub fn form(&self) -> Form {
         let named = self.named;
         if let Some(text) = self.text.strip_prefix("[]") {

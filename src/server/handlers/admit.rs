@@ -127,7 +127,8 @@ impl Call<'_> {
         text: Option<&[u8]>,
         validation: FieldValidation,
     ) -> Result<Vec<String>, Status> {
-        let mut warnings = shape(self.target.kind, object, text, validation)?;
+        let is_new = self.name().is_empty();
+        let mut warnings = shape(self.target.kind, object, text, validation, is_new)?;
         if self.target.subresource.is_none() {
             warnings.extend(inert(self.target.kind));
             warnings.extend(self.target.kind.strategy.warnings(object));
@@ -144,12 +145,13 @@ pub fn check_bounds(kind: &Kind, object: &Object) -> Result<(), Status> {
     }
 }
 
-/// [`Call::shape`] of an object of a given kind.
+/// [`Call::shape`] of an object of a given kind. `is_new`: nothing is there that it is to replace.
 pub fn shape(
     kind: &Kind,
     object: &mut Object,
     text: Option<&[u8]>,
     validation: FieldValidation,
+    is_new: bool,
 ) -> Result<Vec<String>, Status> {
     check_bounds(kind, object)?;
     schema::default(kind, object);
@@ -157,8 +159,9 @@ pub fn shape(
     if let Some(text) = text.filter(|_| validation != FieldValidation::Ignore) {
         problems.duplicates = schema::duplicates(text);
     }
-    if !problems.causes.is_empty() {
+    if is_new && problems.mistyped.is_none() && !problems.causes.is_empty() {
         problems.causes.extend(further(kind, object, &problems.causes));
+        problems.causes.truncate(schema::MAX_PROBLEMS);
     }
     if let Some(status) = problems.rejection(kind, object.name(), validation) {
         return Err(status);
@@ -169,12 +172,12 @@ pub fn shape(
     Ok(problems.warnings(validation))
 }
 
-/// What the kind's rules say against an object whose shape is refused: who wrote it learns all at once.
+/// What the kind's rules say against a new object whose shape is refused, so that its author need not ask twice.
 fn further(kind: &Kind, object: &Object, known: &[Cause]) -> Vec<Cause> {
     let mut object = object.clone();
-    if object.name().is_empty() {
-        let generated = format!("{}00000", object.str_at("/metadata/generateName"));
-        object.set("/metadata/name", generated);
+    let prefix: String = object.str_at("/metadata/generateName").chars().take(58).collect();
+    if object.name().is_empty() && !prefix.is_empty() {
+        object.set("/metadata/name", format!("{prefix}00000"));
     }
     kind.strategy.prepare_create(&mut object);
     let mut causes = strategy::validate(kind, &object, None);

@@ -95,7 +95,8 @@ impl Call<'_> {
         self.state.registry.modify(stored, self.namespace(), self.name(), options, change).await
     }
 
-    /// The answer to a write that led to `object`: the text that was stored, unless that is there no more.
+    /// The answer to a write that led to `object`: the text that was stored, where the answer is that text and it is
+    /// still there.
     pub fn written(&self, rendering: &Rendering, object: &Object, options: WriteOptions<'_>) -> Vec<u8> {
         let is_it = |item: &Item| !options.dry_run && object.resource_version() == Some(item.revision);
         let stored = self.state.registry.item(self.stored(), object.namespace(), object.name());

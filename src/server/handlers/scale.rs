@@ -88,7 +88,7 @@ async fn write(
         let said = scale.clone();
         // Only JSON can have a key twice.
         let written = Some(&*text).filter(|_| media_type.ends_with("json"));
-        warnings = shape(SCALE, &mut scale, written, validation)?;
+        warnings = shape(SCALE, &mut scale, written, validation, false)?;
         if is_apply {
             // What is owned are the object's replicas, in the object's account.
             let mut config = Object::new(kind, object.namespace(), object.name());

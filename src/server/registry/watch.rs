@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Item, Registry, Selectors};
+use crate::api::object::{LABELS, NO_ACCOUNT};
 use crate::api::{Kind, Object, Status};
 use crate::store;
 
@@ -131,7 +132,8 @@ impl Selectors {
         if self.fields.name().is_some_and(|name| key.rsplit('/').next() != Some(name)) {
             return Ok(false);
         }
-        let object = Object::from_slice(value).map_err(Status::internal)?;
+        let wanted = if self.fields.is_empty() { LABELS } else { NO_ACCOUNT };
+        let object = Object::part(value, wanted).map_err(Status::internal)?;
         Ok(self.labels.matches(&object) && self.fields.matches(&object))
     }
 
