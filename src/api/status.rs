@@ -108,6 +108,11 @@ impl Status {
         Status { code: reason.code(), reason, message: message.into(), details: None, token: None }
     }
 
+    /// Whether one of its causes is for this reason.
+    pub fn has_cause(&self, reason: CauseReason) -> bool {
+        self.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
+    }
+
     fn about(mut self, kind: &Kind, name: &str) -> Status {
         self.details = Some(Box::new(Details {
             name: name.to_owned(),

@@ -26,7 +26,7 @@ use smol::future::or;
 
 use crate::Executor;
 use crate::api::object::NO_ACCOUNT;
-use crate::api::{Kind, Object, Reason, Status};
+use crate::api::{CauseReason, Kind, Object, Reason, Status};
 use crate::plan::control::{self, Plan};
 use crate::server::health::Working;
 use crate::server::registry::Registry;
@@ -306,7 +306,10 @@ impl Controllers {
         self.works.remove(&key);
         // Somebody was faster; their change is here already, or on its way.
         let conflict = outcome.as_ref().is_err_and(|status| status.reason == Reason::Conflict);
-        let outcome = if conflict { Ok(()) } else { outcome };
+        // What the object lacks goes with it, and so does the object.
+        let ending =
+            outcome.as_ref().is_err_and(|status| status.has_cause(CauseReason::NamespaceTerminating));
+        let outcome = if conflict || ending { Ok(()) } else { outcome };
         let said = outcome.as_ref().err().map(Status::to_string);
         if conflict {
             self.queue.push(&key, Instant::now());

@@ -187,6 +187,7 @@ fn a_namespace_says_what_holds_it() {
     );
     let late = server.post(path, json!({"metadata": {"name": "c"}})).is(403);
     assert!(late.message().contains("because it is being terminated"), "{}", late.message());
+    assert_eq!(late.json()["details"]["causes"][0]["reason"], "NamespaceTerminating");
     server.merge(&format!("{path}/a"), json!({"metadata": {"finalizers": null}})).is(200);
     server.until("it goes", || server.get("/api/v1/namespaces/lab").code == 404);
 

@@ -31,6 +31,8 @@ pub enum CauseReason {
     ResourceVersionTooLarge,
     /// Another writer owns the field.
     FieldManagerConflict,
+    /// Nothing new comes into the namespace any more.
+    NamespaceTerminating,
     /// A cause that is about no field; it has no word of its own on the wire.
     Other,
 }
@@ -48,6 +50,7 @@ const CAUSES: &[(CauseReason, &str)] = &[
     (CauseReason::DisruptionBudget, "DisruptionBudget"),
     (CauseReason::ResourceVersionTooLarge, "ResourceVersionTooLarge"),
     (CauseReason::FieldManagerConflict, "FieldManagerConflict"),
+    (CauseReason::NamespaceTerminating, "NamespaceTerminating"),
     (CauseReason::Other, ""),
 ];
 

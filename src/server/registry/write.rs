@@ -8,7 +8,7 @@ use crate::api::apply::{Operation, Writer};
 use crate::api::kinds::{LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, RESOURCE_QUOTA, SERVICE};
 use crate::api::schema::{self, FieldValidation};
 use crate::api::status::Details;
-use crate::api::{Cause, Kind, Object, Status, object, strategy, time};
+use crate::api::{Cause, CauseReason, Kind, Object, Status, object, strategy, time};
 use crate::server::admission::Turn;
 use crate::store::{self, Durability, Entry, Expect};
 
@@ -252,6 +252,11 @@ impl Registry {
             name: object.name().to_owned(),
             group: kind.group.to_owned(),
             kind: kind.plural.to_owned(),
+            causes: vec![Cause {
+                reason: CauseReason::NamespaceTerminating,
+                message: format!("namespace {namespace} is being terminated"),
+                field: "metadata.namespace".to_owned(),
+            }],
             ..Details::default()
         }));
         Err(status)
