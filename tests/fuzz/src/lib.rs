@@ -13,7 +13,7 @@ use midge::api::quantity::Quantity;
 use midge::api::selector::{FieldSelector, LabelSelector};
 use midge::api::structural::{self, Node, Path};
 use midge::api::table::{self, IncludeObject};
-use midge::api::{KINDS, Kind, Object, cron as schedule, kinds, patch, schema, strategy, yaml as text};
+use midge::api::{KINDS, Kind, Object, Status, cron as schedule, kinds, patch, schema, strategy, yaml as text};
 use serde_json::{Value, json as value};
 
 /// As the server's for bodies.
@@ -126,13 +126,22 @@ pub fn apply(data: &[u8]) {
     if strategy::check_bounds(&config).is_some() {
         return;
     }
-    for pointer in ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"] {
-        strategy::restore(&mut config, &live, pointer);
-    }
+    // As the registry does, whatever the account of an object says.
+    let name = |object: &mut Object, live: &Object| {
+        for pointer in ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"] {
+            strategy::restore(object, live, pointer);
+        }
+    };
+    name(&mut config, &live);
     schema::prune(kind, &mut live);
     let writer = Writer { manager: "fuzz", operation: Operation::Apply, subresource: "" };
     let over = |live: &Object, force: bool| {
-        apply::with_root(kind, |node| apply::apply(kind, node, live, &config, writer, force, NOW))
+        let mut read = live.clone();
+        let mut applied = apply::with_root(kind, |node| {
+            apply::apply(kind, node, &mut read, &config, writer, force, NOW)
+        })?;
+        name(&mut applied, live);
+        Ok::<_, Status>(applied)
     };
     let _ = over(&live, false);
     let Ok(once) = over(&live, true) else { return };
@@ -178,9 +187,11 @@ pub fn quantity(data: &[u8]) {
     };
     for quantity in [one, other, one.plus(other), one.minus(other)] {
         (quantity.milli(), quantity.value(), quantity.nanos());
-        let text = quantity.to_string();
-        let read = Quantity::parse(&text).expect("what was written is read");
-        assert_eq!(read.to_string(), text);
+        let read = Quantity::parse(&quantity.to_string()).expect("what was written is read");
+        assert_eq!(read, quantity);
+        // A binary sum that no suffix fits is written as plain digits, which are decimal when read, as upstream's are.
+        let text = read.to_string();
+        assert_eq!(Quantity::parse(&text).map(|again| again.to_string()), Ok(text));
     }
 }
 
