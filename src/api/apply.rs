@@ -5,6 +5,7 @@
 //! leave `metadata.managedFields` in the object. Where fields are owned one by one, and where as a whole, is
 //! [`Node`]'s to say.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
@@ -65,7 +66,7 @@ pub fn with_root<T>(kind: &Kind, work: impl FnOnce(Node<'_>) -> T) -> T {
 }
 
 /// Puts a configuration over `live` (an empty object when there is none), takes away what the writer applied
-/// before and applies no more, and notes who owns what.
+/// before and applies no more, and notes who owns what. `live` loses its account.
 ///
 /// # Errors
 /// 400 and 500 for a configuration that does not fit the schema, as upstream has it; 409 when another writer
@@ -73,7 +74,7 @@ pub fn with_root<T>(kind: &Kind, work: impl FnOnce(Node<'_>) -> T) -> T {
 pub fn apply(
     kind: &Kind,
     node: Node<'_>,
-    live: &Object,
+    live: &mut Object,
     config: &Object,
     writer: Writer<'_>,
     force: bool,
@@ -83,17 +84,15 @@ pub fn apply(
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
     let version = kind.api_version();
-    let mut config = config.clone();
-    keep_own_part(kind, &mut config, writer);
+    let config = own_part(kind, config, writer);
     let (mut own, errors) = walk::fields(node, config.as_value());
     if !errors.is_empty() {
         return Err(conflict::misfit(kind, &config, &errors));
     }
     disown(kind, &mut own, writer);
-    let mut before = live.clone();
-    let mut managers = before.remove(MANAGED_FIELDS).as_ref().and_then(Managers::parse).unwrap_or_default();
-    if managers.is_empty() && !before.uid().is_empty() {
-        let mut all = walk::compare(node, &unset(kind), before.as_value()).taken;
+    let mut managers = live.remove(MANAGED_FIELDS).as_ref().and_then(Managers::parse).unwrap_or_default();
+    if managers.is_empty() && !live.uid().is_empty() {
+        let mut all = walk::compare(node, &unset(kind), live.as_value()).taken;
         disown(kind, &mut all, BEFORE);
         let entry = managers.entry(BEFORE, &version);
         entry.set = all;
@@ -105,9 +104,9 @@ pub fn apply(
     entry.set = own;
     entry.api_version = version.clone().into_owned();
 
-    let merged = merge::merge(node, Some(before.as_value()), config.as_value());
+    let merged = merge::merge(node, Some(live.as_value()), config.as_value());
     let applied = prune(node, merged, &managers.union(), &last);
-    let changes = walk::compare(node, before.as_value(), &applied);
+    let changes = walk::compare(node, live.as_value(), &applied);
     let mut conflicts = Conflicts::default();
     managers.others(writer, &version, |entry| {
         conflicts.note(entry, &changes.taken);
@@ -115,18 +114,18 @@ pub fn apply(
         entry.set.subtract(&changes.removed);
     });
     let is_kubectl = writer.manager == "kubectl" && writer.subresource.is_empty();
-    if is_kubectl && let Some(said) = last_applied::said(&before) {
+    if is_kubectl && let Some(said) = last_applied::said(live) {
         conflicts.allow(&walk::fields(node, &said).0);
     }
     if !force {
         conflicts.refuse()?;
     }
-    is_new |= applied != *before.as_value();
+    is_new |= applied != *live.as_value();
     if is_new {
         managers.entry(writer, &version).time = time::format(now);
     }
     let mut applied = Object::from_value(applied).map_err(Status::internal)?;
-    if is_kubectl && last_applied::said(&before).is_some() {
+    if is_kubectl && last_applied::said(live).is_some() {
         last_applied::say(&mut applied, &config);
     }
     if let Some(entries) = managers.into_value() {
@@ -153,7 +152,7 @@ fn prune(node: Node<'_>, merged: Value, owned: &Set, last: &Set) -> Value {
     let mut gone = all;
     gone.subtract(&left);
     gone.intersect(&last);
-    without(&gone)
+    if gone.is_empty() { merged } else { without(&gone) }
 }
 
 /// Notes in `new` what a writer that did not apply has changed of `old` (None: it made the object).
@@ -231,10 +230,13 @@ fn disown(kind: &Kind, set: &mut Set, writer: Writer<'_>) {
 }
 
 /// The part of a configuration that the writer's subresource is about.
-fn keep_own_part(kind: &Kind, config: &mut Object, writer: Writer<'_>) {
+fn own_part<'c>(kind: &Kind, config: &'c Object, writer: Writer<'_>) -> Cow<'c, Object> {
+    let is_apart = kind.subresource("status").is_some() && config.as_map().contains_key("status");
+    let mut config = Cow::Borrowed(config);
     match writer.subresource {
-        "" if kind.subresource("status").is_some() => drop(config.remove("/status")),
+        "" if is_apart => drop(config.to_mut().remove("/status")),
         "status" => {
+            let config = config.to_mut();
             config
                 .as_map_mut()
                 .retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
@@ -246,6 +248,7 @@ fn keep_own_part(kind: &Kind, config: &mut Object, writer: Writer<'_>) {
         }
         _ => {}
     }
+    config
 }
 
 /// What a new object is compared with.

@@ -46,6 +46,24 @@ struct Known {
     cleanup: Option<smol::Task<()>>,
 }
 
+/// What tells whether a definition says what it said.
+#[derive(PartialEq)]
+struct State {
+    uid: String,
+    generation: i64,
+    is_deleted: bool,
+}
+
+impl State {
+    fn of(definition: &Object) -> Self {
+        Self {
+            uid: definition.uid().to_owned(),
+            generation: definition.generation(),
+            is_deleted: definition.deletion_timestamp().is_some(),
+        }
+    }
+}
+
 impl Loop {
     /// Looks at all definitions once, so that what they define is served from the first request on.
     ///
@@ -156,6 +174,7 @@ impl Loop {
             versions.any(|version| version["name"] == kind.version && version["served"] == Value::Bool(true))
         };
         let kinds = rows.iter().filter(is_served).copied().collect();
+        let state = State::of(&definition);
         let mut known = Known {
             revision: definition.resource_version().unwrap_or(0),
             group,
@@ -164,30 +183,31 @@ impl Loop {
             kinds,
             cleanup: self.known.remove(&name).and_then(|known| known.cleanup),
         };
-        if definition.deletion_timestamp().is_some() && known.cleanup.is_none() {
+        if state.is_deleted && known.cleanup.is_none() {
             let task = cleanup::run(self.registry.clone(), name.clone(), rows.first().copied());
             known.cleanup = Some(self.executor.spawn(task));
         }
         self.known.insert(name.clone(), known);
+        // It can take ten times its text in memory, and is read anew.
+        drop(definition);
         // First served, then established: who waits for that finds it.
         self.serve();
         let now = time::format(SystemTime::now());
         let options = WriteOptions { subresource: Subresource::Internal, ..WriteOptions::default() };
         let write = |object: &mut Object| {
-            let before = object.clone();
+            let before = object.at("/status").cloned();
             verdict.write(object, is_established && !too_many, &now);
             if too_many {
                 let message =
                     format!("midge {} keeps no more defined kinds until it is started again", crate::VERSION);
                 set_condition(object, "Established", false, "TooManyDefinitions", &message, &now);
             }
-            Ok(if *object == before { Change::Keep } else { Change::Write })
+            Ok(if object.at("/status") == before.as_ref() { Change::Keep } else { Change::Write })
         };
         match self.registry.modify(CUSTOM_RESOURCE_DEFINITION, "", &name, options, write).await {
             Ok(written) => {
                 if let Some(known) = self.known.get_mut(&name)
-                    && written.at("/spec") == definition.at("/spec")
-                    && written.deletion_timestamp() == definition.deletion_timestamp()
+                    && State::of(&written) == state
                 {
                     known.revision = written.resource_version().unwrap_or(0);
                 }

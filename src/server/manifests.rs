@@ -184,7 +184,7 @@ impl Loop {
         object.set_annotation(ANNOTATION, name);
         let writer = Writer { manager: MANAGER, operation: Operation::Apply, subresource: "" };
         let options = WriteOptions { writer, ..WriteOptions::DEFAULT };
-        let over = |live: &Object| {
+        let over = |live: &mut Object| {
             let mut applied = apply::with_root(kind, |node| {
                 apply::apply(kind, node, live, &object, writer, true, SystemTime::now())
             })?;
@@ -209,7 +209,7 @@ impl Loop {
             Err(status) if status.reason == Reason::NotFound => {}
             done => return done.map(drop),
         }
-        let new = over(&Object::new(kind, object.namespace(), object.name()))?;
+        let new = over(&mut Object::new(kind, object.namespace(), object.name()))?;
         self.registry.create(kind, new, options).await.map(drop)
     }
 

@@ -13,7 +13,8 @@ pub fn merge(node: Node<'_>, live: Option<&Value>, config: &Value) -> Value {
     let layout = node.layout(config);
     match (layout, live, config) {
         (Layout::Map, Some(Value::Object(live)), Value::Object(config)) => {
-            let mut merged = live.clone();
+            let kept = live.iter().filter(|(name, _)| !config.contains_key(*name));
+            let mut merged: Map<_, _> = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
             for (name, value) in config {
                 let child = node.entry(name).map_or(Node::Unknown, |(child, _)| child);
                 merged.insert(name.clone(), merge(child, live.get(name), value));

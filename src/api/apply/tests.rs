@@ -52,8 +52,9 @@ impl Case {
             config.set(pointer, self.object.at(pointer).cloned().unwrap_or_default());
         }
         let writer = Writer { manager, operation: Operation::Apply, subresource: "" };
+        let mut live = self.object.clone();
         self.object =
-            with_root(self.kind, |node| apply(self.kind, node, &self.object, &config, writer, force, NOW))?;
+            with_root(self.kind, |node| apply(self.kind, node, &mut live, &config, writer, force, NOW))?;
         self.object.set("/metadata/uid", "u");
         Ok(())
     }
@@ -207,6 +208,16 @@ fn lists_are_owned_by_item_and_atomic_ones_as_a_whole() {
     assert_eq!(pod.fields("d"), json!({"f:metadata": {"f:finalizers": {"v:\"x/z\"": {}}}}));
     pod.apply("c", json!({}));
     assert_eq!(pod.object.at("/metadata/finalizers"), Some(&json!(["x/z"])));
+}
+
+#[test]
+fn a_status_is_not_the_configurations_to_say() {
+    for status in [json!(null), json!({"replicas": 3})] {
+        let mut deployment = Case::empty(DEPLOYMENT);
+        deployment.apply("a", json!({"spec": {"replicas": 1}, "status": status}));
+        assert_eq!(deployment.object.as_map().get("status"), None);
+        assert_eq!(deployment.fields("a"), json!({"f:spec": {"f:replicas": {}}}));
+    }
 }
 
 #[test]

@@ -152,15 +152,15 @@ impl<'c> Application<'c> {
         Ok(Self { call, options, validation, force, text, config })
     }
 
-    /// The object that `live` becomes.
-    fn over(&self, live: &Object) -> Result<(Object, Vec<String>), Status> {
+    /// The object that `live` becomes. `live` loses its account.
+    fn over(&self, live: &mut Object) -> Result<(Object, Vec<String>), Status> {
         let kind = self.call.target.kind;
         let now = SystemTime::now();
         let mut applied = apply::with_root(kind, |node| {
             apply::apply(kind, node, live, &self.config, self.options.writer, self.force, now)
         })?;
         let warnings = self.call.shape(&mut applied, Some(&self.text), self.validation)?;
-        let old = Some(live).filter(|live| !live.uid().is_empty());
+        let old = Some(&*live).filter(|live| !live.uid().is_empty());
         self.call.check_escalation(&applied, old)?;
         Ok((applied, warnings))
     }
@@ -190,7 +190,7 @@ impl<'c> Application<'c> {
                 return Err(Status::conflict(kind, call.name(), &why));
             }
             self.call.authorize("create")?;
-            let (object, warnings) = self.over(&Object::new(kind, call.namespace(), call.name()))?;
+            let (object, warnings) = self.over(&mut Object::new(kind, call.namespace(), call.name()))?;
             match call.create(object, options).await {
                 Ok(object) => return Ok(Applied { code: StatusCode::CREATED, object, warnings }),
                 Err(status) if status.reason == Reason::AlreadyExists && !options.dry_run => {}
