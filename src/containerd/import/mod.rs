@@ -20,8 +20,7 @@ use super::document::{self, Resolved};
 use super::lease::EXPIRY;
 use super::{Client, Labels, Platform, StoredImage};
 
-/// Pieces between the thread that reads and the writer: one is read while one is written. What this
-/// takes for a moment stays the agent's, since the allocator gives little back.
+/// Pieces between the thread that reads and the writer: one is read while one is written.
 const PIECES: usize = 1;
 
 /// How to import.
