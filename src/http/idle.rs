@@ -29,6 +29,7 @@ pub(super) struct Seat {
     /// Its place among those that wait.
     place: AtomicU64,
     close: Sender<()>,
+    closed: Receiver<()>,
 }
 
 /// A request is being answered.
@@ -42,7 +43,8 @@ impl Idle {
     /// A new connection, which waits. What is received says that it has to go.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> (Arc<Seat>, Receiver<()>) {
         let (close, closed) = bounded(1);
-        let seat = Seat { idle: self.clone(), address, place: AtomicU64::new(0), close };
+        let seat =
+            Seat { idle: self.clone(), address, place: AtomicU64::new(0), close, closed: closed.clone() };
         seat.wait();
         (Arc::new(seat), closed)
     }
@@ -72,9 +74,11 @@ impl Seat {
         self.idle.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
     }
 
-    /// A request has come: until what is returned is dropped, nobody waits for the client.
+    /// A request has come: until what is returned is dropped, nobody waits for the client. If the connection was to
+    /// go and has not gone yet, it stays: its client must not lose a request that is being carried out.
     pub(super) fn busy(self: &Arc<Self>) -> Busy {
         self.leave();
+        let _ = self.closed.try_recv();
         Busy(self.clone())
     }
 }
@@ -114,5 +118,26 @@ impl hyper::body::Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_has_come_is_answered() {
+        let idle = Idle::new(1);
+        let enter = || idle.enter(Ipv4Addr::LOCALHOST.into());
+        let (first, is_closed) = enter();
+        let (_second, _) = enter();
+        let busy = first.busy();
+        assert!(is_closed.try_recv().is_err(), "its request came before it was closed");
+        // It waits again, and another has waited longer.
+        drop(busy);
+        let _third = enter();
+        assert!(is_closed.try_recv().is_ok());
     }
 }
