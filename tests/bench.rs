@@ -377,7 +377,15 @@ fn memory(id: u32) -> String {
 }
 
 fn rollup(id: u32, field: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap();
+    kilobytes(&format!("/proc/{id}/smaps_rollup"), field)
+}
+
+fn status(id: u32, field: &str) -> u64 {
+    kilobytes(&format!("/proc/{id}/status"), field)
+}
+
+fn kilobytes(file: &str, field: &str) -> u64 {
+    let text = std::fs::read_to_string(file).unwrap();
     let line = text.lines().find(|line| line.starts_with(field)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }

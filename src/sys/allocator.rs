@@ -16,7 +16,7 @@ const FREED: usize = 128 * 1024;
 const DELAY: Duration = Duration::from_secs(1);
 /// How much is freed between two questions for the time, in bytes: where the clock is a system call, it costs more than
 /// the rest.
-const STEP: usize = 4 * 1024;
+const STEP: usize = 32 * 1024;
 /// The largest block by which free memory is looked through, in bytes; each further one is half as large. Each keeps
 /// the page of its head.
 const LARGEST: usize = 4 << 20;

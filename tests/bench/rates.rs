@@ -3,7 +3,7 @@
 use super::etcd::Etcd;
 use super::load::{self, Client, Request, Target};
 use super::server::Server;
-use super::{Table, megabytes, memory, rollup, ticks};
+use super::{Table, megabytes, memory, rollup, status, ticks};
 use serde_json::{Value, json};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -94,6 +94,7 @@ pub fn rows(table: &Table) {
     std::thread::sleep(SETTLE);
     table.row("API: memory of the server after", "", memory(id));
     drop(server);
+    definition(table);
 
     let etcd = Etcd::start();
     let value = pod("of-etcd", "away").to_string();
@@ -107,6 +108,58 @@ pub fn rows(table: &Table) {
         "",
         String::from("the CPUs between server, journal's thread and 64 clients with TLS of their own"),
     );
+}
+
+/// What a definition as large as those of well-known operators costs while it is applied, and afterwards.
+fn definition(table: &Table) {
+    const MANAGER: &str = "fieldManager=bench&force=true";
+    let path = format!(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.bench.example.com?{MANAGER}"
+    );
+    let field = |number: usize| {
+        let description = format!("Field {number} is {}", "described at length, ".repeat(3));
+        (format!("field{number}"), json!({"type": "string", "description": description}))
+    };
+    let apply = |turn: usize| {
+        let fields: serde_json::Map<_, _> = (0..60).map(field).collect();
+        let group = |number: usize| {
+            let description = format!("Group {number} of turn {turn}");
+            (
+                format!("group{number}"),
+                json!({"type": "object", "description": description, "properties": fields}),
+            )
+        };
+        let groups: serde_json::Map<_, _> = (0..140).map(group).collect();
+        let schema = json!({"openAPIV3Schema": {"type": "object", "properties": groups}});
+        let body = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "widgets.bench.example.com"},
+            "spec": {"group": "bench.example.com", "scope": "Namespaced",
+                "names": {"plural": "widgets", "kind": "Widget"},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]},
+        });
+        body.to_string().into_bytes()
+    };
+    let server = Server::start("bench-definition");
+    let mut client = Client::connect(&server.target()).unwrap();
+    for turn in 0..2 {
+        let body = apply(turn);
+        let size = body.len();
+        let answer = client.ask("PATCH", &path, "application/apply-patch+yaml", &body).unwrap();
+        assert_eq!(answer.code, [201, 200][turn]);
+        let what = format!(
+            "API: a definition of {} is applied, turn {}: memory at most",
+            megabytes(size as u64),
+            turn + 1
+        );
+        table.row(&what, "", megabytes(status(server.id(), "VmHWM:")));
+    }
+    // Whatever is asked then.
+    for _ in 0..3 {
+        std::thread::sleep(SETTLE);
+        client.ask("GET", "/api/v1/namespaces", "", b"").unwrap();
+    }
+    table.row("API: memory of the server after that", "", memory(server.id()));
 }
 
 /// 200 watchers, each of which must see every change.
