@@ -114,8 +114,9 @@ pub fn apply(
         entry.set.subtract(&changes.removed);
     });
     let is_kubectl = writer.manager == "kubectl" && writer.subresource.is_empty();
-    if is_kubectl && let Some(said) = last_applied::said(live) {
-        conflicts.allow(&walk::fields(node, &said).0);
+    let said = if is_kubectl { last_applied::said(live) } else { None };
+    if let Some(said) = &said {
+        conflicts.allow(&walk::fields(node, said).0);
     }
     if !force {
         conflicts.refuse()?;
@@ -125,7 +126,7 @@ pub fn apply(
         managers.entry(writer, &version).time = time::format(now);
     }
     let mut applied = Object::from_value(applied).map_err(Status::internal)?;
-    if is_kubectl && last_applied::said(live).is_some() {
+    if said.is_some() {
         last_applied::say(&mut applied, &config);
     }
     if let Some(entries) = managers.into_value() {

@@ -40,13 +40,12 @@ impl Idle {
         Arc::new(Self { most, waiting: Mutex::default(), next: AtomicU64::new(0) })
     }
 
-    /// A new connection, which waits. What is received says that it has to go.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> (Arc<Seat>, Receiver<()>) {
+    /// A new connection, which waits.
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Arc<Seat> {
         let (close, closed) = bounded(1);
-        let seat =
-            Seat { idle: self.clone(), address, place: AtomicU64::new(0), close, closed: closed.clone() };
+        let seat = Seat { idle: self.clone(), address, place: AtomicU64::new(0), close, closed };
         seat.wait();
-        (Arc::new(seat), closed)
+        Arc::new(seat)
     }
 }
 
@@ -72,6 +71,11 @@ impl Seat {
     fn leave(&self) {
         let place = self.place.load(Ordering::Relaxed);
         self.idle.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
+    }
+
+    /// Ready once the connection has to go.
+    pub(super) async fn closed(&self) {
+        let _ = self.closed.recv().await;
     }
 
     /// A request has come: until what is returned is dropped, nobody waits for the client. If the connection was to
@@ -131,13 +135,13 @@ mod tests {
     fn a_request_that_has_come_is_answered() {
         let idle = Idle::new(1);
         let enter = || idle.enter(Ipv4Addr::LOCALHOST.into());
-        let (first, is_closed) = enter();
-        let (_second, _) = enter();
+        let first = enter();
+        let _second = enter();
         let busy = first.busy();
-        assert!(is_closed.try_recv().is_err(), "its request came before it was closed");
+        assert!(first.closed.try_recv().is_err(), "its request came before it was closed");
         // It waits again, and another has waited longer.
         drop(busy);
         let _third = enter();
-        assert!(is_closed.try_recv().is_ok());
+        assert!(first.closed.try_recv().is_ok());
     }
 }

@@ -156,13 +156,13 @@ impl Connection {
         let Ok(local) = stream.local_addr() else { return };
         let peer = Peer { address, local };
         set_options(&stream);
-        let (seat, closed) = self.idle.enter(address.ip().to_canonical());
+        let seat = self.idle.enter(address.ip().to_canonical());
         let late = async {
             Timer::after(self.limits.handshake).await;
             Err(std::io::ErrorKind::TimedOut.into())
         };
         let crowded = async {
-            let _ = closed.recv().await;
+            seat.closed().await;
             Err(std::io::ErrorKind::ConnectionAborted.into())
         };
         let handshake = future::or(self.handshake(stream, local), future::or(late, crowded));
@@ -195,7 +195,7 @@ impl Connection {
             None
         };
         let crowded = async {
-            let _ = closed.recv().await;
+            seat.closed().await;
             log::debug!("{address}: closed: too many connections wait for a request");
             Some(Ok(()))
         };
